@@ -1,0 +1,42 @@
+# Two commands do all the set-up, each by itself: `make reproduce` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+RESULTS ?= results/report
+
+.PHONY: reproduce test report bench lint clean help
+
+help:
+	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
+	@echo "make test        set up, run all tests"
+	@echo "make report      remake the report of $(RESULTS) from its tables"
+	@echo "make bench       measure the kernels and the loops against the alternatives"
+	@echo "make lint        ruff and mypy"
+	@echo "make clean       remove the virtual environment and what running leaves"
+
+# constraints.txt holds the versions that the committed results were made with.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+reproduce: $(VENV)/.installed
+	$(RUN) reproduce.py run --profile quick --results $(RESULTS)
+
+test: $(VENV)/.installed
+	$(RUN) -m pytest
+
+report: $(VENV)/.installed
+	$(RUN) reproduce.py report --results $(RESULTS)
+
+bench: $(VENV)/.installed
+	$(RUN) -m benchmarks
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .tox

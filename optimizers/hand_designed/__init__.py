@@ -1,0 +1,1 @@
+"""The paper's baselines, by Torch7's formulas and defaults."""

@@ -1,0 +1,41 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from suite import Optimizer, ParamSpec, register_optimizer
+
+
+class RMSpropState(NamedTuple):
+    """Second moment and momentum buffer, [n, P] each."""
+
+    square: Tensor
+    velocity: Tensor
+
+
+@register_optimizer("rmsprop", tune="lr")
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """v ← αv + (1 − α)∇², u ← μu + ∇ / (√v + ε), θ ← θ − ηu.
+
+    Without momentum (μ = 0) it is Torch7's `optim.rmsprop`; the figure's quadratics curve is
+    matched by μ = 0.9 (see docs/calibration.md).
+    """
+
+    lr: Tensor | float
+    alpha: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+
+    def init(self, spec: ParamSpec, n: int) -> RMSpropState:
+        return RMSpropState(torch.zeros(n, spec.size), torch.zeros(n, spec.size))
+
+    def update(self, grads: Tensor, state: RMSpropState) -> tuple[Tensor, RMSpropState]:
+        square = (self.alpha * state.square).addcmul_(grads, grads, value=1 - self.alpha)
+        velocity = self.momentum * state.velocity + grads / square.sqrt().add_(self.epsilon)
+        return -self.lr * velocity, RMSpropState(square, velocity)

@@ -1,0 +1,1 @@
+"""Implementations of the LSTM optimizer: the definition in PyTorch, and fused ones."""

@@ -1,0 +1,446 @@
+// The coordinatewise LSTM of section 3, fused over layers, hidden units and time.
+//
+// Coordinates are vector lanes; a tile of TILE coordinates goes through the network at once and
+// stays in the cache. Backward keeps nothing from forward: it recomputes a tile through all steps
+// of the window, goes back through them, and adds to the weight gradient.
+//
+// Compile-time: LAYERS, HIDDEN, INPUTS (features of one coordinate).
+//
+// Layouts, row-major, K coordinates contiguous:
+//   features [T][INPUTS][K]   state [LAYERS][h, c][HIDDEN][K]   updates, cotangents [T][K]
+//   weights  per layer: W [4·HIDDEN][below + HIDDEN], b [4·HIDDEN], gates in the order i, f, g, o;
+//            then the output layer: w [HIDDEN], b [1].
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#if defined(__AVX512F__)
+#define WIDTH 16
+#define VECTORS 2
+#elif defined(__AVX__)
+#define WIDTH 8
+#define VECTORS 1
+#else
+#define WIDTH 4
+#define VECTORS 2
+#endif
+
+namespace {
+
+typedef float vec __attribute__((vector_size(WIDTH * 4)));
+typedef int32_t ivec __attribute__((vector_size(WIDTH * 4)));
+
+constexpr int L = LAYERS, H = HIDDEN, F = INPUTS, V = VECTORS;
+constexpr int TILE = WIDTH * V;
+constexpr int G = 4 * H;
+constexpr int STATE = 2 * L * H;  // rows of the state
+// Lengths of work are fixed by K alone, so sums do not depend on the number of threads.
+constexpr long CHUNK = 1024;
+constexpr long MAX_CHUNKS = 64;
+
+constexpr int below(int l) { return l == 0 ? F : H; }
+constexpr int fan_in(int l) { return below(l) + H; }
+constexpr int layer_offset(int l) {
+  int offset = 0;
+  for (int k = 0; k < l; k++) offset += G * fan_in(k) + G;
+  return offset;
+}
+constexpr int OUTPUT = layer_offset(L);
+constexpr int WEIGHTS = OUTPUT + H + 1;
+
+inline vec splat(float x) { return x - vec{}; }
+
+// exp(y) = 2^n (1 + q) with |r| <= log(2) / 2; the caller keeps |y| <= 80.
+// Minimax coefficients of (exp(r) - 1 - r) / r^2.
+inline void exp_parts(vec y, vec &power, vec &q) {
+  const vec magic = splat(12582912.f);  // 1.5 * 2^23 rounds to an integer when added
+  vec shifted = y * 1.442695040888963f + magic;
+  vec n = shifted - magic;
+  vec r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+  vec p = splat(1.39269266e-3f);
+  p = p * r + 8.36377387e-3f;
+  p = p * r + 4.16665501e-2f;
+  p = p * r + 1.66665734e-1f;
+  p = p * r + .5f;
+  q = p * (r * r) + r;
+  ivec bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits << 23) + 0x3f800000;
+  std::memcpy(&power, &bits, sizeof power);
+}
+
+inline vec clamp(vec x, float limit) {
+  x = x > limit ? splat(limit) : x;
+  return x < -limit ? splat(-limit) : x;
+}
+
+inline vec sigmoid(vec x) {
+  vec power, q;
+  exp_parts(-clamp(x, 80.f), power, q);
+  // Exactly 0 below: what is left at −80 would count beside inputs of 1e30 in the gradient.
+  return x < -80.f ? vec{} : 1.f / (1.f + power + power * q);
+}
+
+inline vec tanh_(vec x) {
+  vec power, q;
+  exp_parts(2.f * clamp(x, 15.f), power, q);
+  vec expm1 = power * q + (power - 1.f);
+  return expm1 / (expm1 + 2.f);
+}
+
+// Weights in the order in which the loops read them.
+struct Packed {
+  // Forward, per layer and hidden unit: [input][gate], so four accumulators of one unit stay
+  // together; `bias` likewise [unit][gate].
+  float forward[L][H][F > H ? F + H : H + H][4];
+  float bias[L][H][4];
+  // Transposed, for the gradient of the inputs: [input][unit][gate].
+  float backward[L][F > H ? F + H : H + H][H][4];
+  float output[H];
+  float output_bias;
+
+  explicit Packed(const float *weights) {
+    for (int l = 0; l < L; l++) {
+      const float *W = weights + layer_offset(l);
+      const float *b = W + G * fan_in(l);
+      for (int u = 0; u < H; u++)
+        for (int g = 0; g < 4; g++) {
+          bias[l][u][g] = b[g * H + u];
+          for (int k = 0; k < fan_in(l); k++) {
+            float w = W[(g * H + u) * fan_in(l) + k];
+            forward[l][u][k][g] = w;
+            backward[l][k][u][g] = w;
+          }
+        }
+    }
+    std::memcpy(output, weights + OUTPUT, sizeof output);
+    output_bias = weights[OUTPUT + H];
+  }
+};
+
+// One tile at one time step, as backward needs it.
+struct Step {
+  vec features[F][V];
+  vec gates[L][H][4][V];  // after the nonlinearity; overwritten by their gradients
+  vec tanh_c[L][H][V];
+  vec c[L][H][V];
+  vec h[L][H][V];
+};
+
+struct State {
+  vec h[L][H][V];
+  vec c[L][H][V];
+};
+
+inline void load_row(vec (&to)[V], const float *row, long count) {
+  if (count == TILE) {
+    std::memcpy(&to, row, sizeof to);
+  } else {
+    std::memset(&to, 0, sizeof to);
+    std::memcpy(&to, row, count * sizeof(float));
+  }
+}
+
+inline void store_row(float *row, const vec (&from)[V], long count) {
+  if (count == TILE)
+    std::memcpy(row, &from, sizeof from);
+  else
+    std::memcpy(row, &from, count * sizeof(float));
+}
+
+void load_state(State &state, const float *source, long K, long first, long count) {
+  for (int l = 0; l < L; l++)
+    for (int u = 0; u < H; u++) {
+      load_row(state.h[l][u], source + ((2 * l) * H + u) * K + first, count);
+      load_row(state.c[l][u], source + ((2 * l + 1) * H + u) * K + first, count);
+    }
+}
+
+void store_state(float *target, const State &state, long K, long first, long count) {
+  for (int l = 0; l < L; l++)
+    for (int u = 0; u < H; u++) {
+      store_row(target + ((2 * l) * H + u) * K + first, state.h[l][u], count);
+      store_row(target + ((2 * l + 1) * H + u) * K + first, state.c[l][u], count);
+    }
+}
+
+// UNITS hidden units' pre-activations, four gates each.
+template <int UNITS, int N>
+inline void accumulate(vec (&sum)[UNITS][4][V], const float (*weights)[N][4], const vec (*x)[V],
+                       int from, int count) {
+  for (int k = 0; k < count; k++)
+#pragma GCC unroll 8
+    for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 4
+      for (int g = 0; g < 4; g++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) sum[u][g][v] += weights[u][from + k][g] * x[k][v];
+}
+
+template <bool KEEP, int UNITS>
+inline void units_forward(const Packed &w, int l, int u0, const vec (*x)[V], const vec (*h_prev)[V],
+                          const vec (*c_prev)[V], vec (*h)[V], vec (*c)[V], Step *kept) {
+  vec sum[UNITS][4][V];
+#pragma GCC unroll 8
+  for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++)
+#pragma GCC unroll 2
+      for (int v = 0; v < V; v++) sum[u][g][v] = splat(w.bias[l][u0 + u][g]);
+  accumulate<UNITS>(sum, &w.forward[l][u0], x, 0, below(l));
+  accumulate<UNITS>(sum, &w.forward[l][u0], h_prev, below(l), H);
+#pragma GCC unroll 8
+  for (int u = 0; u < UNITS; u++)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) {
+      vec i = sigmoid(sum[u][0][v]), f = sigmoid(sum[u][1][v]);
+      vec g = tanh_(sum[u][2][v]), o = sigmoid(sum[u][3][v]);
+      vec cell = f * c_prev[u0 + u][v] + i * g;
+      vec tc = tanh_(cell);
+      c[u0 + u][v] = cell;
+      h[u0 + u][v] = o * tc;
+      if (KEEP) {
+        kept->gates[l][u0 + u][0][v] = i;
+        kept->gates[l][u0 + u][1][v] = f;
+        kept->gates[l][u0 + u][2][v] = g;
+        kept->gates[l][u0 + u][3][v] = o;
+        kept->tanh_c[l][u0 + u][v] = tc;
+      }
+    }
+}
+
+// One step of the network on one tile; h and c may not alias the previous ones.
+template <bool KEEP>
+inline void step_forward(const Packed &w, const vec (*features)[V], const vec (*h_prev)[H][V],
+                         const vec (*c_prev)[H][V], vec (*h)[H][V], vec (*c)[H][V], Step *kept) {
+  constexpr int UNITS = H % 2 == 0 ? 2 : 1;
+  for (int l = 0; l < L; l++) {
+    const vec(*x)[V] = l == 0 ? features : h[l - 1];
+    for (int u = 0; u < H; u += UNITS)
+      units_forward<KEEP, UNITS>(w, l, u, x, h_prev[l], c_prev[l], h[l], c[l], kept);
+  }
+}
+
+inline void output(const Packed &w, const vec (*h)[V], vec (&update)[V]) {
+  for (int v = 0; v < V; v++) update[v] = splat(w.output_bias);
+  for (int u = 0; u < H; u++)
+    for (int v = 0; v < V; v++) update[v] += w.output[u] * h[u][v];
+}
+
+// ROWS inputs' gradients: Wᵀ times the gates' gradients.
+template <int ROWS>
+inline void inputs_backward(const float (*weights)[H][4], const vec (*gates)[4][V], vec (*dx)[V]) {
+  vec sum[ROWS][V];
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < V; v++) sum[r][v] = dx[r][v];
+  for (int u = 0; u < H; u++)
+    for (int g = 0; g < 4; g++)
+#pragma GCC unroll 10
+      for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) sum[r][v] += weights[r][u][g] * gates[u][g][v];
+  for (int r = 0; r < ROWS; r++)
+    for (int v = 0; v < V; v++) dx[r][v] = sum[r][v];
+}
+
+inline void all_inputs_backward(const float (*weights)[H][4], const vec (*gates)[4][V],
+                                vec (*dx)[V], int rows) {
+  int r = 0;
+  for (; r + 10 <= rows; r += 10) inputs_backward<10>(weights + r, gates, dx + r);
+  for (; r + 4 <= rows; r += 4) inputs_backward<4>(weights + r, gates, dx + r);
+  for (; r < rows; r++) inputs_backward<1>(weights + r, gates, dx + r);
+}
+
+// Sums over lanes of the weight gradient stay vectors until the end of a chunk.
+struct Gradient {
+  vec weight[L][H][F > H ? F + H : H + H][4];
+  vec bias[L][H][4];
+  vec output[H];
+  vec output_bias;
+
+  void reduce(float *to) const {
+    auto total = [](const vec &lanes) {
+      float sum = 0;
+      for (int i = 0; i < WIDTH; i++) sum += lanes[i];
+      return sum;
+    };
+    for (int l = 0; l < L; l++)
+      for (int u = 0; u < H; u++)
+        for (int g = 0; g < 4; g++) {
+          float *row = to + layer_offset(l) + (g * H + u) * fan_in(l);
+          for (int k = 0; k < fan_in(l); k++) row[k] = total(weight[l][u][k][g]);
+          to[layer_offset(l) + G * fan_in(l) + g * H + u] = total(bias[l][u][g]);
+        }
+    for (int u = 0; u < H; u++) to[OUTPUT + u] = total(output[u]);
+    to[OUTPUT + H] = total(output_bias);
+  }
+};
+
+// Σ_t gate gradients × inputs for one unit and COLUMNS inputs; `stride` steps between times.
+template <int COLUMNS>
+inline void weight_backward(vec (*into)[4], const char *gates, const char *x, size_t stride, long T) {
+  vec sum[COLUMNS][4];
+  for (int k = 0; k < COLUMNS; k++)
+    for (int g = 0; g < 4; g++) sum[k][g] = into[k][g];
+  for (long t = 0; t < T; t++, gates += stride, x += stride) {
+    auto dg = reinterpret_cast<const vec(*)[V]>(gates);
+    auto xs = reinterpret_cast<const vec(*)[V]>(x);
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++)
+#pragma GCC unroll 5
+      for (int k = 0; k < COLUMNS; k++)
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) sum[k][g] += dg[g][v] * xs[k][v];
+  }
+  for (int k = 0; k < COLUMNS; k++)
+    for (int g = 0; g < 4; g++) into[k][g] = sum[k][g];
+}
+
+inline void all_weights_backward(vec (*into)[4], const void *gates, const vec (*x)[V], long T,
+                                 int columns) {
+  auto dg = static_cast<const char *>(gates);
+  auto at = [&](int k) { return reinterpret_cast<const char *>(x + k); };
+  int k = 0;
+  for (; k + 5 <= columns; k += 5) weight_backward<5>(into + k, dg, at(k), sizeof(Step), T);
+  for (; k + 2 <= columns; k += 2) weight_backward<2>(into + k, dg, at(k), sizeof(Step), T);
+  for (; k < columns; k++) weight_backward<1>(into + k, dg, at(k), sizeof(Step), T);
+}
+
+// steps[0] holds the state before the window (h and c only); steps[1 + t] is time t.
+void tile_backward(const Packed &w, Step *steps, long T, const float *features,
+                   const float *cotangents, long K, long first, long count, Gradient &grad) {
+  for (long t = 0; t < T; t++) {
+    Step &now = steps[1 + t], &before = steps[t];
+    for (int k = 0; k < F; k++)
+      load_row(now.features[k], features + (t * F + k) * K + first, count);
+    step_forward<true>(w, now.features, before.h, before.c, now.h, now.c, &now);
+  }
+  vec dh[L][H][V] = {}, dc[L][H][V] = {};
+  for (long t = T - 1; t >= 0; t--) {
+    Step &now = steps[1 + t], &before = steps[t];
+    vec lambda[V];
+    load_row(lambda, cotangents + t * K + first, count);
+    for (int v = 0; v < V; v++) {
+      grad.output_bias += lambda[v];
+      for (int u = 0; u < H; u++) {
+        grad.output[u] += lambda[v] * now.h[L - 1][u][v];
+        dh[L - 1][u][v] += lambda[v] * w.output[u];
+      }
+    }
+    for (int l = L - 1; l >= 0; l--) {
+      for (int u = 0; u < H; u++)
+        for (int v = 0; v < V; v++) {
+          vec i = now.gates[l][u][0][v], f = now.gates[l][u][1][v];
+          vec g = now.gates[l][u][2][v], o = now.gates[l][u][3][v];
+          vec tc = now.tanh_c[l][u][v];
+          vec d = dh[l][u][v];
+          vec dcell = dc[l][u][v] + d * o * (1.f - tc * tc);
+          vec di = dcell * g * i * (1.f - i);
+          vec df = dcell * before.c[l][u][v] * f * (1.f - f);
+          vec dg = dcell * i * (1.f - g * g);
+          vec do_ = d * tc * o * (1.f - o);
+          dc[l][u][v] = dcell * f;
+          now.gates[l][u][0][v] = di;
+          now.gates[l][u][1][v] = df;
+          now.gates[l][u][2][v] = dg;
+          now.gates[l][u][3][v] = do_;
+          grad.bias[l][u][0] += di;
+          grad.bias[l][u][1] += df;
+          grad.bias[l][u][2] += dg;
+          grad.bias[l][u][3] += do_;
+          dh[l][u][v] = vec{};
+        }
+      // The features are constants, so the first layer's inputs need no gradient.
+      if (l > 0) all_inputs_backward(w.backward[l], now.gates[l], dh[l - 1], H);
+      all_inputs_backward(w.backward[l] + below(l), now.gates[l], dh[l], H);
+    }
+  }
+  for (int l = 0; l < L; l++)
+    for (int u = 0; u < H; u++) {
+      const void *gates = steps[1].gates[l][u];
+      const vec(*x)[V] = l == 0 ? steps[1].features : steps[1].h[l - 1];
+      all_weights_backward(grad.weight[l][u], gates, x, T, below(l));
+      all_weights_backward(grad.weight[l][u] + below(l), gates, steps[0].h[l], T, H);
+    }
+}
+
+template <class T>
+std::unique_ptr<T, void (*)(void *)> aligned(size_t n = 1) {
+  void *memory = std::aligned_alloc(64, (n * sizeof(T) + 63) / 64 * 64);
+  return {static_cast<T *>(memory), std::free};
+}
+
+}  // namespace
+
+extern "C" {
+
+int lstm_weights() { return WEIGHTS; }
+
+// One step: features [INPUTS][K] and state to the update [K] and the next state, which may be the
+// same memory.
+int lstm_forward(const float *weights, const float *features, const float *state, float *update,
+                 float *next_state, long K, int threads) {
+  auto storage = aligned<Packed>();
+  if (!storage) return 1;
+  const Packed &w = *new (storage.get()) Packed(weights);
+  const long tiles = (K + TILE - 1) / TILE;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (long tile = 0; tile < tiles; tile++) {
+    const long first = tile * TILE, count = std::min<long>(TILE, K - first);
+    State before, after;
+    vec x[F][V], out[V];
+    load_state(before, state, K, first, count);
+    for (int k = 0; k < F; k++) load_row(x[k], features + k * K + first, count);
+    step_forward<false>(w, x, before.h, before.c, after.h, after.c, nullptr);
+    output(w, after.h[L - 1], out);
+    store_row(update + first, out, count);
+    store_state(next_state, after, K, first, count);
+  }
+  return 0;
+}
+
+// Σ_t Σ_k cotangents[t][k] ∂update[t][k]/∂weights, written to `gradient` [WEIGHTS].
+int lstm_backward(const float *weights, const float *features, const float *state,
+                  const float *cotangents, float *gradient, long K, long T, int threads) {
+  auto storage = aligned<Packed>();
+  if (!storage) return 1;
+  const Packed &w = *new (storage.get()) Packed(weights);
+  const long chunks = std::max<long>(1, std::min(MAX_CHUNKS, (K + CHUNK - 1) / CHUNK));
+  const long tiles = (K + TILE - 1) / TILE;
+  auto partial = aligned<float>(chunks * WEIGHTS);
+  if (!partial) return 1;
+  int failed = 0;
+#pragma omp parallel num_threads(threads) if (threads > 1) reduction(| : failed)
+  {
+    auto steps = aligned<Step>(T + 1);
+    auto grad = aligned<Gradient>();
+    failed = !steps || !grad;
+#pragma omp for schedule(dynamic, 1)
+    for (long chunk = 0; chunk < chunks; chunk++) {
+      if (failed) continue;
+      std::memset(static_cast<void *>(grad.get()), 0, sizeof(Gradient));
+      for (long tile = chunk * tiles / chunks; tile < (chunk + 1) * tiles / chunks; tile++) {
+        const long first = tile * TILE, count = std::min<long>(TILE, K - first);
+        State before;
+        load_state(before, state, K, first, count);
+        std::memcpy(steps.get()->h, before.h, sizeof before.h);
+        std::memcpy(steps.get()->c, before.c, sizeof before.c);
+        tile_backward(w, steps.get(), T, features, cotangents, K, first, count, *grad);
+      }
+      grad->reduce(partial.get() + chunk * WEIGHTS);
+    }
+  }
+  if (failed) return 1;
+  for (int i = 0; i < WEIGHTS; i++) {
+    double sum = 0;
+    for (long chunk = 0; chunk < chunks; chunk++) sum += partial.get()[chunk * WEIGHTS + i];
+    gradient[i] = static_cast<float>(sum);
+  }
+  return 0;
+}
+}

@@ -1,0 +1,66 @@
+"""The coordinatewise LSTM in plain PyTorch: any device, any dtype. It is the definition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optimizers.kernels.shape import LSTMShape
+
+
+def step(
+    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of m (section 3), differentiable in everything.
+
+    Args:
+        shape: the architecture.
+        weights: φ [size].
+        features: [inputs, K].
+        state: [layers, 2, hidden, K].
+
+    Returns:
+        The update [K], unscaled, and the next state.
+    """
+    parts = shape.split(weights)
+    below = features
+    layers = []
+    for layer in range(shape.layers):
+        h, c = state[layer, 0], state[layer, 1]
+        gates = torch.addmm(
+            parts[f"layers.{layer}.bias"].unsqueeze(1),
+            parts[f"layers.{layer}.weight"],
+            torch.cat([below, h]),
+        )
+        i, f, g, o = gates.chunk(4)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        layers.append(torch.stack([h, c]))
+        below = h
+    update = parts["output.weight"] @ below + parts["output.bias"]
+    return update, torch.stack(layers)
+
+
+def gradient(
+    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor, cotangents: Tensor
+) -> Tensor:
+    """Σ_s (∂ update_s / ∂φ)ᵀ λ_s over a window, the features taken as constants.
+
+    Args:
+        shape: the architecture.
+        weights: φ [size].
+        features: [T, inputs, K].
+        state: before the window [layers, 2, hidden, K].
+        cotangents: λ [T, K].
+
+    Returns:
+        The gradient of φ [size].
+    """
+    with torch.enable_grad():
+        phi = weights.detach().requires_grad_()
+        total = phi.new_zeros(())
+        for x, cotangent in zip(features, cotangents, strict=True):
+            update, state = step(shape, phi, x, state)
+            total = total + (update * cotangent).sum()
+        (grad,) = torch.autograd.grad(total, phi)
+    return grad

@@ -1,0 +1,112 @@
+"""The architecture of the coordinatewise LSTM and the layout of its weights φ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LSTMShape:
+    """`layers` LSTM layers of `hidden` units on `inputs` features, then a linear output.
+
+    φ is one flat vector: for each layer W [4·hidden, below + hidden] and b [4·hidden], gates in
+    the order input, forget, cell, output; then w [hidden] and b [1] of the output layer.
+    The state is [layers, 2, hidden, K]: h and c of every layer.
+    """
+
+    layers: int = 2
+    hidden: int = 20
+    inputs: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden", "inputs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def parameters(self) -> dict[str, torch.Size]:
+        """Names and shapes of the parts of φ, in order."""
+        shapes = {}
+        for layer in range(self.layers):
+            below = self.inputs if layer == 0 else self.hidden
+            shapes[f"layers.{layer}.weight"] = torch.Size([4 * self.hidden, below + self.hidden])
+            shapes[f"layers.{layer}.bias"] = torch.Size([4 * self.hidden])
+        shapes["output.weight"] = torch.Size([self.hidden])
+        shapes["output.bias"] = torch.Size([1])
+        return shapes
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return sum(shape.numel() for shape in self.parameters().values())
+
+    def split(self, weights: Tensor) -> dict[str, Tensor]:
+        """The parts of φ [size] by name, as views."""
+        shapes = self.parameters()
+        pieces = torch.split(weights, [shape.numel() for shape in shapes.values()])
+        return {
+            name: piece.view(shape)
+            for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
+        }
+
+    def join(self, parts: dict[str, Tensor]) -> Tensor:
+        """φ [size] from its parts by name."""
+        return torch.cat([parts[name].reshape(-1) for name in self.parameters()])
+
+    def initial_state(self, coordinates: int, like: Tensor) -> Tensor:
+        """H = c = 0 for K coordinates, in the dtype and on the device of `like`."""
+        return like.new_zeros(self.layers, 2, self.hidden, coordinates)
+
+    def mirror(self, feature_signs: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """A signed permutation T of φ that turns m(∇) into −m(−∇).
+
+        T swaps the two halves of every layer's units, flips the weights of the features that
+        change sign with the gradient, and flips the output.
+
+        Args:
+            feature_signs: 1 for a feature that stays when the gradient's sign flips, −1 for one
+                that flips with it.
+
+        Returns:
+            Indices and signs [size] with (Tφ)_i = signs_i · φ[indices_i].
+
+        Raises:
+            ValueError: the number of hidden units is odd.
+        """
+        if self.hidden % 2:
+            raise ValueError(f"hidden must be even for a mirror symmetry, not {self.hidden}")
+        swapped = torch.arange(self.hidden).roll(self.hidden // 2)
+        indices = self.split(torch.arange(self.size))
+        signs = self.split(torch.ones(self.size))
+        for name, index in indices.items():
+            if name == "output.bias":
+                signs[name].neg_()
+            elif name == "output.weight":
+                indices[name] = index[swapped]
+                signs[name].neg_()
+            else:
+                by_gate = index.view(4, self.hidden, -1)[:, swapped]
+                if name == "layers.0.weight":
+                    signs[name][:, : self.inputs] *= torch.tensor(feature_signs)
+                    columns = torch.cat([torch.arange(self.inputs), self.inputs + swapped])
+                    by_gate = by_gate[:, :, columns]
+                elif name.endswith("weight"):
+                    columns = torch.cat([swapped, self.hidden + swapped])
+                    by_gate = by_gate[:, :, columns]
+                indices[name] = by_gate
+        return self.join(indices), self.join(signs)
+
+    def fan_in(self, name: str) -> int:
+        """Inputs of the unit that parameter `name` belongs to."""
+        if name.startswith("output"):
+            return self.hidden
+        layer = int(name.split(".")[1])
+        return self.hidden + (self.inputs if layer == 0 else self.hidden)
+
+
+def glorot_bound(fan_in: int) -> float:
+    """The half width 1/√fan_in of the uniform distribution that PyTorch's cells start from."""
+    return 1.0 / math.sqrt(fan_in)

@@ -1,0 +1,1 @@
+"""Learned optimizers, their inputs, and the files that they are kept in."""

@@ -1,0 +1,88 @@
+"""Trained optimizers in files: safetensors with a JSON header, nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from suite.errors import SuiteError
+from suite.files import atomic_path
+from suite.registry import optimizers
+
+FORMAT = "learned-optimizer"
+VERSION = "1"
+# A checkpoint holds some thousand weights; anything near this size is something else.
+MAX_BYTES = 64 * 2**20
+
+
+def save_optimizer(path: Path, spec: Mapping[str, Any], optimizer: Any, about: Any = None) -> None:
+    """Write φ by the names of its parts, with the optimizer's specification in the header.
+
+    Args:
+        path: ends in ``.safetensors``.
+        spec: ``{"name": "lstm", …}``, what `optimizers.make` takes.
+        optimizer: has `weights` and `shape`.
+        about: anything that JSON can hold, such as how it was trained.
+    """
+    parts = optimizer.shape.split(optimizer.weights.detach().cpu())
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "optimizer": json.dumps(dict(spec), sort_keys=True),
+        "about": json.dumps(about, sort_keys=True),
+    }
+    with atomic_path(path) as temporary:
+        save_file({name: part.contiguous() for name, part in parts.items()}, temporary, header)
+
+
+def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Any:
+    """The optimizer in a file, ready to run.
+
+    Raises:
+        SuiteError: the file is missing, is not whole, is not a learned optimizer's, or its weights
+            are not those of the architecture that its header names.
+    """
+    if not path.is_file():
+        raise SuiteError(f"checkpoint {path}: there is no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise SuiteError(f"checkpoint {path}: is over {MAX_BYTES} bytes, so not a checkpoint")
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise SuiteError(
+            f"checkpoint {path}: is not a whole safetensors file ({error}), get it again"
+        ) from error
+    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        raise SuiteError(
+            f"checkpoint {path}: its header does not say {FORMAT!r} version {VERSION}, "
+            "so it was not written by this suite's version"
+        )
+    try:
+        spec = dict(json.loads(header["optimizer"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise SuiteError(f"checkpoint {path}: its header names no optimizer") from error
+    optimizer = optimizers.make(spec, f"checkpoint {path}")
+    if not hasattr(optimizer, "shape"):
+        raise SuiteError(
+            f"checkpoint {path}: its header names {spec['name']!r}, which has no weights"
+        )
+    wanted = optimizer.shape.parameters()
+    for name in sorted({*wanted, *parts}):
+        have = list(parts[name].shape) if name in parts else None
+        want = list(wanted[name]) if name in wanted else None
+        if have != want:
+            raise SuiteError(
+                f"checkpoint {path}: {name} is {have}, but {spec['name']} as its header "
+                f"describes it has {want}: the file is of another architecture"
+            )
+        if not parts[name].isfinite().all():
+            raise SuiteError(f"checkpoint {path}: {name} has values that are not finite")
+    return optimizer.with_weights(optimizer.shape.join(parts).float().to(device))

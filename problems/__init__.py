@@ -1,0 +1,1 @@
+"""Optimizee problems, one file a family, each registered by name."""

@@ -1,0 +1,90 @@
+"""Multilayer perceptrons on images (sections 3.2, Figures 4 to 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from problems.datasets import Images, load_images
+from suite import Problem, Rng, Tensors, register_problem
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+}
+
+
+@register_problem("mlp")
+@dataclass(frozen=True)
+class MLP(Problem):
+    """Cross entropy of a small network on minibatches of a data set's training images.
+
+    θ_0 is Gaussian with deviation `scale`, biases too, as in the authors' code. `dataset` is any
+    image data set that torchvision knows by name.
+    """
+
+    dataset: str = "mnist"
+    layers: int = 1
+    units: int = 20
+    activation: str = "sigmoid"
+    batch_size: int = 128
+    scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"activation must be one of {known}, not {self.activation!r}")
+
+    @property
+    def images(self) -> Images:
+        """The data set's training split."""
+        return load_images(self.dataset)
+
+    @property
+    def notice(self) -> str:
+        """What a reader of the results must know about the data; empty if nothing."""
+        return self.images.notice
+
+    def init(self, rng: Rng) -> Tensors:
+        widths = [self.images.pixels[0].numel(), *[self.units] * self.layers, self.images.classes]
+        params = {}
+        for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
+            params[f"w{layer}"] = self.scale * rng.normal(fan_in, fan_out)
+            params[f"b{layer}"] = self.scale * rng.normal(fan_out)
+        return params
+
+    def batch(self, rng: Rng) -> Tensors:
+        rows = rng.integers(len(self.images.labels), self.batch_size)
+        return {
+            "x": self.images.pixels[rows].flatten(1).float().div_(255),
+            "y": self.images.labels[rows],
+        }
+
+    def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
+        hidden = batch["x"]
+        for layer in range(self.layers):
+            z = hidden @ params[f"w{layer}"] + params[f"b{layer}"]
+            hidden = ACTIVATIONS[self.activation](z)
+        logits = hidden @ params[f"w{self.layers}"] + params[f"b{self.layers}"]
+        return F.cross_entropy(logits, batch["y"])
+
+    def losses(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
+        x, labels = batch["x"], batch["y"]
+        copies, n = params["w0"].shape[:2]
+        # Copies share their minibatch, so their first layers are one wide matrix product.
+        wide = params["w0"].permute(1, 2, 0, 3).reshape(n, x.shape[-1], -1)
+        z = torch.bmm(x, wide).view(n, x.shape[1], copies, -1).permute(2, 0, 1, 3)
+        z = z + params["b0"].unsqueeze(-2)
+        for layer in range(1, self.layers + 1):
+            hidden = ACTIVATIONS[self.activation](z)
+            z = hidden @ params[f"w{layer}"] + params[f"b{layer}"].unsqueeze(-2)
+        each = F.cross_entropy(
+            z.flatten(0, 2), labels.expand(copies, -1, -1).flatten(), reduction="none"
+        )
+        return each.view(copies, n, -1).mean(-1)

@@ -1,0 +1,208 @@
+"""The command line: ``python reproduce.py --help``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# The suite itself is imported by the commands: PyTorch takes seconds, and --help needs none of it.
+
+FAILED = 1
+WRONG_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Reproduces 'Learning to learn by gradient descent by gradient descent' "
+    "(Andrychowicz et al., 2016): trains its optimizers, tunes the others, compares them on fresh "
+    "problems, and says of each claim whether it holds. Every run can be stopped and resumed.",
+    epilog="Exit codes: 0 done, 1 some cells failed, 2 wrong input, 130 interrupted.",
+)
+
+
+class Profile(StrEnum):
+    """How much is run."""
+
+    smoke = "smoke"
+    quick = "quick"
+    paper = "paper"
+
+
+class Device(StrEnum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
+RESULTS = Path(__file__).resolve().parent / "results" / "report"
+
+
+@app.command()
+def run(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Experiments: fig4, 4, figure4, or a YAML file. All if none."),
+    ] = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    results: Results = RESULTS,
+    device: Annotated[Device, typer.Option(help="'auto' takes a GPU if any.")] = Device.auto,
+    executor: Annotated[str, typer.Option(help="Where cells run.")] = "local",
+    jobs: Annotated[int, typer.Option(help="Cells at a time, each in its own process.")] = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="E.g. fig4.sizes.test_instances=8."),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A Python file with problems or optimizers of yours."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the experiments' own.")] = None,
+) -> None:
+    """Run experiments, or go on where they were stopped, and write the report."""
+
+    def work() -> int:
+        from suite.request import Request
+        from suite.run import run as run_request
+        from suite.tell import print_ended
+
+        request = Request(
+            tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
+        )
+        ended = run_request(request, results, device.value, executor, jobs)
+        print_ended(ended)
+        return FAILED if ended.failed else 0
+
+    _finish(work)
+
+
+@app.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    plugin: Annotated[list[str] | None, typer.Option(metavar="FILE", help="As for 'run'.")] = None,
+) -> None:
+    """List problems, optimizers, experiments and claims."""
+
+    def work() -> int:
+        from suite.catalogue import catalogue
+        from suite.registry import load_plugin
+        from suite.tell import print_catalogue, print_json
+
+        for file in plugin or ():
+            load_plugin(Path(file))
+        (print_json if as_json else print_catalogue)(catalogue())
+        return 0
+
+    _finish(work)
+
+
+@app.command()
+def status(
+    results: Results = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say what is done, running, failed and missing, and how long the rest may take."""
+
+    def work() -> int:
+        from suite.request import plan_request, saved_request
+        from suite.status import status_of
+        from suite.store import check_version
+        from suite.tell import print_json, print_status
+
+        check_version(results)
+        found = status_of(plan_request(saved_request(results)), results)
+        if as_json:
+            print_json(found.as_json())
+        else:
+            print_status(found)
+        return 0
+
+    _finish(work)
+
+
+@app.command()
+def report(results: Results = RESULTS) -> None:
+    """Write tables, figures and report again from what is finished."""
+
+    def work() -> int:
+        from suite.publish import publish_again
+        from suite.tell import print_report
+
+        print_report(publish_again(results))
+        return 0
+
+    _finish(work)
+
+
+@app.command()
+def clean(
+    results: Results = RESULTS,
+    kind: Annotated[
+        str | None, typer.Option(help="Only metatrain, select, tune or evaluate cells.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")
+    ] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Only what the last run does not need.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete cells; tables, figures and report stay."""
+
+    def work() -> int:
+        from suite.clean import delete_cells, find_cells
+        from suite.request import plan_request, saved_request
+
+        keep: set[str] = set()
+        if unused:
+            keep = {cell.label for cell in plan_request(saved_request(results)).cells}
+        found = find_cells(results, kind, older_than, keep)
+        size = sum(each.size for each in found) / 1e6
+        typer.echo(f"{len(found)} cells, {size:.1f} MB in {results}")
+        if found and (yes or typer.confirm("Delete them?")):
+            delete_cells(found, results)
+            typer.echo("deleted")
+        return 0
+
+    _finish(work)
+
+
+def _finish(work: Callable[[], int]) -> None:
+    """Do the work and leave with its exit code; errors meant for the user are one red line."""
+    from suite.errors import SuiteError
+
+    try:
+        code = work()
+    except SuiteError as error:
+        _complain(str(error))
+        code = WRONG_INPUT
+    except KeyboardInterrupt:
+        command = " ".join(["python", *map(_quoted, sys.argv)])
+        _complain(f"Stopped; what is finished is kept. To go on: {command}")
+        code = INTERRUPTED
+    raise typer.Exit(code)
+
+
+def _complain(text: str) -> None:
+    typer.secho(text, fg=typer.colors.RED, err=True)
+
+
+def _quoted(word: Any) -> str:
+    import shlex
+
+    return shlex.quote(str(word))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,58 @@
+"""What annotations may demand of values: ``Annotated[int, AtLeast(1)]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A bound for `Annotated` numbers."""
+
+    low: float
+
+    def __str__(self) -> str:
+        return f"at least {self.low:g}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is within the bound."""
+        return bool(value >= self.low)
+
+
+@dataclass(frozen=True)
+class Above:
+    """An open bound for `Annotated` numbers."""
+
+    low: float
+
+    def __str__(self) -> str:
+        return f"above {self.low:g}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is within the bound."""
+        return bool(value > self.low)
+
+
+@dataclass(frozen=True)
+class FileName:
+    """For `Annotated` text that becomes part of a file's name: no path may leave its folder."""
+
+    def __str__(self) -> str:
+        return "made of letters, digits, '-' and '_'"
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is safe in a file's name."""
+        return bool(value) and all(c.isascii() and (c.isalnum() or c in "-_") for c in value)
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """For `Annotated` lists that need an entry."""
+
+    def __str__(self) -> str:
+        return "with at least one entry"
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` has an entry."""
+        return len(value) > 0

@@ -1,0 +1,188 @@
+"""The tests that experiments name for their claims.
+
+A test is a frozen dataclass whose fields are its options in the experiment's YAML, and whose
+`check` weighs the evidence. To add one, write the class and register it; fields are `str`, `float`
+or `tuple[str, ...]`, and fields called `panel`, `optimizer`, `optimizers`, `baselines` and `than`
+are checked against the experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import pandas as pd
+
+from suite.evidence import (
+    Evidence,
+    Outcome,
+    Score,
+    divergence,
+    final_loss,
+    finite_mean,
+    judge,
+    log_area,
+)
+from suite.formatting import number
+from suite.statistics import Interval, paired_difference, ratio_of_means, spread_of_means
+
+
+class ClaimTest(Protocol):
+    """A test with its options filled in."""
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Weigh the evidence; raises MissingRunsError where there is none."""
+        ...
+
+
+CLAIM_TESTS: dict[str, type[ClaimTest]] = {}
+Test = TypeVar("Test", bound=type[ClaimTest])
+
+
+def register_claim_test(name: str) -> Callable[[Test], Test]:
+    """Class decorator: make a test known to experiments as `name`."""
+
+    def register(cls: Test) -> Test:
+        CLAIM_TESTS[name] = cls
+        return cls
+
+    return register
+
+
+@register_claim_test("ends_below_all")
+@dataclass(frozen=True)
+class EndsBelowAll:
+    """The optimizer's mean final loss is below that of the best baseline.
+
+    Estimate: paired mean difference, optimizer minus best baseline; claimed below 0. Without
+    `baselines`, all optimizers of the panel with a tuned learning rate are meant.
+    """
+
+    panel: str
+    optimizer: str
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare final losses with the best baseline's."""
+        interval, best, losses = _against_best(self, evidence, final_loss)
+        note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
+        note += divergence(losses, [self.optimizer], [best])
+        return Outcome(judge(interval, 0.0), interval, note)
+
+
+@register_claim_test("area_below_all")
+@dataclass(frozen=True)
+class AreaBelowAll:
+    """The optimizer's loss is below that of the best baseline by a wide margin over the run.
+
+    Estimate: paired mean difference of the mean log10 loss, optimizer minus best baseline; claimed
+    below −`margin`.
+    """
+
+    panel: str
+    optimizer: str
+    margin: float
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the area under log10 loss with the best baseline's."""
+        interval, best, areas = _against_best(self, evidence, log_area)
+        note = f"mean log10 loss, {_means(areas, self.optimizer, best)}; "
+        note += f"claimed below {number(-self.margin)}"
+        note += divergence(areas, [self.optimizer], [best])
+        return Outcome(judge(interval, -self.margin), interval, note)
+
+
+@register_claim_test("ends_above_all")
+@dataclass(frozen=True)
+class EndsAboveAll:
+    """The optimizer's mean final loss is above that of the worst baseline.
+
+    Estimate: paired mean difference, optimizer minus worst baseline; claimed above 0.
+    """
+
+    panel: str
+    optimizer: str
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare final losses with the worst baseline's."""
+        names = evidence.baselines(self.panel, self.optimizer, self.baselines)
+        losses = evidence.scores(self.panel, [self.optimizer, *names], final_loss)
+        worst = str(losses[names].mean().idxmax())
+        below = paired_difference(losses[worst].to_numpy(), losses[self.optimizer].to_numpy())
+        note = f"{_means(losses, self.optimizer, worst, 'worst')}{_paper(evidence, self, worst)}"
+        note += divergence(losses, [worst], [self.optimizer])
+        return Outcome(judge(below, 0.0), below.negated(), note)
+
+
+@register_claim_test("ends_within")
+@dataclass(frozen=True)
+class EndsWithin:
+    """The optimizers' mean final losses lie within a factor of one another.
+
+    Estimate: the highest mean over the lowest; claimed below `ratio`.
+    """
+
+    panel: str
+    optimizers: tuple[str, ...]
+    ratio: float
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the highest with the lowest final loss."""
+        losses = evidence.scores(self.panel, self.optimizers, final_loss)
+        interval = spread_of_means(losses.to_numpy())
+        means = ", ".join(f"{name} {number(finite_mean(losses[name]))}" for name in losses)
+        note = f"highest over lowest of {means}{evidence.in_the_paper(self.panel, self.optimizers)}"
+        note += f"; claimed below {number(self.ratio)}"
+        note += divergence(losses, self.optimizers)
+        return Outcome(judge(interval, self.ratio), interval, note)
+
+
+@register_claim_test("at_least_as_good")
+@dataclass(frozen=True)
+class AtLeastAsGood:
+    """The optimizer's mean final loss is not above another's by more than a tolerance.
+
+    Estimate: ratio of the means, optimizer over `than`; claimed below `tolerance`.
+    """
+
+    panel: str
+    optimizer: str
+    than: str
+    tolerance: float = 1.05
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare final losses as a ratio."""
+        losses = evidence.scores(self.panel, [self.optimizer, self.than], final_loss)
+        ours, other = losses[self.optimizer], losses[self.than]
+        interval = ratio_of_means(ours.to_numpy(), other.to_numpy())
+        note = f"{self.optimizer} {number(finite_mean(ours))} over {self.than} "
+        note += f"{number(finite_mean(other))}; claimed below {number(self.tolerance)}"
+        note += divergence(losses, [self.optimizer], [self.than])
+        return Outcome(judge(interval, self.tolerance), interval, note)
+
+
+def _against_best(
+    test: EndsBelowAll | AreaBelowAll, evidence: Evidence, score: Score
+) -> tuple[Interval, str, pd.DataFrame]:
+    """The paired difference to the best baseline, its name, and everyone's scores."""
+    names = evidence.baselines(test.panel, test.optimizer, test.baselines)
+    scores = evidence.scores(test.panel, [test.optimizer, *names], score)
+    means = scores[names].apply(finite_mean)
+    best = str(means.idxmin()) if means.notna().any() else names[0]
+    return (
+        paired_difference(scores[test.optimizer].to_numpy(), scores[best].to_numpy()),
+        best,
+        scores,
+    )
+
+
+def _means(scores: pd.DataFrame, optimizer: str, baseline: str, kind: str = "best") -> str:
+    ours, theirs = finite_mean(scores[optimizer]), finite_mean(scores[baseline])
+    return f"{optimizer} {number(ours)} minus {kind} baseline {baseline} {number(theirs)}"
+
+
+def _paper(evidence: Evidence, test: EndsBelowAll | EndsAboveAll, baseline: str) -> str:
+    return evidence.in_the_paper(test.panel, [test.optimizer, baseline])

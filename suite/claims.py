@@ -1,0 +1,114 @@
+"""claims.csv: what of the paper holds, by the tests that the experiments name."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from suite.claim_tests import CLAIM_TESTS, ClaimTest
+from suite.curves import RunTable
+from suite.definitions import ClaimInfo, ExperimentInfo
+from suite.errors import SuiteError
+from suite.evidence import Evidence, MissingRunsError, Outcome
+from suite.registry import nearest
+from suite.statistics import Interval
+
+COLUMNS = ["id", "claim", "verdict", "estimate", "ci_low", "ci_high", "n", "note"]
+NAMES_OF_OPTIMIZERS = ("optimizer", "optimizers", "baselines", "than")
+
+
+def check_claims(experiments: Sequence[ExperimentInfo], runs: RunTable) -> pd.DataFrame:
+    """One row a claim, in the experiments' order.
+
+    `verdict` is reproduced or contradicted where the 95 % interval of the estimate lies wholly on
+    one side of the claim's threshold, inconclusive where it does not, and unchecked where runs are
+    missing. What the estimate is, the test's docstring in `suite.claim_tests` says.
+
+    Raises:
+        SuiteError: a claim names no test that there is, or options that its test does not have.
+    """
+    rows = []
+    for experiment in experiments:
+        evidence = Evidence(experiment, runs)
+        for claim in experiment.claims:
+            outcome = _outcome(claim_test(experiment, claim), evidence)
+            rows.append(
+                {
+                    "id": claim.id,
+                    "claim": claim.text,
+                    "verdict": outcome.verdict,
+                    "estimate": outcome.interval.estimate,
+                    "ci_low": outcome.interval.low,
+                    "ci_high": outcome.interval.high,
+                    "n": outcome.interval.n,
+                    "note": outcome.note,
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def claim_test(experiment: ExperimentInfo, claim: ClaimInfo) -> ClaimTest:
+    """The claim's test with its options, checked against the experiment; cheap, needs no runs.
+
+    Raises:
+        SuiteError: an unknown test, option, panel or optimizer, or an option of the wrong type.
+    """
+    where = f"{experiment.name}.yaml, claim {claim.id}"
+    if claim.test not in CLAIM_TESTS:
+        raise SuiteError(
+            f"{where}: no test {claim.test!r}: {nearest(claim.test, list(CLAIM_TESTS))}"
+        )
+    cls = CLAIM_TESTS[claim.test]
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
+    types = typing.get_type_hints(cls)
+    values = {}
+    for key, value in claim.options.items():
+        if key not in fields:
+            hint = nearest(key, list(fields))
+            raise SuiteError(f"{where}: test {claim.test!r} has no option {key!r}: {hint}")
+        values[key] = _converted(value, types[key], f"{where}, {key}")
+    for key, field in fields.items():
+        if key not in values and field.default is dataclasses.MISSING:
+            raise SuiteError(f"{where}: test {claim.test!r} needs the option {key!r}")
+    _check_names(experiment, values, where)
+    return cls(**values)
+
+
+def _converted(value: Any, wanted: Any, where: str) -> Any:
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted is str and isinstance(value, str):
+        return value
+    names = value if wanted == tuple[str, ...] and isinstance(value, list | tuple) else ()
+    if names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    kind = {float: "a number", str: "a name"}.get(wanted, "a list of names")
+    raise SuiteError(f"{where}: {value!r} must be {kind}")
+
+
+def _check_names(experiment: ExperimentInfo, values: dict[str, Any], where: str) -> None:
+    name = values.get("panel")
+    if name is None:
+        return
+    panel = experiment.panel(name)
+    if panel is None:
+        hint = nearest(name, [p.name for p in experiment.panels])
+        raise SuiteError(f"{where}, panel: no panel {name!r} in {experiment.name}: {hint}")
+    for key in NAMES_OF_OPTIMIZERS:
+        named = values.get(key, ())
+        for optimizer in (named,) if isinstance(named, str) else named:
+            if optimizer not in panel.optimizers:
+                hint = nearest(optimizer, list(panel.optimizers))
+                raise SuiteError(f"{where}, {key}: no optimizer {optimizer!r} in {name!r}: {hint}")
+
+
+def _outcome(test: ClaimTest, evidence: Evidence) -> Outcome:
+    nothing = Interval(float("nan"), float("nan"), float("nan"), 0)
+    try:
+        return test.check(evidence)
+    except MissingRunsError as missing:
+        return Outcome("unchecked", nothing, str(missing))

@@ -1,0 +1,248 @@
+"""Experiments as typed configuration: what one YAML file of `experiments/` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from suite.bounds import Above, AtLeast, FileName, NotEmpty
+from suite.convert import REST, field_types, fill, nearest
+from suite.errors import SuiteError
+from suite.overlay import nested, overlay, parse_setting
+from suite.yaml_file import read_yaml
+
+Count = Annotated[int, AtLeast(1)]
+Natural = Annotated[int, AtLeast(0)]
+Name = Annotated[str, FileName()]
+Spec = dict[str, Any]
+
+PROFILES = ("smoke", "quick", "paper")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of a meta-training's schedule.
+
+    Args:
+        runs: optimizee runs in all, each on an instance drawn afresh.
+        horizon: steps of a run.
+        window: steps that one meta-gradient goes back over (truncated BPTT).
+        rate: ADAM's learning rate on φ.
+        batch: runs side by side, averaged in one update of φ.
+        rate_end: where a half cosine takes the rate over the phase; `rate` itself if not given.
+        objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
+            weighs late steps, where losses are small, as much as early ones.
+        clip: cut the meta-gradient's norm to the median of its last 200 norms.
+        sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
+            the meta-gradient (unbiased); all of them if not given.
+    """
+
+    runs: Count
+    horizon: Count
+    window: Count
+    rate: Annotated[float, Above(0)]
+    batch: Count = 1
+    rate_end: Annotated[float, AtLeast(0)] | None = None
+    objective: Literal["loss", "log_loss"] = "loss"
+    clip: bool = False
+    sample: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.window > self.horizon:
+            raise ValueError(f"window {self.window} must not be above horizon {self.horizon}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a learned optimizer comes about.
+
+    Args:
+        problem: whose instances it is trained on.
+        optimizer: its architecture.
+        phases: the schedule.
+        seeds: one meta-training each; the best by validation is used.
+        validate_every: runs between validations.
+        validation_instances: runs of a validation.
+        criterion: what a validation compares: the ``final`` loss (mean of the last tenth of the
+            steps) as in the paper, or the ``mean`` over the run, which is less noisy.
+        checkpoint: its name in `results/checkpoints/`.
+        use: ``train`` it, or take the ``shipped`` checkpoint.
+    """
+
+    problem: Spec
+    optimizer: Spec
+    phases: Annotated[tuple[Phase, ...], NotEmpty()]
+    seeds: Annotated[tuple[Natural, ...], NotEmpty()] = (1,)
+    validate_every: Count = 50
+    validation_instances: Count = 20
+    criterion: Literal["final", "mean"] = "final"
+    checkpoint: Name | None = None
+    use: Literal["train", "shipped"] = "train"
+
+    def __post_init__(self) -> None:
+        if self.use == "shipped" and self.checkpoint is None:
+            raise ValueError("'use: shipped' needs 'checkpoint', a name in results/checkpoints")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} must differ")
+
+
+@dataclass(frozen=True)
+class PaperPanel:
+    """Which of the paper's curves (results/paper/figure_curves.csv) a panel is compared with."""
+
+    figure: str
+    panel: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One problem and the optimizers that are compared on it.
+
+    Args:
+        title: its heading.
+        problem: what is minimised.
+        steps: updates of a run.
+        optimizers: by label, ``{trained: NAME}`` of a training, or a registered one.
+        tuning_steps: updates of a run in learning-rate sweeps; `steps` if not given.
+        first_shown: where the figure's horizontal axis begins.
+        paper: the paper's curves of this panel.
+    """
+
+    title: str
+    problem: Spec
+    steps: Count
+    optimizers: Annotated[dict[str, Spec], NotEmpty()]
+    tuning_steps: Count | None = None
+    first_shown: Natural = 0
+    paper: PaperPanel | None = None
+
+    def __post_init__(self) -> None:
+        if self.first_shown >= self.steps:
+            raise ValueError(f"first_shown {self.first_shown} must be below steps {self.steps}")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper and the test that decides on it; `options` are the test's own."""
+
+    text: str
+    test: str
+    options: dict[str, Any] = field(default_factory=dict, metadata=REST)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is run.
+
+    Args:
+        test_instances: runs of each evaluation.
+        tuning_instances: validation runs for each rate of a sweep.
+    """
+
+    test_instances: Count
+    tuning_instances: Count
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One figure of the paper, or a user's own comparison.
+
+    Args:
+        name: of its rows and files; the file's own name if not given.
+        title: its heading.
+        sizes: how much is run.
+        panels: by name.
+        training: meta-trainings by name.
+        claims: by id.
+        seed: of everything but meta-training, which has its own seeds.
+        source: where it stands in the paper.
+    """
+
+    name: Name
+    title: str
+    sizes: Sizes
+    panels: Annotated[dict[Name, Panel], NotEmpty()]
+    training: dict[Name, Training] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
+    seed: Natural = 0
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class RawExperiment:
+    """An experiment file as plain data, before profiles and settings."""
+
+    path: Path
+    data: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """How errors name the file."""
+        return f"{self.path.name}:"
+
+    @property
+    def name(self) -> str:
+        """What the experiment calls itself."""
+        return str(self.data["name"])
+
+
+def read_experiment(path: Path) -> RawExperiment:
+    """The file as plain data.
+
+    Raises:
+        SuiteError: it cannot be read, is not YAML, or is not a table.
+    """
+    data = read_yaml(path)
+    return RawExperiment(path, {"name": path.stem, **data})
+
+
+def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[Experiment]:
+    """Experiments from files, with the profile and then the ``--set`` values laid over them.
+
+    A setting's first key may be the name of an experiment; without one it goes to every experiment
+    that has the key.
+
+    Raises:
+        SuiteError: what is wrong, in which file or setting, under which key.
+    """
+    datas = {}
+    for raw in raws:
+        if raw.name in datas:
+            raise SuiteError(f"{raw.where} another experiment is also called {raw.name!r}")
+        datas[raw.name] = _with_profile(raw, profile)
+    for text in settings:
+        _set(datas, text)
+    return [fill(Experiment, datas[raw.name], raw.where) for raw in raws]
+
+
+def _with_profile(raw: RawExperiment, profile: str) -> dict[str, Any]:
+    data = dict(raw.data)
+    profiles = data.pop("profiles", {})
+    where = f"{raw.where} profiles"
+    if not isinstance(profiles, dict):
+        raise SuiteError(f"{where} must be a table of {', '.join(PROFILES)}")
+    for key in profiles:
+        if key not in PROFILES:
+            raise SuiteError(f"{where} has no {key!r}: known are {', '.join(PROFILES)}")
+    change = profiles.get(profile) or {}
+    result: dict[str, Any] = overlay(data, change, Experiment, f"{where}.{profile}")
+    return result
+
+
+def _set(datas: dict[str, dict[str, Any]], text: str) -> None:
+    keys, value = parse_setting(text)
+    known = {*datas, *field_types(Experiment)}
+    if keys[0] not in known:
+        raise SuiteError(f"--set {text}: there is no {keys[0]!r}: {nearest(keys[0], known)}")
+    chosen = [keys[0]] if keys[0] in datas else list(datas)
+    keys = keys[1:] if keys[0] in datas else keys
+    refused = []
+    for name in chosen:
+        where = f"--set {text}: {name}"
+        try:
+            datas[name] = overlay(datas[name], nested(keys, value), Experiment, where)
+        except SuiteError as error:
+            refused.append(error)
+    if len(refused) == len(chosen):
+        raise refused[0]

@@ -1,0 +1,111 @@
+"""What a report needs to know of the experiments behind the curves, as plain data.
+
+The planner fills these from the experiments' YAML. They are stored beside the results, so that a
+report can be made again from a results folder alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from suite.errors import SuiteError
+from suite.files import write_text_atomic
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PaperPanel:
+    """Where in `results/paper/figure_curves.csv` a panel's curves are."""
+
+    figure: str
+    panel: str
+
+
+@dataclass(frozen=True)
+class PanelInfo:
+    """One panel of a figure.
+
+    `steps` is the number of updates, `first_shown` where the drawn x axis begins, `notice` what a
+    reader must be told of its data, such as that it is a subset.
+    """
+
+    name: str
+    title: str
+    steps: int
+    optimizers: tuple[str, ...]
+    first_shown: int = 0
+    paper: PaperPanel | None = None
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class ClaimInfo:
+    """One claim of the paper; `test` and its `options` name one of `suite.claim_tests`."""
+
+    id: str
+    text: str
+    test: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExperimentInfo:
+    """One experiment as it was run; `settings` is its resolved YAML."""
+
+    name: str
+    title: str
+    panels: tuple[PanelInfo, ...]
+    claims: tuple[ClaimInfo, ...] = ()
+    source: str = ""
+    seed: int = 0
+    profile: str = ""
+    settings: str = ""
+
+    def panel(self, name: str) -> PanelInfo | None:
+        """The panel called `name`, or None."""
+        return next((panel for panel in self.panels if panel.name == name), None)
+
+
+def save_experiments(path: Path, experiments: Sequence[ExperimentInfo]) -> None:
+    """Write `experiments` as JSON."""
+    content = {"format": FORMAT, "experiments": [asdict(e) for e in experiments]}
+    write_text_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_experiments(path: Path) -> list[ExperimentInfo]:
+    """Read what `save_experiments` wrote.
+
+    Raises:
+        SuiteError: the file is missing, is not such a file, or has another format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SuiteError(f"{path} is missing: run the experiment into this folder first") from None
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise SuiteError(f"{path} has format {found}, this version reads {FORMAT}: run it again")
+    try:
+        return [_experiment(entry) for entry in content["experiments"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SuiteError(
+            f"{path} is not a list of experiments ({error!r}): run it again"
+        ) from error
+
+
+def _experiment(entry: Mapping[str, Any]) -> ExperimentInfo:
+    panels = tuple(_panel(panel) for panel in entry["panels"])
+    claims = tuple(ClaimInfo(**claim) for claim in entry["claims"])
+    return ExperimentInfo(**{**entry, "panels": panels, "claims": claims})
+
+
+def _panel(entry: Mapping[str, Any]) -> PanelInfo:
+    paper = PaperPanel(**entry["paper"]) if entry["paper"] else None
+    return PanelInfo(**{**entry, "optimizers": tuple(entry["optimizers"]), "paper": paper})

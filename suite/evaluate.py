@@ -1,0 +1,46 @@
+"""Runs of one optimizer on fresh instances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from suite.loop import descend
+from suite.memory import rows_at_once
+from suite.objective import Objective, param_spec
+from suite.types import Optimizer, Problem
+
+
+@torch.no_grad()
+def evaluate(
+    problem: Problem,
+    optimizer: Optimizer,
+    steps: int,
+    instances: int | Sequence[int],
+    seed: int,
+    device: str | torch.device = "cpu",
+    split: str = "test",
+) -> Tensor:
+    """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
+
+    Instances are run in groups that fit the memory budget; the grouping changes no number.
+
+    Args:
+        problem: the distribution of functions.
+        optimizer: with its hyperparameters or weights.
+        steps: updates of a run.
+        instances: how many, or which.
+        seed: the experiment's.
+        device: where tensors live.
+        split: the stream that instances are drawn from.
+    """
+    numbers = list(range(instances)) if isinstance(instances, int) else list(instances)
+    group = rows_at_once(param_spec(problem).size, torch.device(device))
+    losses = []
+    for first in range(0, len(numbers), group):
+        objective = Objective(problem, numbers[first : first + group], split, seed, device=device)
+        points = descend(objective, optimizer, steps)
+        losses.append(torch.stack([point.loss.cpu() for point in points], dim=1))
+    return torch.cat(losses)

@@ -1,0 +1,118 @@
+"""One panel of a figure: the paper's curves, ours over them with bands, a log scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from suite.curves import Runs
+from suite.definitions import PanelInfo
+from suite.figure_style import PAPER_DASH, PAPER_WIDTH, CurveStyle
+from suite.paper import panel_curves
+from suite.statistics import Floats, mean_band
+
+BAND_ALPHA = 0.2
+# A curve that leaves the panel upwards, such as ADAM's first steps in the paper, may: panels end
+# this many times above the highest loss at their first shown step.
+HEADROOM = 2.0
+
+
+def draw_panel(
+    axis: Axes, panel: PanelInfo, runs: Mapping[str, Runs], styles: Mapping[str, CurveStyle]
+) -> None:
+    """Draw one panel from `runs` by optimizer; runs that diverged are left out."""
+    drawn = []
+    if panel.paper is not None:
+        for name, curve in panel_curves(panel.paper.figure, panel.paper.panel).items():
+            shown = curve[curve["updates"].between(panel.first_shown, panel.steps)]
+            if name in panel.optimizers and len(shown):
+                _paper_curve(
+                    axis, shown["updates"].to_numpy(), shown["loss"].to_numpy(), styles[name]
+                )
+                drawn.append(shown["loss"].to_numpy())
+    for place, name in enumerate(panel.optimizers):
+        if name not in runs:
+            continue
+        shown_steps = (runs[name].steps >= panel.first_shown) & (runs[name].steps <= panel.steps)
+        losses = runs[name].loss[runs[name].finished()][:, shown_steps]
+        if losses.size:
+            mean, low, high = mean_band(losses)
+            steps = runs[name].steps[shown_steps]
+            colour = styles[name].colour
+            axis.fill_between(
+                steps, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=3
+            )
+            _own_curve(axis, steps, mean, styles[name], place, len(panel.optimizers))
+            drawn.append(mean)
+    _scales(axis, panel, drawn)
+    sns.despine(ax=axis)
+
+
+def _paper_curve(axis: Axes, steps: Floats, losses: Floats, style: CurveStyle) -> None:
+    axis.plot(
+        steps,
+        losses,
+        color=style.paper_colour,
+        linestyle=PAPER_DASH,
+        linewidth=PAPER_WIDTH,
+        zorder=2,
+    )
+
+
+def _own_curve(
+    axis: Axes, steps: NDArray[np.int64], mean: Floats, style: CurveStyle, place: int, curves: int
+) -> None:
+    axis.plot(
+        steps,
+        mean,
+        color=style.colour,
+        linestyle=style.dash,
+        linewidth=style.width,
+        marker=style.marker,
+        markersize=4,
+        markeredgewidth=0,
+        markevery=_spread_markers(len(steps), place, curves),
+        # What comes first in the experiment, the learned optimizer as a rule, lies on top.
+        zorder=10 - place * 0.1,
+    )
+
+
+def _spread_markers(points: int, place: int, curves: int) -> tuple[int, int]:
+    """First and distance of some five markers, staggered so that curves' markers do not meet."""
+    every = max(1, points // 5)
+    return int(every * (place + 0.5) / curves) % max(points, 1), every
+
+
+def _scales(axis: Axes, panel: PanelInfo, drawn: Sequence[Floats]) -> None:
+    axis.set_yscale("log")
+    positive = [curve[curve > 0] for curve in drawn if (curve > 0).any()]
+    if positive:
+        highest, start = max(c.max() for c in positive), max(c[0] for c in positive)
+        top, bottom = min(highest, HEADROOM * start), min(c.min() for c in positive)
+        room = max(top / bottom, 1.01) ** 0.05
+        axis.set_ylim(bottom / room, top * room)
+        axis.yaxis.set_major_locator(LogLocator(subs=_ticks(top / bottom), numticks=20))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.set_xlim(panel.first_shown, panel.steps)
+    axis.set_xlabel("Number of updates")
+    axis.grid(True, which="major")
+
+
+def _ticks(span: float) -> tuple[float, ...]:
+    """Which multiples of powers of ten carry a label, so that some four to six do."""
+    for limit, ticks in (
+        (3, (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)),
+        (12, (1.0, 2.0, 3.0, 5.0)),
+        (200, (1.0, 2.0, 5.0)),
+        (500, (1.0, 3.0)),
+    ):
+        if span < limit:
+            return ticks
+    return (1.0,)

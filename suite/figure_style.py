@@ -1,0 +1,96 @@
+"""How curves look: one colour, dash and marker for each optimizer in every figure.
+
+Colours are of Okabe and Ito's palette, which the colour-blind can tell apart; dashes and markers
+tell the curves apart in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.colors import to_hex, to_rgb
+
+# In the report these two are replaced, so that figures follow the page's light or dark theme.
+INK = "#1f2328"
+BACKGROUND = "#fffffe"
+GREY = (0.55, 0.55, 0.55)
+
+Dash = tuple[float, tuple[float, ...]]
+SOLID: Dash = (0, ())
+
+
+@dataclass(frozen=True)
+class CurveStyle:
+    """Colour, dash pattern (matplotlib's), marker and line width in points."""
+
+    colour: str
+    dash: Dash
+    marker: str
+    width: float = 1.5
+
+    @property
+    def paper_colour(self) -> str:
+        """The same hue drawn towards grey, for the paper's curve."""
+        mixed = [
+            0.6 * own + 0.4 * grey for own, grey in zip(to_rgb(self.colour), GREY, strict=True)
+        ]
+        return str(to_hex((mixed[0], mixed[1], mixed[2])))
+
+
+KNOWN = {
+    "LSTM": CurveStyle("#D55E00", SOLID, "o", 2.2),
+    "ADAM": CurveStyle("#0072B2", (0, (6, 1.6)), "s"),
+    "RMSprop": CurveStyle("#009E73", (0, (6, 1.6, 1.4, 1.6)), "^"),
+    "SGD": CurveStyle("#CC79A7", (0, (2.6, 1.5)), "D"),
+    "NAG": CurveStyle("#E69F00", (0, (9, 2)), "v"),
+    "LSTM-sub": CurveStyle("#56B4E9", SOLID, "P", 2.0),
+}
+SPARE = (
+    CurveStyle("#8A6FDF", (0, (4, 1.5)), "X"),
+    CurveStyle("#A65628", (0, (6, 1.6, 1.4, 1.6)), "p"),
+    CurveStyle("#56B4E9", (0, (2.6, 1.5)), "*"),
+    CurveStyle("#808000", (0, (9, 2)), "h"),
+    CurveStyle("#7A7A7A", (0, (4, 1.5, 1.4, 1.5, 1.4, 1.5)), "<"),
+    CurveStyle("#C2185B", (0, (1.6, 1.2)), ">"),
+)
+PAPER_DASH: Dash = (0, (1, 1.1))
+PAPER_WIDTH = 1.1
+
+# Any, because matplotlib's own type for these differs from version to version.
+RC: Any = {
+    "axes.edgecolor": INK,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "figure.facecolor": BACKGROUND,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    "font.size": 8.5,
+    "grid.alpha": 0.13,
+    "grid.color": INK,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "pdf.fonttype": 42,  # text stays text, as journals ask
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,  # an optimizer's name is shown as it is
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def curve_styles(optimizers: Iterable[str]) -> dict[str, CurveStyle]:
+    """A style for each name; give all names of a report at once, so that none changes its own."""
+    names = dict.fromkeys(optimizers)
+    others = sorted(name for name in names if name not in KNOWN)
+    spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(others)}
+    return {name: KNOWN.get(name) or spare[name] for name in names}

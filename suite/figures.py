@@ -1,0 +1,146 @@
+"""The figures: our mean curves with their 95 % bands, the paper's own curves under them."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from suite.curves import Runs, RunTable
+from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_panel import BAND_ALPHA, draw_panel
+from suite.figure_style import GREY, PAPER_DASH, PAPER_WIDTH, RC, CurveStyle
+from suite.files import atomic_path
+
+PER_ROW = 4
+FORMATS = ("png", "pdf", "svg")
+
+
+def draw_experiment(
+    experiment: ExperimentInfo, runs: RunTable, styles: Mapping[str, CurveStyle]
+) -> Figure:
+    """One figure, a panel for each of the experiment's, in rows of up to four.
+
+    Notices on the data, and runs that diverged or are missing, are footnotes of the figure.
+    """
+    with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
+        columns = min(PER_ROW, len(experiment.panels))
+        rows = math.ceil(len(experiment.panels) / columns)
+        width = max(3.1 * columns, 6.2)
+        found = [_runs_of(experiment.name, panel, runs) for panel in experiment.panels]
+        remarks = [
+            _remarks(panel, own) for panel, own in zip(experiment.panels, found, strict=True)
+        ]
+        notes = list(dict.fromkeys(remark for own in remarks for remark in own))
+        lines = [
+            line
+            for note in notes
+            for line in textwrap.wrap(f"{_mark(notes, [note])} {note}", int(width * 16))
+        ]
+        notes_height = 0.16 * len(lines)
+        height = 2.75 * rows + 0.4 + notes_height
+        figure = Figure(figsize=(width, height), layout="constrained")
+        engine = figure.get_layout_engine()
+        assert isinstance(engine, ConstrainedLayoutEngine)
+        share = notes_height / height
+        engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis, panel, own, said in zip(axes, experiment.panels, found, remarks, strict=False):
+            draw_panel(axis, panel, own, styles)
+            axis.set_title(textwrap.fill(panel.title + _mark(notes, said), 38))
+        for axis in axes[::columns]:
+            axis.set_ylabel("Loss")
+        for axis in axes[len(experiment.panels) :]:
+            axis.set_visible(False)
+        figure.legend(
+            handles=_legend(experiment, styles),
+            loc="outside upper center",
+            ncols=8 if columns > 2 else 4,
+            handlelength=3.4,
+            columnspacing=1.8,
+        )
+        figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
+        return figure
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.png, .pdf and .svg; raises as `suite.files.atomic_path` does."""
+    for kind in FORMATS:
+        # Dates and random ids would make two equal reports differ.
+        metadata = (
+            {"CreationDate": None} if kind == "pdf" else {"Date": None} if kind == "svg" else {}
+        )
+        with (
+            mpl.rc_context({**RC, "svg.hashsalt": name}),
+            atomic_path(folder / f"{name}.{kind}") as path,
+        ):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+            path.write_bytes(buffer.getvalue())
+
+
+def _runs_of(experiment: str, panel: PanelInfo, runs: RunTable) -> dict[str, Runs]:
+    keys = {name: (experiment, panel.name, name) for name in panel.optimizers}
+    return {name: runs[key] for name, key in keys.items() if key in runs}
+
+
+def _remarks(panel: PanelInfo, runs: Mapping[str, Runs]) -> list[str]:
+    """What a reader must know of a panel: notices on its data, missing and diverged runs."""
+    remarks = [panel.notice] if panel.notice else []
+    missing = [name for name in panel.optimizers if name not in runs]
+    if missing:
+        remarks.append(f"{panel.title}: {', '.join(missing)} not run.")
+    for name, found in runs.items():
+        lost = int((~found.finished()).sum())
+        if lost:
+            remarks.append(
+                f"{panel.title}: {name} diverged on {lost} of {len(found.instances)} runs, "
+                "which its curve leaves out."
+            )
+    return remarks
+
+
+def _mark(notes: Sequence[str], remarks: Sequence[str]) -> str:
+    """The footnotes' superscript numbers."""
+    digits = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return " ".join(str(notes.index(remark) + 1) for remark in remarks).translate(digits)
+
+
+def _legend(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> list[Artist]:
+    names = dict.fromkeys(name for panel in experiment.panels for name in panel.optimizers)
+    handles: list[Artist] = [
+        Line2D(
+            [],
+            [],
+            color=styles[name].colour,
+            linestyle=styles[name].dash,
+            linewidth=styles[name].width,
+            marker=styles[name].marker,
+            markersize=4.5,
+            markeredgewidth=0,
+            label=name,
+        )
+        for name in names
+    ]
+    handles.append(Patch(color=GREY, alpha=1.5 * BAND_ALPHA, linewidth=0, label="95 % interval"))
+    if any(panel.paper for panel in experiment.panels):
+        paper = Line2D(
+            [],
+            [],
+            color=GREY,
+            linestyle=PAPER_DASH,
+            linewidth=PAPER_WIDTH,
+            label="the paper's curve",
+        )
+        handles.append(paper)
+    return handles

@@ -1,0 +1,93 @@
+"""The one loop over optimization steps: tuning, evaluating, meta-training and tracing use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.errors import SuiteError
+from suite.objective import Objective
+from suite.types import Optimizer
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where n runs stand after `step` updates.
+
+    Args:
+        step: number of updates done.
+        theta: the iterate [n, P].
+        state: the optimizer's state.
+        loss: f at the iterate [n]; infinite once a run has diverged.
+        grads: ∇f at the iterate, or where the optimizer looks ahead [n, P]; 0 once diverged.
+        alive: which runs have not diverged, bool [n].
+    """
+
+    step: int
+    theta: Tensor
+    state: Any
+    loss: Tensor
+    grads: Tensor
+    alive: Tensor
+
+
+def start(objective: Objective, optimizer: Optimizer) -> Point:
+    """θ_0, with loss and gradient there.
+
+    Raises:
+        SuiteError: the loss is not finite there, before any optimizer did anything.
+    """
+    theta = objective.start()
+    # Authors write torch.zeros(n, P) without a device, and get it where the run is.
+    with theta.device:
+        state = optimizer.init(objective.spec, objective.rows)
+    alive = torch.ones(objective.rows, dtype=torch.bool, device=theta.device)
+    point = _evaluated(objective, optimizer, 0, theta, state, alive)
+    if not point.alive.all():
+        row = int((~point.alive).nonzero()[0]) % len(objective.instances)
+        raise SuiteError(
+            f"problem {type(objective.problem).__name__}: the loss of instance "
+            f"{objective.instances[row]} is not finite at θ_0, look at its init() and loss()"
+        )
+    return point
+
+
+def advance(objective: Objective, optimizer: Optimizer, point: Point) -> Point:
+    """One update, and the evaluation of where it leads."""
+    updates, state = optimizer.update(point.grads, point.state)
+    theta = torch.where(point.alive.unsqueeze(1), point.theta + updates, point.theta)
+    return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
+
+
+def descend(objective: Objective, optimizer: Optimizer, steps: int) -> Iterator[Point]:
+    """The points after 0, 1, …, `steps` updates."""
+    point = start(objective, optimizer)
+    yield point
+    for _ in range(steps):
+        point = advance(objective, optimizer, point)
+        yield point
+
+
+def _evaluated(
+    objective: Objective,
+    optimizer: Optimizer,
+    step: int,
+    theta: Tensor,
+    state: Any,
+    alive: Tensor,
+) -> Point:
+    ahead = optimizer.lookahead(state)
+    if ahead is None:
+        loss, grads = objective.value_and_grad(theta, step)
+    else:
+        loss = objective.value(theta, step)
+        _, grads = objective.value_and_grad(theta + ahead, step)
+    # A diverged run is frozen, and its zeros keep it out of everything that is summed over runs.
+    alive = alive & loss.isfinite()
+    loss = torch.where(alive, loss, torch.inf)
+    grads = torch.where(alive.unsqueeze(1), grads, 0.0)
+    return Point(step, theta, state, loss, grads, alive)

@@ -1,0 +1,151 @@
+"""Meta-training: ADAM on φ, one update a window of truncated BPTT (sections 2 and 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optimizers.learned.checkpoint import save_optimizer
+from suite.config import Phase, Training
+from suite.evaluate import evaluate
+from suite.files import write_text_atomic
+from suite.loop import Point, advance, start
+from suite.metagradient import window_gradient
+from suite.objective import Objective
+from suite.registry import optimizers
+from suite.seeds import Rng
+from suite.training_state import TrainingState, load_state, save_state
+from suite.types import Problem
+
+Progress = Callable[[int, int, str], None]
+
+# Norms of the meta-gradient whose median is the clipping threshold.
+NORMS = 200
+
+
+def metatrain(
+    problem: Problem,
+    optimizer_spec: Mapping[str, Any],
+    training: Training,
+    seed: int,
+    folder: Path,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> None:
+    """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
+
+    A run that was interrupted at any point goes on from its last validation, and ends with the
+    same bits as one that was not.
+
+    Raises:
+        SuiteError: what `folder` holds cannot be read, or nothing can be written there.
+    """
+    untrained = optimizers.make(optimizer_spec)
+    state = load_state(folder, device)
+    if state is None:
+        state = TrainingState.fresh(untrained.initial_weights(Rng(seed, "phi")).to(device))
+    total = sum(phase.runs for phase in training.phases)
+    if state.runs == 0:
+        _validate(problem, untrained, training, seed, device, state, math.nan)
+    first = 0
+    for number, phase in enumerate(training.phases):
+        if state.runs < first + phase.runs:
+            state.enter(number)
+        while state.runs < first + phase.runs:
+            rate = _rate(phase, (state.runs - first) / phase.runs)
+            _update_over_run(problem, untrained, phase, rate, seed, device, state)
+            state.runs += phase.batch
+            if state.due(training.validate_every) or state.runs >= first + phase.runs:
+                state.runs = min(state.runs, first + phase.runs)
+                _validate(problem, untrained, training, seed, device, state, rate)
+                save_state(folder, state)
+                write_text_atomic(folder / "log.csv", state.log_csv())
+            if progress is not None:
+                progress(state.runs, total, f"validation {state.best:.4g}")
+        first += phase.runs
+    write_text_atomic(folder / "log.csv", state.log_csv())
+    save_optimizer(
+        folder / "optimizer.safetensors",
+        optimizer_spec,
+        untrained.with_weights(state.best_weights),
+        {"seed": seed, "validation": state.best, "runs": state.best_runs},
+    )
+
+
+def _rate(phase: Phase, done: float) -> float:
+    """ADAM's rate after this part of the phase: a half cosine from `rate` to `rate_end`."""
+    end = phase.rate if phase.rate_end is None else phase.rate_end
+    return end + (phase.rate - end) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def _update_over_run(
+    problem: Problem,
+    untrained: Any,
+    phase: Phase,
+    rate: float,
+    seed: int,
+    device: str | torch.device,
+    state: TrainingState,
+) -> None:
+    """One run of `phase.batch` fresh instances, with an update of φ after each window."""
+    instances = range(state.runs, state.runs + phase.batch)
+    objective = Objective(problem, instances, "train", seed, device=device)
+    optimizer = untrained.with_weights(state.weights)
+    adam = optimizers.make({"name": "adam", "lr": rate})
+    point = start(objective, optimizer)
+    total = point.loss.mean().item()
+    for window in range(math.ceil(phase.horizon / phase.window)):
+        steps = min(phase.window, phase.horizon - window * phase.window)
+        points = [point]
+        for _ in range(steps):
+            point = advance(objective, optimizer, point)
+            points.append(_without_state(point))
+            total += point.loss.mean().item()
+        rng = Rng(seed, "train/sample", state.runs, point.step)
+        gradient = window_gradient(optimizer, points, phase.objective, phase.sample, rng)
+        norm = gradient.norm().item()
+        if not math.isfinite(norm) or norm == 0:
+            state.skipped += 1
+            continue
+        if phase.clip:
+            gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
+        update, state.adam = adam.update(gradient.unsqueeze(0), state.adam)
+        state.weights = state.weights + update[0]
+        optimizer = untrained.with_weights(state.weights)
+    state.train_sum += total * phase.batch
+    state.train_runs += phase.batch
+
+
+def _without_state(point: Point) -> Point:
+    """Only a window's first state is needed again, and states are most of a point's memory."""
+    return Point(point.step, point.theta, None, point.loss, point.grads, point.alive)
+
+
+@torch.no_grad()
+def _validate(
+    problem: Problem,
+    untrained: Any,
+    training: Training,
+    seed: int,
+    device: str | torch.device,
+    state: TrainingState,
+    rate: float,
+) -> None:
+    """Freeze φ, run it on validation instances, keep it if it is the best so far."""
+    steps = max(phase.horizon for phase in training.phases)
+    optimizer = untrained.with_weights(state.weights)
+    losses = evaluate(
+        problem, optimizer, steps, training.validation_instances, seed, device, "validation"
+    )
+    tail = losses[:, -max(1, steps // 10) :]
+    state.record(
+        validation=(losses.mean() if training.criterion == "mean" else tail.mean()).item(),
+        final=tail.mean().item(),
+        total=losses[:, :steps].sum(1).mean().item(),
+        rate=rate,
+    )

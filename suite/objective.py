@@ -1,0 +1,127 @@
+"""A problem, vectorised over instances and over copies such as the rates of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.utils._pytree import tree_map
+
+from suite.seeds import Rng
+from suite.types import ParamSpec, Problem, Tensors
+
+
+def param_spec(problem: Problem) -> ParamSpec:
+    """The layout of the problem's parameters."""
+    params = problem.init(Rng(0, "spec"))
+    return ParamSpec(
+        {name: value.shape for name, value in params.items()},
+        {name: problem.group(name) for name in params},
+    )
+
+
+class Objective:
+    """f for n instances times r copies, as functions of flat parameters [r·n, P].
+
+    Copies share instances, θ_0 and minibatches: row c·n + i is copy c of instance i.
+
+    Args:
+        problem: the distribution.
+        instances: numbers of the instances.
+        split: the stream of randomness: ``train``, ``validation`` or ``test``.
+        seed: the experiment's seed.
+        copies: r.
+        device: where tensors live; draws are made on the CPU, so they are the same everywhere.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        instances: Sequence[int],
+        split: str,
+        seed: int,
+        copies: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.problem = problem
+        self.instances = list(instances)
+        self.copies = copies
+        self.device = torch.device(device)
+        self.spec = param_spec(problem)
+        self._split = split
+        self._seed = seed
+        self._fixed = self._stack([problem.instance(self._rng("instance", i)) for i in instances])
+        self._batch: tuple[int, Any] = (-1, None)
+
+        by_hand = type(problem).losses is not Problem.losses
+        self._losses = self._losses_by_hand if by_hand else self._losses_by_vmap
+        self._grads_and_losses = (
+            self._grads_and_losses_by_hand if by_hand else self._grads_and_losses_by_vmap
+        )
+
+    @property
+    def rows(self) -> int:
+        """r·n."""
+        return self.copies * len(self.instances)
+
+    def start(self) -> Tensor:
+        """θ_0 [r·n, P]."""
+        rngs = [self._rng("init", i) for i in self.instances]
+        theta = self.spec.flatten(self._stack([self.problem.init(rng) for rng in rngs]))
+        return theta.repeat(self.copies, 1)
+
+    def value(self, theta: Tensor, step: int) -> Tensor:
+        """f(θ) on the minibatch of `step`: [r·n]."""
+        return self._losses(self._split_copies(theta), self._batch_at(step)).flatten()
+
+    def value_and_grad(self, theta: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """f(θ) [r·n] and ∇f(θ) [r·n, P] on the minibatch of `step`."""
+        grads, losses = self._grads_and_losses(self._split_copies(theta), self._batch_at(step))
+        return losses.flatten(), grads.reshape(theta.shape)
+
+    def _split_copies(self, theta: Tensor) -> Tensor:
+        return theta.view(self.copies, len(self.instances), -1)
+
+    def _loss(self, theta: Tensor, fixed: Tensors, batch: Any) -> Tensor:
+        return self.problem.loss(self.spec.unflatten(theta), fixed, batch)
+
+    def _over_rows(self, function: Any, theta: Tensor, batch: Any) -> Any:
+        per_instance = vmap(function, in_dims=(0, 0, None if batch is None else 0))
+        return vmap(per_instance, in_dims=(0, None, None))(theta, self._fixed, batch)
+
+    def _losses_by_vmap(self, theta: Tensor, batch: Any) -> Tensor:
+        losses: Tensor = self._over_rows(self._loss, theta, batch)
+        return losses
+
+    def _grads_and_losses_by_vmap(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        grads, losses = self._over_rows(grad_and_value(self._loss), theta, batch)
+        return grads, losses
+
+    def _losses_by_hand(self, theta: Tensor, batch: Any) -> Tensor:
+        return self.problem.losses(self.spec.unflatten(theta), self._fixed, batch)
+
+    def _grads_and_losses_by_hand(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            theta = theta.detach().requires_grad_()
+            losses = self._losses_by_hand(theta, batch)
+            # Rows do not meet, so the gradient of their sum holds each row's own.
+            (grads,) = torch.autograd.grad(losses.sum(), theta)
+        return grads, losses.detach()
+
+    def _rng(self, stream: str, instance: int, step: int = 0) -> Rng:
+        return Rng(self._seed, f"{self._split}/{stream}", instance, step)
+
+    def _stack(self, samples: list[Any]) -> Any:
+        """A list of pytrees of tensors to one with a leading dimension."""
+        return tree_map(lambda *parts: torch.stack(parts).to(self.device), *samples)
+
+    def _batch_at(self, step: int) -> Any:
+        # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
+        if self._batch[0] != step:
+            rngs = [self._rng("batch", i, step) for i in self.instances]
+            samples = [self.problem.batch(rng) for rng in rngs]
+            self._batch = (step, None if samples[0] is None else self._stack(samples))
+        return self._batch[1]

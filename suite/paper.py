@@ -1,0 +1,101 @@
+"""The curves of the paper's figures, read off its vector graphics (`results/paper/`)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from suite.errors import SuiteError
+from suite.registry import nearest
+
+FOLDER = Path(__file__).parents[1] / "results" / "paper"
+
+
+@cache
+def paper_curves() -> pd.DataFrame:
+    """All curves: figure, panel, optimizer, updates, loss, band_low, band_high.
+
+    The figures' step 1 is the loss at θ_0, that is after 0 updates. The LSTM's curve on Figure 4's
+    quadratics alone begins one update later (at .97, where the others begin at 3.33).
+
+    Raises:
+        SuiteError: the file is missing.
+    """
+    curves = _read("figure_curves.csv")
+    late = (
+        (curves["figure"] == "fig4")
+        & (curves["panel"] == "quadratics")
+        & (curves["optimizer"] == "LSTM")
+    )
+    curves.insert(3, "updates", curves["step"] - np.where(late, 0.0, 1.0))
+    return curves.drop(columns="step")
+
+
+@cache
+def figure6_final_losses() -> pd.DataFrame:
+    """Figure 6's grid: optimizer, layers, hidden_units, final_loss.
+
+    Raises:
+        SuiteError: the file is missing.
+    """
+    return _read("figure6_final_loss.csv")
+
+
+@cache
+def panel_curves(figure: str, panel: str) -> dict[str, pd.DataFrame]:
+    """By optimizer, the curves of one panel: updates, loss, band_low, band_high.
+
+    Raises:
+        SuiteError: the paper has no such figure or panel.
+    """
+    curves = paper_curves()
+    figures = list(curves["figure"].unique())
+    if figure not in figures:
+        raise SuiteError(
+            f"the paper's curves have no figure {figure!r}: {nearest(figure, figures)}"
+        )
+    curves = curves[curves["figure"] == figure]
+    panels = list(curves["panel"].unique())
+    if panel not in panels:
+        hint = nearest(panel, panels)
+        raise SuiteError(f"the paper's curves have no panel {panel!r} in {figure!r}: {hint}")
+    columns = ["updates", "loss", "band_low", "band_high"]
+    rows = curves[curves["panel"] == panel]
+    return {
+        str(name): rows.loc[index, columns]
+        for name, index in rows.groupby("optimizer").groups.items()
+    }
+
+
+def loss_after(figure: str, panel: str, optimizer: str, updates: int) -> float | None:
+    """The paper's mean loss after `updates` updates; None where it shows no such value.
+
+    The baselines' curves end one update early (their first value is θ_0's), so the last value also
+    stands for the number of updates that follows.
+    """
+    curve = panel_curves(figure, panel).get(optimizer)
+    if curve is None:
+        return None
+    steps, losses = curve["updates"].to_numpy(), curve["loss"].to_numpy()
+    if not steps[0] <= updates <= steps[-1] + 1:
+        return None
+    return float(np.interp(updates, steps, losses))
+
+
+def final_loss(figure: str, panel: str, optimizer: str) -> float | None:
+    """The last value of the paper's curve, or None if the panel has no such optimizer."""
+    curve = panel_curves(figure, panel).get(optimizer)
+    return None if curve is None else float(curve["loss"].iloc[-1])
+
+
+def _read(name: str) -> pd.DataFrame:
+    path = FOLDER / name
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise SuiteError(
+            f"results/paper/{name} is missing: it is part of the repository, check it out again"
+        ) from None

@@ -1,0 +1,225 @@
+"""From experiments to cells: metatrain → select → evaluate, tune → evaluate, equal work once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optimizers.learned.checkpoint import load_optimizer
+from suite.cells import Cell, in_order, make_cell
+from suite.config import Experiment, Panel, Spec, Training
+from suite.convert import nearest
+from suite.digests import definition_digest, file_digest
+from suite.errors import SuiteError
+from suite.registry import optimizers, problems
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = ROOT / "results" / "checkpoints"
+
+# Seeds of a training are compared on validation instances that none of them has seen.
+SELECTION_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Which cell holds the curve of an optimizer in a panel."""
+
+    experiment: str
+    panel: str
+    optimizer: str
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do.
+
+    Args:
+        experiments: as configured.
+        curves: what the report is made from.
+        cells: all the work, each piece once, inputs before what reads them.
+        notices: what readers must know about the data of a panel, by (experiment, panel).
+    """
+
+    experiments: tuple[Experiment, ...]
+    curves: tuple[Curve, ...]
+    cells: tuple[Cell, ...]
+    notices: Mapping[tuple[str, str], str]
+
+    @property
+    def results(self) -> tuple[Cell, ...]:
+        """The cells that the report reads."""
+        return tuple(curve.cell for curve in self.curves)
+
+
+def make_plan(experiments: Sequence[Experiment]) -> Plan:
+    """The cells of the experiments.
+
+    Raises:
+        SuiteError: a name, field or checkpoint that is not there, with its place in the file.
+    """
+    curves = []
+    notices = {}
+    for experiment in experiments:
+        where = f"{experiment.name}.yaml:"
+        trained = {
+            name: _trained(training, f"{where} training.{name}")
+            for name, training in experiment.training.items()
+        }
+        for name, panel in experiment.panels.items():
+            place = f"{where} panels.{name}"
+            problem = _problem_config(panel.problem, f"{place}.problem")
+            if problem["notice"]:
+                notices[experiment.name, name] = problem["notice"]
+            for label, spec in panel.optimizers.items():
+                at = f"{place}.optimizers.{label}"
+                cell = _evaluate(experiment, panel, problem, spec, trained, at)
+                curves.append(Curve(experiment.name, name, label, cell))
+    cells = in_order(curve.cell for curve in curves)
+    return Plan(tuple(experiments), tuple(curves), cells, notices)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A learned optimizer to evaluate: what it adds to the configuration, and its cell if any."""
+
+    config: Mapping[str, Any]
+    inputs: tuple[Cell, ...]
+    name: str
+
+
+def _trained(training: Training, where: str) -> _Trained:
+    problem = _problem_config(training.problem, f"{where}.problem")
+    optimizer = _optimizer_config(training.optimizer, f"{where}.optimizer")
+    name = str(training.optimizer["name"])
+    if training.use == "shipped":
+        shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
+        return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
+    schedule = dataclasses.asdict(training)
+    for key in ("problem", "optimizer", "seeds", "checkpoint", "use"):
+        del schedule[key]
+    cells = tuple(
+        make_cell(
+            "metatrain",
+            f"{name}-on-{training.problem['name']}-seed-{seed}",
+            {"problem": problem, "optimizer": optimizer, "training": schedule, "seed": seed},
+        )
+        for seed in training.seeds
+    )
+    if len(cells) > 1:
+        validation = {
+            "problem": problem,
+            "steps": max(phase.horizon for phase in training.phases),
+            "instances": training.validation_instances,
+            "criterion": training.criterion,
+            "seed": SELECTION_SEED,
+        }
+        cells = (make_cell("select", f"{name}-on-{training.problem['name']}", validation, cells),)
+    return _Trained({"optimizer": optimizer}, cells, name)
+
+
+def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
+    """Name and content of a checkpoint, which must be there and be what the settings say."""
+    file = CHECKPOINTS / f"{name}.safetensors"
+    training = where.rpartition(" ")[2]
+    if not file.is_file():
+        raise SuiteError(
+            f"{where}.checkpoint: there is no results/checkpoints/{file.name}; "
+            f"set {training}.use to 'train' to train it"
+        )
+    loaded = load_optimizer(file)
+    same_class = isinstance(loaded, optimizers.cls(spec["name"]))
+    fields = [key for key in spec if key != "name" and getattr(loaded, key, None) != spec[key]]
+    if fields or not same_class:
+        differing = fields[0] if same_class else "name"
+        raise SuiteError(
+            f"{where}.optimizer.{differing} is not that of results/checkpoints/{file.name}; "
+            f"make them agree, or set {training}.use to 'train'"
+        )
+    return {"checkpoint": name, "sha256": file_digest(file)}
+
+
+def _evaluate(
+    experiment: Experiment,
+    panel: Panel,
+    problem: Mapping[str, Any],
+    spec: Spec,
+    trained: Mapping[str, _Trained],
+    where: str,
+) -> Cell:
+    config: dict[str, Any] = {
+        "problem": problem,
+        "steps": panel.steps,
+        "instances": experiment.sizes.test_instances,
+        "seed": experiment.seed,
+    }
+    if "trained" in spec:
+        learned = _find_trained(spec, trained, where)
+        name = f"{problem['spec']['name']}-{learned.name}"
+        return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
+    optimizer = _optimizer_config(spec, where)
+    name = f"{problem['spec']['name']}-{spec['name']}"
+    inputs: tuple[Cell, ...] = ()
+    if optimizer["tuned"] is not None:
+        sweep = {
+            "problem": problem,
+            "optimizer": optimizer,
+            "steps": panel.tuning_steps or panel.steps,
+            "instances": experiment.sizes.tuning_instances,
+            "seed": experiment.seed,
+        }
+        inputs = (make_cell("tune", name, sweep),)
+    return make_cell("evaluate", name, {**config, "optimizer": optimizer}, inputs)
+
+
+def _find_trained(spec: Spec, trained: Mapping[str, _Trained], where: str) -> _Trained:
+    name = spec["trained"]
+    if len(spec) > 1:
+        extra = next(key for key in spec if key != "trained")
+        raise SuiteError(f"{where} has 'trained', so {extra!r} belongs under training.{name}")
+    if name not in trained:
+        hint = nearest(str(name), trained)
+        raise SuiteError(f"{where}.trained: there is no training {name!r}: {hint}")
+    return trained[name]
+
+
+def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
+    """What decides a problem: its fields, its code, and which data it found."""
+    problem = problems.make(spec, where)
+    return {
+        "spec": _resolved(type(problem), spec),
+        "code": definition_digest(type(problem)),
+        "notice": getattr(problem, "notice", ""),
+    }
+
+
+def _optimizer_config(spec: Spec, where: str) -> dict[str, Any]:
+    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept."""
+    cls, given = optimizers.options(spec, where, optional=_tuned_field(spec))
+    tuned = cls.tuned if cls.tuned not in given else None
+    # Made once here, so that a value which the class refuses is found before the work starts.
+    optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
+    return {
+        "spec": _resolved(cls, {**spec, **given}),
+        "tuned": tuned,
+        "code": definition_digest(cls),
+    }
+
+
+def _tuned_field(spec: Spec) -> tuple[str, ...]:
+    name = spec.get("name")
+    tuned = optimizers.cls(name).tuned if isinstance(name, str) and name in optimizers else None
+    return (tuned,) if tuned else ()
+
+
+def _resolved(cls: type, spec: Spec) -> dict[str, Any]:
+    """The spec with the defaults of the fields that it leaves out, as far as they are plain."""
+    defaults = {
+        entry.name: entry.default
+        for entry in dataclasses.fields(cls)
+        if entry.init and isinstance(entry.default, int | float | str | bool)
+    }
+    return {**defaults, **spec}

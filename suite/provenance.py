@@ -1,0 +1,126 @@
+"""Where results come from: commit, versions, machine, seeds, command; no names of people."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite.errors import SuiteError
+from suite.files import write_text_atomic
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn")
+
+
+def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[str, Any]:
+    """What made the results, as plain data for `provenance.json`.
+
+    Args:
+        command: the program and its arguments, such as `sys.argv`.
+        seeds: the seed of each experiment.
+
+    Returns:
+        commit (None outside a git checkout), changed (whether the checkout had changes), created
+        (UTC), command, seeds, versions by package, machine.
+    """
+    commit = _git("describe", "--always", "--tags", "--abbrev=12")
+    return {
+        "commit": commit,
+        "changed": bool(_git("status", "--porcelain")) if commit else None,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(without_home(part) for part in command),
+        "seeds": dict(seeds),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": _machine(),
+    }
+
+
+def save_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write `provenance` as JSON."""
+    write_text_atomic(path, json.dumps(provenance, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_provenance(path: Path) -> dict[str, Any]:
+    """Read what `save_provenance` wrote; empty if there is none.
+
+    Raises:
+        SuiteError: the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} cannot be read ({error}): delete it or run again") from error
+    if not isinstance(content, dict):
+        raise SuiteError(f"{path} must hold one JSON object: delete it or run again")
+    return content
+
+
+def without_home(text: str) -> str:
+    """`text` with paths below the working and the home directory made relative to them."""
+    for folder, short in ((os.getcwd(), ""), (str(Path.home()), "~/")):
+        if len(folder) > 1:
+            text = text.replace(folder + os.sep, short)
+    return text
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this checkout; None if the suite is not one, or git is not there."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    machine: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        machine["memory"] = f"{memory / 2**30:.0f} GiB"
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name(0)
+    return machine
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

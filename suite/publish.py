@@ -1,0 +1,46 @@
+"""From a results folder's finished cells to everything in it that people and other tools read."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from suite.cells import CELLS
+from suite.collect import collect_cells, collect_curves, experiment_infos
+from suite.files import write_text_atomic
+from suite.plan import Plan
+from suite.provenance import gather_provenance
+from suite.report import Report, write_report, write_results
+from suite.request import REQUEST, Request, plan_request, saved_request
+from suite.store import check_version
+
+SOURCES = "cells.csv"
+
+
+def publish(plan: Plan, request: Request, root: Path) -> Report:
+    """Write tables, figures and report of what is finished of a plan.
+
+    Raises:
+        SuiteError: the folder cannot be written to.
+    """
+    write_text_atomic(root / SOURCES, collect_cells(plan, root).to_csv(index=False))
+    seeds = {each.name: each.seed for each in plan.experiments}
+    return write_results(
+        root,
+        experiment_infos(plan, request.profile),
+        collect_curves(plan, root),
+        gather_provenance(shlex.split(request.command()), seeds),
+    )
+
+
+def publish_again(root: Path) -> Report:
+    """The same, of what was last run into the folder; or from its tables alone if it has no cells.
+
+    Raises:
+        SuiteError: there is neither, or the folder cannot be written to.
+    """
+    if not (root / CELLS / REQUEST).exists():
+        return write_report(root)
+    check_version(root)
+    request = saved_request(root)
+    return publish(plan_request(request), request, root)

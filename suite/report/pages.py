@@ -1,0 +1,118 @@
+"""The report as one HTML file that needs no other, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from suite.definitions import ExperimentInfo
+from suite.report.svg import inline_svg
+from suite.table_formats import Table, markdown, markdown_text
+from suite.tables import notices
+
+VERDICTS = ("reproduced", "contradicted", "inconclusive", "unchecked")
+TITLE = "Learning to learn by gradient descent by gradient descent"
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a report shows; `finals` and `figures` (SVG) are one an experiment, in order."""
+
+    experiments: Sequence[ExperimentInfo]
+    claims: Table
+    finals: Sequence[Table]
+    intervals: Table
+    rates: Table
+    provenance: Mapping[str, Any]
+    figures: Sequence[str]
+
+    def verdicts(self) -> dict[str, int]:
+        """How many claims have each verdict, without those that none has."""
+        found = list(self.claims.data["verdict"])
+        return {verdict: found.count(verdict) for verdict in VERDICTS if verdict in found}
+
+
+def html_page(content: Content) -> str:
+    """The report as self-contained HTML; everything from outside is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [
+        {
+            "experiment": experiment,
+            "figure": inline_svg(svg, f"f{number}", caption(experiment)),
+            "caption": caption(experiment),
+            "final": final,
+        }
+        for number, (experiment, svg, final) in enumerate(
+            zip(content.experiments, content.figures, content.finals, strict=True)
+        )
+    ]
+    return environment.get_template("report.html.j2").render(
+        title=TITLE,
+        content=content,
+        sections=sections,
+        notices=notices(content.experiments),
+        facts=provenance_facts(content.provenance),
+    )
+
+
+def markdown_page(content: Content) -> str:
+    """The report as Markdown; figures are links into the folder it lies in."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in content.verdicts().items())
+    parts = [f"# Reproduction report: *{TITLE}*", f"Claims: {counts or 'none'}."]
+    parts += [f"> **Note.** {markdown_text(notice)}" for notice in notices(content.experiments)]
+    parts += ["## Claims", markdown(content.claims)]
+    for experiment, final in zip(content.experiments, content.finals, strict=True):
+        parts.append(f"## {markdown_text(experiment.title)}")
+        parts.append(f"![{markdown_text(experiment.title)}](figures/{experiment.name}.png)")
+        parts += [markdown_text(caption(experiment)), markdown(final)]
+    parts += ["## All final losses", markdown(content.intervals)]
+    parts += ["## Tuned learning rates", markdown(content.rates)]
+    parts.append("## Settings")
+    for experiment in content.experiments:
+        indented = "\n".join(f"    {line}" for line in experiment.settings.splitlines())
+        parts += [f"{markdown_text(experiment.name)}:", indented]
+    facts = [
+        f"- {name}: {markdown_text(text)}" for name, text in provenance_facts(content.provenance)
+    ]
+    parts += ["## Provenance", "\n".join(facts)]
+    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+
+
+def caption(experiment: ExperimentInfo) -> str:
+    """What an experiment's figure shows."""
+    source = f" ({experiment.source} of the paper)" if experiment.source else ""
+    text = (
+        f"{experiment.title}{source}. Mean loss over fresh test runs, with the 95 % bootstrap "
+        "interval of the mean as a band"
+    )
+    if any(panel.paper for panel in experiment.panels):
+        text += "; dotted, in greyer tints of the same hues, the curves of the paper's own figure"
+    return text + "."
+
+
+def provenance_facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Provenance as pairs of a name and a line of text."""
+    facts = []
+    for name, value in provenance.items():
+        if name == "changed":
+            continue
+        if isinstance(value, Mapping):
+            text = ", ".join(f"{key} {part}" for key, part in value.items())
+        elif name == "commit" and value is None:
+            text = "not run from a git checkout"
+        else:
+            text = str(value)
+            if name == "commit" and provenance.get("changed"):
+                text += ", with uncommitted changes"
+        facts.append((name, text))
+    return facts

@@ -1,0 +1,96 @@
+"""From a results folder to its tables, figures and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from suite.claims import check_claims
+from suite.curves import load_curves, runs_by_optimizer
+from suite.definitions import ExperimentInfo, load_experiments, save_experiments
+from suite.figure_style import curve_styles
+from suite.figures import draw_experiment, save_figure
+from suite.files import atomic_path, write_text_atomic
+from suite.final import final_losses
+from suite.provenance import load_provenance, save_provenance
+from suite.report.pages import Content, html_page, markdown_page
+from suite.table_formats import save_table
+from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a report is, and what it says: `claims` and `final` as in the CSV files."""
+
+    html: Path
+    markdown: Path
+    claims: pd.DataFrame
+    final: pd.DataFrame
+
+
+def write_results(
+    folder: Path,
+    experiments: Sequence[ExperimentInfo],
+    curves: pd.DataFrame,
+    provenance: Mapping[str, Any],
+) -> Report:
+    """Store what was found in `folder` (see docs/results.md), and write its report.
+
+    Args:
+        folder: made if it is not there.
+        experiments: what was to be run, in the report's order.
+        curves: tidy, with the columns of `suite.curves.COLUMNS`; may lack what is not done yet.
+        provenance: from `suite.provenance.gather_provenance`.
+
+    Raises:
+        SuiteError: the folder cannot be written, or a claim is not defined properly.
+    """
+    with atomic_path(folder / "curves.parquet") as path:
+        curves.to_parquet(path, index=False)
+    save_experiments(folder / "experiments.json", experiments)
+    save_provenance(folder / "provenance.json", provenance)
+    return write_report(folder)
+
+
+def write_report(folder: Path) -> Report:
+    """Write final.csv, claims.csv, figures/, tables/, report.md and report.html.
+
+    They are made from curves.parquet, experiments.json and provenance.json alone.
+
+    Raises:
+        SuiteError: these are missing or damaged, or the folder cannot be written.
+    """
+    experiments = load_experiments(folder / "experiments.json")
+    runs = runs_by_optimizer(load_curves(folder / "curves.parquet"))
+    final = final_losses(experiments, runs)
+    claims = check_claims(experiments, runs)
+    write_text_atomic(folder / "final.csv", final.to_csv(index=False))
+    write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
+
+    styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
+    for experiment in experiments:
+        figure = draw_experiment(experiment, runs, styles)
+        save_figure(figure, folder / "figures", experiment.name)
+
+    content = Content(
+        experiments=experiments,
+        claims=claims_table(claims, notices(experiments)),
+        finals=[final_table([e], final, f"final-{e.name}") for e in experiments],
+        intervals=interval_table(final, notices(experiments)),
+        rates=learning_rate_table(final),
+        provenance=load_provenance(folder / "provenance.json"),
+        figures=[
+            (folder / "figures" / f"{e.name}.svg").read_text(encoding="utf-8") for e in experiments
+        ],
+    )
+    tables = (content.claims, content.intervals, content.rates, *content.finals)
+    for table in (*tables, final_table(experiments, final, "final")):
+        save_table(table, folder / "tables")
+    pages = Report(folder / "report.html", folder / "report.md", claims, final)
+    write_text_atomic(pages.html, html_page(content))
+    write_text_atomic(pages.markdown, markdown_page(content))
+    return pages

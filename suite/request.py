@@ -1,0 +1,137 @@
+"""What a user asked for, kept in the results folder so that `status` and `report` know it too."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from suite.cells import CELLS
+from suite.claims import claim_test
+from suite.collect import experiment_infos
+from suite.config import Experiment, RawExperiment, build, read_experiment
+from suite.convert import fill, nearest
+from suite.errors import SuiteError
+from suite.files import write_text_atomic
+from suite.plan import ROOT, Plan, make_plan
+from suite.registry import load_plugin
+from suite.store import read_json
+
+EXPERIMENTS = ROOT / "experiments"
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides the plan.
+
+    Args:
+        names: experiments by figure, name or file; all of them if empty.
+        profile: the sizes.
+        settings: ``key=value`` texts of ``--set``.
+        seed: replaces the experiments' own.
+        plugins: users' files with problems and optimizers.
+    """
+
+    names: tuple[str, ...] = ()
+    profile: Literal["smoke", "quick", "paper"] = "quick"
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    plugins: tuple[str, ...] = ()
+
+    def command(self) -> str:
+        """The command line that asks for the same, without the results folder."""
+        words = ["python", "reproduce.py", "run", *self.names, "--profile", self.profile]
+        for setting in self.settings:
+            words += ["--set", setting]
+        if self.seed is not None:
+            words += ["--seed", str(self.seed)]
+        for plugin in self.plugins:
+            words += ["--plugin", plugin]
+        return shlex.join(words)
+
+
+def plan_request(request: Request) -> Plan:
+    """The plan of what was asked for; imports its plugins.
+
+    Raises:
+        SuiteError: whatever is wrong with it, before any work starts.
+    """
+    plan = make_plan(load_experiments(request))
+    for info in experiment_infos(plan, request.profile):
+        for claim in info.claims:
+            claim_test(info, claim)
+    return plan
+
+
+def load_experiments(request: Request) -> list[Experiment]:
+    """The experiments of a request, typed; imports its plugins."""
+    for plugin in request.plugins:
+        load_plugin(Path(plugin))
+    raws = [read_experiment(path) for path in find_experiments(request.names)]
+    settings = list(request.settings)
+    if request.seed is not None:
+        settings.append(f"seed={request.seed}")
+    return build(raws, request.profile, settings)
+
+
+def find_experiments(names: Sequence[str]) -> list[Path]:
+    """The files of the experiments called so; of all, in the order of the figures, if none is.
+
+    ``fig4``, ``4``, ``figure4`` and a path to a file all do.
+
+    Raises:
+        SuiteError: there is none of that name; says which are near.
+    """
+    known = {path.stem: path for path in sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)}
+    if not names:
+        return list(known.values())
+    found = {}
+    for name in names:
+        if name.endswith((".yaml", ".yml")):
+            found[name] = Path(name)
+            continue
+        stem = name if name in known else _figure(name)
+        if stem not in known:
+            raise SuiteError(f"there is no experiment {name!r}: {nearest(name, known)}")
+        found[stem] = known[stem]
+    return list(found.values())
+
+
+def save_request(request: Request, root: Path) -> None:
+    """Keep it in the results folder."""
+    write_text_atomic(root / CELLS / REQUEST, json.dumps(asdict(request), indent=1))
+
+
+def saved_request(root: Path) -> Request:
+    """What was last run into the results folder.
+
+    Raises:
+        SuiteError: nothing was.
+    """
+    path = root / CELLS / REQUEST
+    content = read_json(path)
+    if content is None:
+        raise SuiteError(
+            f"{root}: nothing was run into this folder, use 'run' or another --results"
+        )
+    return fill(Request, content, f"{path}:")
+
+
+def raw_experiments() -> list[RawExperiment]:
+    """All experiments of the repository, as plain data."""
+    return [read_experiment(path) for path in find_experiments(())]
+
+
+def _figure(name: str) -> str:
+    number = re.fullmatch(r"(?:figure|fig)?[ ._-]*(\d+)", name.strip().lower())
+    return f"fig{number[1]}" if number else name.strip().lower()
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+", path.stem)
+    return (int(number[0]) if number else 10**6, path.stem)

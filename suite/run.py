@@ -1,0 +1,116 @@
+"""One run from request to report; what the command line calls."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from suite.cells import Cell
+from suite.display import bars
+from suite.errors import SuiteError
+from suite.executors import Settings, find_executor
+from suite.logs import logged_to, new_log
+from suite.publish import publish
+from suite.report import Report
+from suite.request import Request, plan_request, save_request
+from suite.scheduler import run_all
+from suite.store import Outcome, open_results, unfinished
+
+log = logging.getLogger("suite")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Args:
+        report: of what is finished.
+        failed: cells that failed, with their sentences.
+        left_out: cells that could not be started because of those.
+        log: the log file.
+    """
+
+    report: Report
+    failed: dict[str, str]
+    left_out: tuple[str, ...]
+    log: Path
+
+
+def find_device(name: str) -> str:
+    """``cpu`` or ``cuda``, for ``auto`` whichever is the better one here.
+
+    Raises:
+        SuiteError: an unknown name, or no GPU where one is asked for.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise SuiteError(f"--device is {name!r}, but must be 'auto', 'cpu' or 'cuda'")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SuiteError("--device cuda: PyTorch finds no GPU here, use --device cpu or auto")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> Ended:
+    """Do everything that the request asks for and is not done, and write the report.
+
+    Args:
+        request: what is asked for.
+        root: the results folder.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        executor: one of `suite.executors.EXECUTORS`.
+        jobs: cells at a time.
+
+    Raises:
+        SuiteError: wrong input, or a results folder that cannot be used.
+        KeyboardInterrupt: by Ctrl-C or SIGTERM; everything can be resumed.
+    """
+    if jobs < 1:
+        raise SuiteError(f"--jobs is {jobs}, but must be at least 1")
+    start = find_executor(executor)
+    log_file = new_log(root)
+    plugins = tuple(map(Path, request.plugins))
+    settings = Settings(root, find_device(device), jobs, plugins, log_file)
+    with _stopped_by_sigterm():
+        plan = plan_request(request)
+        open_results(root)
+        save_request(request, root)
+        with logged_to(log_file):
+            log.info("%s", request.command())
+            todo = unfinished(plan.results, root)
+            with start(settings) as workers, bars(len(todo)) as display:
+                outcomes = run_all(todo, root, workers, display)
+            return _ended(publish(plan, request, root), todo, outcomes, log_file)
+
+
+def _ended(
+    report: Report, cells: tuple[Cell, ...], outcomes: dict[str, Outcome], log_file: Path
+) -> Ended:
+    failed = {
+        cell.label: outcomes[cell.key].error
+        for cell in cells
+        if cell.key in outcomes and outcomes[cell.key].state == "failed"
+    }
+    left_out = tuple(cell.label for cell in cells if cell.key not in outcomes)
+    return Ended(report, failed, left_out, log_file)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,170 @@
+"""What each kind of cell does: a function of its configuration and inputs that fills its folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from suite.config import Training
+from suite.convert import fill
+from suite.digests import file_digest
+from suite.errors import SuiteError
+from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
+from suite.plan import CHECKPOINTS
+from suite.registry import optimizers, problems
+
+OPTIMIZER = "optimizer.safetensors"
+SELECTION = "selection.csv"
+TUNING = "tuning.csv"
+BEST = "best.json"
+CURVES = "curves.parquet"
+
+# Called with what is done, out of what, and a note such as the validation loss.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a runner works from.
+
+    Args:
+        config: the cell's.
+        inputs: folders of the cells that it reads.
+        folder: where its results go; what an interrupted run left is there.
+        device: where tensors live.
+        progress: to be called now and then.
+    """
+
+    config: Mapping[str, Any]
+    inputs: tuple[Path, ...]
+    folder: Path
+    device: str
+    progress: Progress
+
+    @property
+    def problem(self) -> Any:
+        """The problem of the configuration."""
+        return problems.make(self.config["problem"]["spec"])
+
+
+def run_metatrain(job: Job) -> None:
+    """Meta-trains one seed; leaves `optimizer.safetensors` and `log.csv`."""
+    from suite.metatrain import metatrain
+
+    config = job.config
+    spec = config["optimizer"]["spec"]
+    schedule = {
+        **config["training"],
+        "problem": config["problem"]["spec"],
+        "optimizer": spec,
+        "seeds": [config["seed"]],
+    }
+    training = fill(Training, schedule, "training")
+    metatrain(job.problem, spec, training, config["seed"], job.folder, job.device, job.progress)
+
+
+def run_select(job: Job) -> None:
+    """Keeps the seed that is best on common validation instances; leaves it, `selection.csv`."""
+    from optimizers.learned.checkpoint import load_optimizer
+    from suite.evaluate import evaluate
+
+    config = job.config
+    rows = []
+    for folder in job.inputs:
+        losses = evaluate(
+            job.problem,
+            load_optimizer(folder / OPTIMIZER, job.device),
+            config["steps"],
+            config["instances"],
+            config["seed"],
+            job.device,
+            "validation",
+        )
+        considered = losses if config["criterion"] == "mean" else last_tenth(losses)
+        rows.append({"cell": folder.name, "validation": considered.mean().item()})
+    table = pd.DataFrame(rows)
+    best = int(table["validation"].argmin())
+    if not math.isfinite(table["validation"][best]):
+        raise SuiteError("every seed of this training diverges on a validation instance")
+    table["chosen"] = table.index == best
+    write_bytes_atomic(job.folder / OPTIMIZER, (job.inputs[best] / OPTIMIZER).read_bytes())
+    write_text_atomic(job.folder / SELECTION, table.to_csv(index=False))
+
+
+def last_tenth(losses: Tensor) -> Tensor:
+    """The last tenth of the steps of losses [n, steps + 1], at least one."""
+    return losses[:, -max(1, (losses.shape[1] - 1) // 10) :]
+
+
+def run_tune(job: Job) -> None:
+    """Sweeps the rate on validation instances; leaves `tuning.csv` and `best.json`."""
+    from suite.tune import tune
+
+    config = job.config
+    result = tune(
+        job.problem,
+        config["optimizer"]["spec"],
+        config["steps"],
+        config["instances"],
+        config["seed"],
+        job.device,
+    )
+    write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
+    write_text_atomic(job.folder / BEST, json.dumps({"learning_rate": result.best}))
+
+
+def run_evaluate(job: Job) -> None:
+    """Runs one optimizer on test instances; leaves `curves.parquet`."""
+    from suite.evaluate import evaluate
+
+    config = job.config
+    optimizer, rate = _optimizer(job)
+    losses = evaluate(
+        job.problem, optimizer, config["steps"], config["instances"], config["seed"], job.device
+    )
+    with atomic_path(job.folder / CURVES) as path:
+        _tidy(losses, rate).to_parquet(path, index=False)
+
+
+def _optimizer(job: Job) -> tuple[Any, float]:
+    """The optimizer to evaluate and its learning rate, NaN if it has none."""
+    from optimizers.learned.checkpoint import load_optimizer
+
+    optimizer = job.config["optimizer"]
+    shipped = job.config.get("shipped")
+    if shipped:
+        path = CHECKPOINTS / f"{shipped['checkpoint']}.safetensors"
+        if file_digest(path) != shipped["sha256"]:
+            raise SuiteError(f"results/checkpoints/{path.name} changed since this run was planned")
+        return load_optimizer(path, job.device), float("nan")
+    spec = dict(optimizer["spec"])
+    if optimizer["tuned"]:
+        spec[optimizer["tuned"]] = json.loads((job.inputs[0] / BEST).read_text())["learning_rate"]
+    elif job.inputs:
+        return load_optimizer(job.inputs[0] / OPTIMIZER, job.device), float("nan")
+    made = optimizers.make(spec)
+    return made, float(spec.get(made.tuned, "nan"))
+
+
+def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
+    """Losses [n, steps + 1] as one row an instance and step."""
+    n, points = losses.shape
+    index = pd.MultiIndex.from_product([range(n), range(points)], names=["instance", "step"])
+    table = pd.DataFrame({"loss": losses.cpu().flatten().numpy()}, index=index).reset_index()
+    table.insert(0, "learning_rate", rate)
+    return table
+
+
+RUNNERS: dict[str, Callable[[Job], None]] = {
+    "metatrain": run_metatrain,
+    "select": run_select,
+    "tune": run_tune,
+    "evaluate": run_evaluate,
+}

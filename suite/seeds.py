@@ -1,0 +1,43 @@
+"""Counter-based randomness: every draw is a function of (seed, stream, instance, step).
+
+So instance 7 is the same function with the same minibatches for every optimizer, at every batch
+size, on every device and after a resume.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Rng:
+    """Draws for one place in a run, made on the CPU so that every device sees the same numbers.
+
+    Args:
+        seed: the experiment's seed.
+        stream: what the draws are for, such as ``"test/init"``.
+        instance: which instance.
+        step: which step of the run.
+    """
+
+    def __init__(self, seed: int, stream: str, instance: int = 0, step: int = 0) -> None:
+        digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
+        # The upper half of Philox's counter is the step, so steps never overlap.
+        counter = [0, 0, step, 0]
+        key = np.frombuffer(digest, dtype=np.uint64)
+        self._generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal, float32."""
+        return torch.from_numpy(np.asarray(self._generator.standard_normal(shape, np.float32)))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform on [0, 1), float32."""
+        return torch.from_numpy(np.asarray(self._generator.random(shape, np.float32)))
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform on 0 … high − 1, int64."""
+        return torch.from_numpy(np.asarray(self._generator.integers(high, size=shape)))

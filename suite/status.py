@@ -1,0 +1,127 @@
+"""What of a plan is done, running, failed and missing, and how long the rest may take."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.cells import CELLS, Cell
+from suite.plan import Plan
+from suite.progress import read_progress
+from suite.store import RECORD, failure_of, read_json, record_of, state_of, unfinished
+
+STATES = ("done", "running", "failed", "missing")
+
+# Seconds for a unit of work: by kind and problem, and by kind alone, where any cell is done.
+Speeds = Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """Where one cell stands.
+
+    Args:
+        cell: the name of its folder.
+        kind: what it does.
+        state: ``done``, ``running``, ``failed`` or ``missing``.
+        seconds: spent on it so far.
+        seconds_left: estimated; None if no cell of its kind is done.
+        note: how far a running one is, or why one failed.
+    """
+
+    cell: str
+    kind: str
+    state: str
+    seconds: float
+    seconds_left: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a plan stands.
+
+    Args:
+        cells: each one.
+        counts: cells by state.
+        seconds_left: the sum of the estimates that there are, for one job.
+        unknown: cells that are not done and have no estimate.
+    """
+
+    cells: tuple[CellStatus, ...]
+    counts: Mapping[str, int]
+    seconds_left: float
+    unknown: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `status --json`."""
+        return asdict(self)
+
+
+def status_of(plan: Plan, root: Path) -> Status:
+    """The status of a plan in the results folder `root`."""
+    speeds = _speeds(root)
+    # A deleted cell that nothing needs any more is not missing.
+    needed = {cell.key for cell in unfinished(plan.results, root)}
+    shown = [cell for cell in plan.cells if cell.key in needed or record_of(cell, root)]
+    found = tuple(_cell_status(cell, root, speeds) for cell in shown)
+    estimates = [each.seconds_left for each in found]
+    return Status(
+        cells=found,
+        counts={state: sum(each.state == state for each in found) for state in STATES},
+        seconds_left=round(sum(each for each in estimates if each is not None), 1),
+        unknown=estimates.count(None),
+    )
+
+
+def work_of(kind: str, config: Mapping[str, Any]) -> float:
+    """How much a cell has to do, in optimizee steps times runs; comparable within a kind."""
+    if kind == "metatrain":
+        return float(sum(p["runs"] * p["horizon"] for p in config["training"]["phases"]))
+    return float(config.get("steps", 1) * config.get("instances", 1))
+
+
+def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
+    state = state_of(cell, root)
+    if state == "done":
+        seconds = (record_of(cell, root) or {}).get("seconds", 0.0)
+        return CellStatus(cell.label, cell.kind, state, seconds, 0.0)
+    step = read_progress(cell.folder(root))
+    note = failure_of(cell, root) if state == "failed" else ""
+    if state == "running":
+        note = f"{step.done}/{step.total} {step.note}".strip() if step.total else ""
+    left = _seconds_left(cell, speeds)
+    if step.done and step.total:
+        left = step.seconds / step.done * (step.total - step.done)
+    return CellStatus(cell.label, cell.kind, state, step.seconds, left, note)
+
+
+def _seconds_left(cell: Cell, speeds: Speeds) -> float | None:
+    for key in ((cell.kind, _problem(cell.config)), (cell.kind, "")):
+        if key in speeds:
+            return speeds[key] * work_of(cell.kind, cell.config)
+    return None
+
+
+def _speeds(root: Path) -> Speeds:
+    samples = defaultdict(list)
+    for path in (root / CELLS).glob(f"*/{RECORD}"):
+        record = read_json(path)
+        try:
+            assert record is not None
+            kind, config = record["kind"], record["config"]
+            speed = record["seconds"] / work_of(kind, config)
+        except (AssertionError, KeyError, TypeError, ZeroDivisionError):
+            # Damaged, so of no use for an estimate; running it again tells its owner.
+            continue
+        samples[kind, _problem(config)].append(speed)
+        samples[kind, ""].append(speed)
+    return {key: statistics.median(values) for key, values in samples.items()}
+
+
+def _problem(config: Mapping[str, Any]) -> str:
+    return str(config.get("problem", {}).get("spec", {}).get("name", ""))

@@ -1,0 +1,258 @@
+"""The results folder: which cells are done, and running one so that nothing is lost or done twice.
+
+Any process may be killed at any time, and several may work on one folder: a cell is computed
+under its lock, which the operating system frees when its owner dies, and is done once its
+`cell.json`, written last, is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from suite.cells import CELLS, RESULTS_VERSION, Cell
+from suite.digests import file_digest
+from suite.errors import SuiteError
+from suite.files import write_text_atomic
+from suite.progress import PROGRESS, CellProgress, Show
+from suite.runners import RUNNERS, Job
+from suite.storage import guarded, storage_cause
+
+RECORD = "cell.json"
+FAILURE = "failed.json"
+LOG = "log.txt"
+LOCKS = ".locks"
+VERSION = "version.json"
+NOT_RESULTS = (RECORD, FAILURE, LOG, PROGRESS)
+
+State = Literal["done", "running", "failed", "missing"]
+
+log = logging.getLogger("suite")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How running a cell ended.
+
+    Args:
+        state: ``busy`` if another process is at it.
+        error: one sentence, if it failed.
+        seconds: spent on it in all, over interruptions; 0 if it was done before.
+    """
+
+    state: Literal["done", "failed", "busy"]
+    error: str = ""
+    seconds: float = 0.0
+
+
+def open_results(root: Path) -> None:
+    """Make the folder ready for cells.
+
+    Raises:
+        SuiteError: it was made by another version of the suite, or cannot be written to.
+    """
+    check_version(root)
+    with guarded(root):
+        (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
+        if not (root / CELLS / VERSION).exists():
+            content = json.dumps({"results_version": RESULTS_VERSION})
+            write_text_atomic(root / CELLS / VERSION, content)
+
+
+def check_version(root: Path) -> None:
+    """Refuse a folder whose cells another version of the suite made."""
+    content = read_json(root / CELLS / VERSION)
+    found = content.get("results_version") if content is not None else RESULTS_VERSION
+    if found != RESULTS_VERSION:
+        raise SuiteError(
+            f"{root} was made by results version {found}, this is version {RESULTS_VERSION}: "
+            "choose another --results, or empty it with 'python reproduce.py clean'"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The table in a JSON file; None if it is not there or not whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def record_of(cell: Cell, root: Path) -> dict[str, Any] | None:
+    """What `cell.json` says, if the cell is done and all its files are as they were written."""
+    folder = cell.folder(root)
+    record = read_json(folder / RECORD)
+    if record is None or record.get("key") != cell.key:
+        return None
+    files = record.get("files")
+    if not isinstance(files, dict):
+        return None
+    try:
+        whole = all(file_digest(folder / name) == files[name] for name in files)
+    except OSError:
+        return None
+    return record if whole else None
+
+
+def unfinished(cells: Iterable[Cell], root: Path) -> tuple[Cell, ...]:
+    """What has to be done for these cells to be done, inputs before what reads them.
+
+    What is done needs no inputs any more, be they there or not.
+    """
+    needed: dict[str, Cell] = {}
+    seen = set()
+
+    def visit(cell: Cell) -> None:
+        if cell.key in seen:
+            return
+        seen.add(cell.key)
+        if record_of(cell, root) is None:
+            for each in cell.inputs:
+                visit(each)
+            needed[cell.key] = cell
+
+    for cell in cells:
+        visit(cell)
+    return tuple(needed.values())
+
+
+def state_of(cell: Cell, root: Path) -> State:
+    """Where a cell stands now."""
+    if record_of(cell, root) is not None:
+        return "done"
+    if is_locked(cell.label, root):
+        return "running"
+    return "failed" if (cell.folder(root) / FAILURE).exists() else "missing"
+
+
+def is_locked(label: str, root: Path) -> bool:
+    """Whether a living process works on the cell in folder `label`."""
+    path = root / CELLS / LOCKS / f"{label}.lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        # A folder that cannot be written to has nobody at work in it.
+        return False
+
+
+def failure_of(cell: Cell, root: Path) -> str:
+    """The sentence that a failed cell left."""
+    return str((read_json(cell.folder(root) / FAILURE) or {}).get("error", "unknown"))
+
+
+def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> Outcome:
+    """Compute a cell whose inputs are done, unless it is done or another process is at it.
+
+    Args:
+        cell: what to compute.
+        root: the results folder, made ready by `open_results`.
+        device: ``cpu`` or ``cuda``; it is no part of the cell's key.
+        show: told of the progress.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    lock = FileLock(root / CELLS / LOCKS / f"{cell.label}.lock", timeout=0)
+    try:
+        with guarded(root), lock:
+            if record_of(cell, root) is not None:
+                return Outcome("done")
+            return _compute(cell, root, device, show)
+    except Timeout:
+        return Outcome("busy")
+
+
+def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
+    folder = cell.folder(root)
+    _prepare(folder)
+    progress = CellProgress(folder, show)
+    inputs = tuple(each.folder(root) for each in cell.inputs)
+    with _log_to(folder / LOG):
+        log.info("%s starts", cell.label)
+        try:
+            RUNNERS[cell.kind](Job(cell.config, inputs, folder, device, progress))
+            seconds = progress.seconds()
+            _finish(cell, folder, device, seconds)
+        except Exception as error:
+            return _failed(cell, root, error, progress.seconds())
+        log.info("%s is done after %.1f s", cell.label, seconds)
+    return Outcome("done", seconds=seconds)
+
+
+def _prepare(folder: Path) -> None:
+    if (folder / RECORD).exists():
+        log.warning("%s is damaged and computed again", folder.name)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILURE).unlink(missing_ok=True)
+    # Temporary files of a process that was killed while it wrote.
+    for leftover in folder.glob(".*"):
+        leftover.unlink()
+
+
+def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
+    files = sorted(
+        path.name for path in folder.iterdir() if path.is_file() and path.name not in NOT_RESULTS
+    )
+    record = {
+        "results_version": RESULTS_VERSION,
+        "kind": cell.kind,
+        "key": cell.key,
+        "config": cell.config,
+        "inputs": [each.label for each in cell.inputs],
+        "files": {name: file_digest(folder / name) for name in files},
+        "seconds": round(seconds, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    write_text_atomic(folder / RECORD, json.dumps(record, indent=1))
+    (folder / PROGRESS).unlink(missing_ok=True)
+
+
+def _failed(cell: Cell, root: Path, error: Exception, seconds: float) -> Outcome:
+    if storage_cause(error, root) is not None:
+        raise error
+    if isinstance(error, SuiteError):
+        sentence = str(error)
+        log.error("%s failed: %s", cell.label, sentence)
+    else:
+        sentence = f"{type(error).__name__}: {error}".splitlines()[0]
+        log.exception("%s failed", cell.label)
+    write_text_atomic(cell.folder(root) / FAILURE, json.dumps({"error": sentence}))
+    return Outcome("failed", sentence, seconds)
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Copies the log into a cell's folder while the cell runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

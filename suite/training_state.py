@@ -1,0 +1,157 @@
+"""Everything that a meta-training needs to go on exactly where it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from optimizers.hand_designed.adam import AdamState
+from suite.errors import SuiteError
+from suite.files import atomic_path
+
+FILE = "state.safetensors"
+NUMBERS = (
+    "phase",
+    "runs",
+    "best",
+    "best_runs",
+    "skipped",
+    "train_sum",
+    "train_runs",
+    "validated",
+    "norms",
+    "log",
+)
+
+
+@dataclass
+class TrainingState:
+    """φ, ADAM's moments, the best φ so far, and the log.
+
+    Args:
+        weights: φ [size].
+        adam: its moments [1, size].
+        best_weights: the φ with the lowest validation loss.
+        phase: number of the phase that it is in.
+        runs: optimizee runs done.
+        best: the lowest validation loss.
+        best_runs: runs done when it was reached.
+        skipped: windows without a finite meta-gradient.
+        train_sum: summed training losses since the last validation; `train_runs` such runs.
+        validated: runs done at the last validation.
+        norms: the last norms of the meta-gradient.
+        log: one row a validation.
+    """
+
+    weights: Tensor
+    adam: AdamState
+    best_weights: Tensor
+    phase: int = 0
+    runs: int = 0
+    best: float = math.inf
+    best_runs: int = 0
+    skipped: int = 0
+    train_sum: float = 0.0
+    train_runs: int = 0
+    validated: int = 0
+    norms: list[float] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def fresh(weights: Tensor) -> TrainingState:
+        """Before the first run."""
+        return TrainingState(weights, _no_moments(weights), weights)
+
+    def median_norm(self, norm: float, last: int) -> float:
+        """The median of the last norms, this one included."""
+        self.norms = [*self.norms, norm][-last:]
+        return statistics.median(self.norms)
+
+    def enter(self, phase: int) -> None:
+        """Begin a phase, from the best φ so far and with fresh moments.
+
+        The second moments of a wild stretch would hold ADAM's steps down for a thousand windows.
+        """
+        if phase != self.phase:
+            self.phase = phase
+            self.weights, self.adam = self.best_weights, _no_moments(self.best_weights)
+
+    def due(self, every: int) -> bool:
+        """Whether a validation is due after `every` runs."""
+        return self.runs - self.validated >= every
+
+    def record(self, validation: float, final: float, total: float, rate: float) -> None:
+        """Log a validation, and keep φ if it is the best; a loss that is not finite never is."""
+        if validation < self.best or not self.log:
+            self.best, self.best_runs = validation, self.runs
+            self.best_weights = self.weights
+        self.log.append(
+            {
+                "runs": self.runs,
+                "validation": validation,
+                "final": final,
+                "sum": total,
+                "train": self.train_sum / self.train_runs if self.train_runs else math.nan,
+                "rate": rate,
+                "skipped": self.skipped,
+            }
+        )
+        self.validated, self.train_sum, self.train_runs = self.runs, 0.0, 0
+
+    def log_csv(self) -> str:
+        """The log as CSV."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.log[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.log)
+        return text.getvalue()
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Write the state, whole or not at all."""
+    tensors = {
+        "weights": state.weights,
+        "best_weights": state.best_weights,
+        **{f"adam.{name}": value for name, value in state.adam._asdict().items()},
+    }
+    header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
+    with atomic_path(folder / FILE) as temporary:
+        save_file({name: value.clone() for name, value in tensors.items()}, temporary, header)
+
+
+def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingState | None:
+    """The state in a folder, or None if there is none.
+
+    Raises:
+        SuiteError: the file is not whole.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+        adam = AdamState(*(tensors[f"adam.{name}"] for name in AdamState._fields))
+        numbers = {name: json.loads(header[name]) for name in NUMBERS}
+        return TrainingState(tensors["weights"], adam, tensors["best_weights"], **numbers)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise SuiteError(
+            f"{path}: is not a whole training state ({error}), remove it to train from the start"
+        ) from error
+
+
+def _no_moments(weights: Tensor) -> AdamState:
+    zeros = torch.zeros_like(weights).unsqueeze(0)
+    return AdamState(zeros, zeros, zeros.new_zeros(()))

@@ -1,0 +1,123 @@
+"""Learning rates of hand-designed optimizers, by the best final loss (section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from suite.errors import SuiteError
+from suite.loop import descend
+from suite.memory import rows_at_once
+from suite.objective import Objective, param_spec
+from suite.registry import optimizers
+from suite.types import Problem
+
+# Exponents of 10, in quarters: half decades from 1e−4 to 10, then quarters around the best. A grid
+# of this ratio meets the figure's SGD and NAG within a few percent (docs/calibration.md); a finer
+# one goes closer to the edge of divergence than the paper did.
+FIRST = range(-16, 5, 2)
+LOWEST, HIGHEST = -32, 20
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """The best rate, and a row for each one tried (learning_rate, mean_final, diverged, round)."""
+
+    best: float
+    table: pd.DataFrame
+
+
+@torch.no_grad()
+def tune(
+    problem: Problem,
+    spec: Mapping[str, Any],
+    steps: int,
+    instances: int,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> TuningResult:
+    """Sweep the optimizer's `tuned` hyperparameter on validation instances.
+
+    The grid is logarithmic, widened while the best rate is at its edge, then refined around it.
+    All rates see the same instances and minibatches. A rate at which any run diverges cannot win.
+
+    Raises:
+        SuiteError: every rate diverges.
+    """
+    scores: dict[int, float] = {}
+    rows: list[dict[str, float]] = []
+
+    def sweep(exponents: Sequence[int]) -> None:
+        fresh = [e for e in exponents if e not in scores and LOWEST <= e <= HIGHEST]
+        number = rows[-1]["round"] + 1 if rows else 0
+        finals = _finals(
+            problem, spec, [10 ** (e / 4) for e in fresh], steps, instances, seed, device
+        )
+        for exponent, final in zip(fresh, finals, strict=True):
+            diverged = int((~final.isfinite()).sum())
+            scores[exponent] = float("inf") if diverged else final.mean().item()
+            rows.append(
+                {
+                    "learning_rate": 10 ** (exponent / 4),
+                    "mean_final": scores[exponent],
+                    "diverged": diverged,
+                    "round": number,
+                }
+            )
+
+    sweep(FIRST)
+    while True:
+        # Of equals the lowest: where every rate diverges, lower ones are tried.
+        best = min(scores, key=lambda e: (scores[e], e))
+        edge = min(scores) if best == min(scores) else max(scores) if best == max(scores) else None
+        if edge is None or not LOWEST < edge < HIGHEST:
+            break
+        sweep([best - 4, best - 2] if best == min(scores) else [best + 2, best + 4])
+    if scores[best] == float("inf"):
+        tried = [row["learning_rate"] for row in rows]
+        raise SuiteError(
+            f"tuning {spec['name']}: no learning rate from {min(tried):g} to {max(tried):g} ends "
+            "with a finite loss for every instance, so look at the problem's loss at its start"
+        )
+    sweep([best - 1, best + 1])
+    best = min(scores, key=lambda e: scores[e])
+    return TuningResult(10 ** (best / 4), pd.DataFrame(rows))
+
+
+def _finals(
+    problem: Problem,
+    spec: Mapping[str, Any],
+    rates: Sequence[float],
+    steps: int,
+    instances: int,
+    seed: int,
+    device: str | torch.device,
+) -> list[Tensor]:
+    """Final losses [instances] for each rate, as many rates side by side as memory allows."""
+    base = optimizers.make({**spec, _tuned(spec): 1.0})
+    size = param_spec(problem).size
+    group = max(1, rows_at_once(size, torch.device(device)) // instances)
+    finals: list[Tensor] = []
+    for first in range(0, len(rates), group):
+        some = rates[first : first + group]
+        column = torch.tensor(some, device=device).repeat_interleave(instances).unsqueeze(1)
+        optimizer = replace(base, **{_tuned(spec): column})
+        objective = Objective(
+            problem, range(instances), "validation", seed, copies=len(some), device=device
+        )
+        for point in descend(objective, optimizer, steps):
+            last = point.loss
+        finals.extend(last.view(len(some), instances).cpu())
+    return finals
+
+
+def _tuned(spec: Mapping[str, Any]) -> str:
+    field = optimizers.cls(str(spec["name"])).tuned
+    if field is None:
+        raise SuiteError(f"optimizer {spec['name']!r} has no hyperparameter that is tuned")
+    return field

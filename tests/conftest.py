@@ -1,0 +1,65 @@
+"""What every test stands on: two threads at most, no network, and a tiny MNIST made here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before PyTorch is imported, and inherited by every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["L2L_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import torch
+
+from problems.datasets import DATA_ROOT, load_images
+
+TRAIN_IMAGES, TEST_IMAGES = 600, 200
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of data sets, with a made-up MNIST in torchvision's layout, for all tests."""
+    root = tmp_path_factory.mktemp("data")
+    write_mnist(root)
+    before = os.environ.get(DATA_ROOT)
+    os.environ[DATA_ROOT] = str(root)
+    load_images.cache_clear()
+    yield root
+    if before is None:
+        del os.environ[DATA_ROOT]
+    else:
+        os.environ[DATA_ROOT] = before
+    load_images.cache_clear()
+
+
+@pytest.fixture
+def doubles() -> Iterator[None]:
+    """New tensors are float64, as the references of the numerics need them."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def write_mnist(root: Path) -> None:
+    """Random digits-like images below `root`: a class is a blob at a place of its own."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for prefix, count in (("train", TRAIN_IMAGES), ("t10k", TEST_IMAGES)):
+        labels = rng.integers(10, size=count).astype(np.uint8)
+        labels[:10] = np.arange(10)
+        images = np.zeros((count, 28, 28), np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            top, left = 4 + 10 * (label // 5), 2 + 5 * (label % 5)
+            # The border stays black, as it is in the real ones.
+            image[top : top + 9, left : left + 6] = rng.integers(256, size=(9, 6))
+        _write_idx(raw / f"{prefix}-images-idx3-ubyte", images)
+        _write_idx(raw / f"{prefix}-labels-idx1-ubyte", labels)
+
+
+def _write_idx(path: Path, values: np.ndarray) -> None:
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+    path.write_bytes(header + values.tobytes())

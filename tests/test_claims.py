@@ -1,0 +1,135 @@
+"""Verdicts follow from the runs, and wrong definitions are sentences."""
+
+import pandas as pd
+import pytest
+from tidy_curves import INSTANCES, experiment, rows
+
+from suite.claims import COLUMNS, check_claims, claim_test
+from suite.curves import runs_by_optimizer
+from suite.errors import SuiteError
+
+OPTIMIZERS = ["LSTM", "ADAM", "NAG"]
+BELOW = {"panel": "p", "optimizer": "LSTM"}
+
+
+def verdict(test, options, *curves, optimizers=OPTIMIZERS):
+    info = experiment(optimizers, test, options)
+    table = check_claims([info], runs_by_optimizer(pd.concat(curves)))
+    assert list(table.columns) == COLUMNS
+    return table.iloc[0]
+
+
+def test_clearly_below_every_baseline_is_reproduced():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.3))
+    assert row.verdict == "reproduced"
+    assert row.ci_low <= row.estimate <= row.ci_high < 0
+    assert row.n == INSTANCES
+    assert "best baseline ADAM" in row.note
+
+
+def test_above_one_baseline_is_contradicted():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.05))
+    assert row.verdict == "contradicted"
+    assert "best baseline NAG" in row.note
+
+
+def test_too_close_to_tell_is_inconclusive():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.2), rows("ADAM", 0.2), rows("NAG", 0.3))
+    assert row.verdict == "inconclusive"
+
+
+def test_missing_runs_are_unchecked_and_named():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2))
+    assert row.verdict == "unchecked"
+    assert "no runs of NAG" in row.note
+    short = rows("LSTM", 0.1, steps=5)
+    row = verdict("ends_below_all", BELOW, short, rows("ADAM", 0.2), rows("NAG", 0.2))
+    assert row.verdict == "unchecked"
+
+
+def test_divergence_of_the_one_claimed_lower_counts_against_the_claim():
+    others = rows("ADAM", 0.2), rows("NAG", 0.3)
+    one = verdict("ends_below_all", BELOW, rows("LSTM", 0.01, diverged=[3]), *others)
+    assert one.verdict == "inconclusive"
+    many = verdict("ends_below_all", BELOW, rows("LSTM", 0.01, diverged=range(10)), *others)
+    assert many.verdict == "contradicted"
+    assert "LSTM diverged on 10 of 40" in many.note
+
+
+def test_divergence_of_a_baseline_is_no_help_to_the_claim():
+    adam = rows("ADAM", 0.05, diverged=[0, 1])
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), adam, rows("NAG", 0.3))
+    assert row.verdict == "contradicted"
+    assert row.n == INSTANCES - 2
+
+
+def test_learned_optimizers_are_no_baselines_unless_named():
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), rows("LSTM-sub", 0.05)
+    names = ["LSTM", "ADAM", "LSTM-sub"]
+    assert verdict("ends_below_all", BELOW, *curves, optimizers=names).verdict == "reproduced"
+    named = {**BELOW, "baselines": ["ADAM", "LSTM-sub"]}
+    assert verdict("ends_below_all", named, *curves, optimizers=names).verdict == "contradicted"
+
+
+def test_area_needs_the_margin():
+    # log10 falls evenly to .1 and to .2, so the means differ by half of log10(2), .15.
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.3)
+    assert verdict("area_below_all", {**BELOW, "margin": 0.1}, *curves).verdict == "reproduced"
+    assert verdict("area_below_all", {**BELOW, "margin": 0.2}, *curves).verdict == "contradicted"
+
+
+def test_ends_above_all_compares_with_the_worst():
+    curves = rows("LSTM", 0.25), rows("ADAM", 0.2), rows("NAG", 0.3)
+    assert verdict("ends_above_all", BELOW, *curves).verdict == "contradicted"
+    curves = rows("LSTM", 0.5), rows("ADAM", 0.2), rows("NAG", 0.3)
+    row = verdict("ends_above_all", BELOW, *curves)
+    assert row.verdict == "reproduced"
+    assert row.estimate > row.ci_low > 0
+    everywhere = rows("LSTM", 0.5, diverged=range(INSTANCES))
+    assert verdict("ends_above_all", BELOW, everywhere, *curves[1:]).verdict == "reproduced"
+
+
+def test_ends_within_a_ratio():
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.23)
+    names = {"panel": "p", "optimizers": ["ADAM", "NAG"]}
+    assert verdict("ends_within", {**names, "ratio": 1.25}, *curves).verdict == "reproduced"
+    assert verdict("ends_within", {**names, "ratio": 1.1}, *curves).verdict == "contradicted"
+
+
+def test_at_least_as_good_tolerates_a_little():
+    names = ["LSTM", "LSTM-constant"]
+    options = {"panel": "p", "optimizer": "LSTM", "than": "LSTM-constant"}
+    curves = rows("LSTM", 0.102), rows("LSTM-constant", 0.1)
+    assert verdict("at_least_as_good", options, *curves, optimizers=names).verdict == "reproduced"
+    strict = {**options, "tolerance": 1.0}
+    assert verdict("at_least_as_good", strict, *curves, optimizers=names).verdict == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("test", "options", "message"),
+    [
+        ("ends_bellow_all", BELOW, "e.yaml, claim C-1: no test 'ends_bellow_all'.*ends_below_all"),
+        ("ends_below_all", {**BELOW, "margni": 1}, "claim C-1: .* has no option 'margni'"),
+        ("area_below_all", BELOW, "claim C-1: .* needs the option 'margin'"),
+        (
+            "area_below_all",
+            {**BELOW, "margin": "wide"},
+            "claim C-1, margin: 'wide' must be a number",
+        ),
+        ("ends_below_all", {**BELOW, "panel": "pp"}, "claim C-1, panel: no panel 'pp' in e.*'p'"),
+        (
+            "ends_below_all",
+            {**BELOW, "optimizer": "ADAN"},
+            "optimizer: no optimizer 'ADAN'.*'ADAM'",
+        ),
+        (
+            "ends_below_all",
+            {**BELOW, "baselines": "NAG"},
+            "baselines: 'NAG' must be a list of names",
+        ),
+    ],
+)
+def test_wrong_definitions_say_file_claim_and_key(test, options, message):
+    info = experiment(OPTIMIZERS, test, options)
+    with pytest.raises(SuiteError, match=message):
+        claim_test(info, info.claims[0])

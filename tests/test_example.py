@@ -1,0 +1,56 @@
+"""The documented example of one's own problem and optimizer runs as it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from reproduce import app
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of the example's smoke run; tests only read it."""
+    folder = tmp_path_factory.mktemp("example") / "out"
+    words = [EXAMPLES / "rosenbrock.yaml", "--plugin", EXAMPLES / "rosenbrock.py"]
+    told = CliRunner().invoke(
+        app, ["run", *map(str, words), "--profile", "smoke", "--results", str(folder)]
+    )
+    assert told.exit_code == 0, told.output
+    assert "OWN-1" in told.output
+    return folder
+
+
+def test_table_has_the_four_optimizers(finished: Path) -> None:
+    final = pd.read_csv(finished / "final.csv")
+    assert set(final.optimizer) == {"LSTM", "Signed", "ADAM", "NAG"}
+    assert set(final.experiment) == {"rosenbrock"}
+    assert (final.step == 100).all()
+    assert (final.n == 8).all()
+    assert final["mean"].notna().all()
+
+
+def test_own_optimizer_has_its_rate_tuned(finished: Path) -> None:
+    final = pd.read_csv(finished / "final.csv").set_index("optimizer")
+    assert final.learning_rate["Signed"] > 0
+    assert pd.isna(final.learning_rate["LSTM"])
+
+
+def test_optimizers_meet_the_same_instances(finished: Path) -> None:
+    curves = pd.read_parquet(finished / "curves.parquet")
+    starts = curves[curves.step == 0].pivot(index="instance", columns="optimizer", values="loss")
+    assert starts.shape == (8, 4)
+    assert (starts.nunique(axis=1) == 1).all()
+    assert starts.LSTM.nunique() == 8
+
+
+def test_claim_has_a_verdict_and_the_report_its_figure(finished: Path) -> None:
+    claims = pd.read_csv(finished / "claims.csv").set_index("id")
+    assert claims.verdict["OWN-1"] in ("reproduced", "contradicted", "inconclusive")
+    assert (finished / "figures" / "rosenbrock.png").stat().st_size
+    assert "Rosenbrock" in (finished / "report.html").read_text(encoding="utf-8")

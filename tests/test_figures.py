@@ -1,0 +1,73 @@
+"""Figures show what was run, say what was not, and look the same each time."""
+
+import numpy as np
+import pandas as pd
+from tidy_curves import experiment, rows
+
+from suite.curves import runs_by_optimizer
+from suite.definitions import PaperPanel
+from suite.figure_style import curve_styles
+from suite.figures import draw_experiment, save_figure
+
+NAMES = ["LSTM", "ADAM", "$mine$_1"]
+
+
+def draw(curves, **panel):
+    return draw_experiment(
+        experiment(NAMES, **panel), runs_by_optimizer(curves), curve_styles(NAMES)
+    )
+
+
+def texts(figure):
+    own = [text.get_text() for text in figure.texts]
+    return " ".join([*own, *(text.get_text() for text in figure.legends[0].get_texts())])
+
+
+def test_mean_curve_is_drawn_on_a_log_scale_from_the_first_shown_step():
+    curves = pd.concat([rows("LSTM", 0.1), rows("ADAM", 0.2), rows("$mine$_1", 0.3)])
+    figure = draw(curves, first_shown=10)
+    axis = figure.axes[0]
+    assert axis.get_yscale() == "log"
+    assert axis.get_xlim() == (10, 20)
+    lstm = axis.lines[0]
+    at = curves[(curves["optimizer"] == "LSTM") & (curves["step"] == 20)]["loss"].mean()
+    assert np.isclose(lstm.get_ydata()[-1], at)
+    assert "$mine$_1" in texts(figure)
+
+
+def test_paper_is_drawn_under_ours_and_named():
+    figure = draw(rows("LSTM", 0.1), paper=PaperPanel("fig4", "mnist"))
+    lines = figure.axes[0].lines
+    assert len(lines) == 3
+    assert max(line.get_zorder() for line in lines[:2]) < lines[2].get_zorder()
+    assert "the paper's curve" in texts(figure)
+
+
+def test_notices_diverged_and_missing_runs_are_said():
+    curves = pd.concat([rows("LSTM", 0.1), rows("ADAM", 0.2, diverged=[1, 2])])
+    said = texts(draw(curves, notice="A subset of 5,000 digits."))
+    assert "A subset of 5,000 digits." in said
+    assert "ADAM diverged on 2 of 40 runs" in said
+    assert "$mine$_1 not run" in said
+
+
+def test_nothing_to_draw_is_still_a_figure(tmp_path):
+    every = pd.concat([rows("LSTM", 0.1, diverged=range(40)), rows("ADAM", 0.2, steps=0)])
+    save_figure(draw(every), tmp_path, "e")
+    assert (tmp_path / "e.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_equal_curves_give_equal_files(tmp_path):
+    for folder in ("a", "b"):
+        save_figure(draw(rows("LSTM", 0.1)), tmp_path / folder, "e")
+    for kind in ("png", "svg", "pdf"):
+        first, second = (tmp_path / folder / f"e.{kind}" for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_each_name_has_one_style_and_no_two_share_it():
+    names = ["LSTM", "ADAM", "RMSprop", "SGD", "NAG", "LSTM-sub", "Lion", "Muon", "mine"]
+    styles = curve_styles(names)
+    assert styles["ADAM"] == curve_styles(["ADAM", "Zeno"])["ADAM"]
+    assert len(set(styles.values())) == len(names)
+    assert len({(s.dash, s.marker) for s in styles.values()}) == len(names)  # without colour too

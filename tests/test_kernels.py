@@ -1,0 +1,359 @@
+"""The fused LSTM kernels against their definition, and what happens where they cannot be built."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from optimizers.kernels import build, cpu, dispatch, reference
+from optimizers.kernels.shape import LSTMShape
+from optimizers.learned.lstm import LSTM
+from suite.seeds import Rng
+
+# Each is compiled once (a second or two): odd and even hidden units, and sizes that leave every
+# remainder in the kernels' blocks of 10, 5, 4 and 2.
+SHAPES = [
+    LSTMShape(1, 1, 1),
+    LSTMShape(2, 20, 2),
+    LSTMShape(2, 20, 1),
+    LSTMShape(3, 7, 2),
+    LSTMShape(1, 24, 1),
+    LSTMShape(2, 15, 2),
+]
+SIZES = [0.0, 1e-30, 1e-5, 1.0, 1e8, 1e30]
+# What a gradient may be: 0, too small to matter, around the threshold e^−10, usual, huge, infinite.
+GRADIENTS = [0.0, 1e-30, -1e-30, 4.5e-5, -4.6e-5, 0.02, -1.0, 1e30, -1e30, torch.inf, -torch.inf]
+
+try:
+    build.lstm_library(1, 1, 1)
+    BUILDS = ""
+except build.BuildError as error:
+    BUILDS = str(error)
+fused = pytest.mark.skipif(bool(BUILDS), reason=f"no fused kernel here: {BUILDS}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A window on K coordinates, in float32; `double` is the same in float64."""
+
+    shape: LSTMShape
+    weights: Tensor
+    features: Tensor
+    state: Tensor
+    cotangents: Tensor
+
+    def double(self) -> Case:
+        arrays = (self.weights, self.features, self.state, self.cotangents)
+        return Case(self.shape, *(x.double() for x in arrays))
+
+    def step(self, kernel: object) -> tuple[Tensor, Tensor]:
+        return kernel.step(self.shape, self.weights, self.features[0], self.state)  # type: ignore[attr-defined]
+
+    def gradient(self, kernel: object) -> Tensor:
+        return kernel.gradient(  # type: ignore[attr-defined]
+            self.shape, self.weights, self.features, self.state, self.cotangents
+        )
+
+
+def make_case(shape: LSTMShape, k: int, steps: int, seed: int, scale: float = 1.0) -> Case:
+    rng = Rng(seed, "kernels")
+    features = rng.normal(steps, shape.inputs, k)
+    if shape.inputs == 2:
+        # As they come out of preprocessing, of anything that a gradient may be.
+        values = torch.tensor(GRADIENTS)[rng.integers(len(GRADIENTS), steps, 1, k)]
+        own = rng.uniform(steps, 1, k) < 0.5
+        features = LSTM().features(torch.where(own, values, rng.normal(steps, 1, k)))
+    return Case(
+        shape,
+        scale * rng.normal(shape.size),
+        features,
+        rng.normal(shape.layers, 2, shape.hidden, k).clamp(-3, 3),
+        rng.normal(steps, k),
+    )
+
+
+cases = st.builds(
+    make_case,
+    st.sampled_from(SHAPES),
+    st.integers(1, 100) | st.sampled_from([16, 32, 64, 1023, 1025, 2100]),
+    st.integers(1, 9),
+    st.integers(0, 2**32),
+    # From nearly linear to saturated units.
+    st.sampled_from([0.05, 0.3, 1.0]),
+)
+property_test = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def unrolled(case: Case) -> tuple[Tensor, Tensor]:
+    """Updates [T, K], and the gradient of Σ λ·update by PyTorch's own LSTM cell and autograd."""
+    shape = case.shape
+    phi = case.weights.clone().requires_grad_()
+    parts = shape.split(phi)
+    h, c = ([state[kind].T for state in case.state] for kind in (0, 1))
+    updates = []
+    for x in case.features:
+        below = x.T
+        for layer in range(shape.layers):
+            w, b = parts[f"layers.{layer}.weight"], parts[f"layers.{layer}.bias"]
+            w_x, w_h = w.split([w.shape[1] - shape.hidden, shape.hidden], dim=1)
+            zero = torch.zeros_like(b)
+            h[layer], c[layer] = torch.lstm_cell(below, (h[layer], c[layer]), w_x, w_h, b, zero)
+            below = h[layer]
+        updates.append(below @ parts["output.weight"] + parts["output.bias"])
+    (grad,) = torch.autograd.grad((torch.stack(updates) * case.cotangents).sum(), phi)
+    return torch.stack(updates).detach(), grad
+
+
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    return ((value.double() - expected).norm() / expected.norm()).item()
+
+
+@property_test
+@given(cases)
+def test_reference_is_an_unrolled_lstm_in_float64(case: Case) -> None:
+    double = case.double()
+    updates, grad = unrolled(double)
+    assert relative_error(double.gradient(reference), grad) <= 1e-10
+    assert relative_error(double.step(reference)[0], updates[0]) <= 1e-10
+
+
+@fused
+@property_test
+@given(cases)
+def test_fused_gradient_is_that_of_the_unrolled_lstm(case: Case) -> None:
+    _, grad = unrolled(case.double())
+    assert relative_error(case.gradient(cpu), grad) <= 1e-5
+
+
+@fused
+@property_test
+@given(cases)
+def test_fused_step_is_the_references(case: Case) -> None:
+    expected, expected_state = case.double().step(reference)
+    update, state = case.step(cpu)
+    scale = case.weights.abs().max().item()
+    assert (update - expected).abs().max() <= 1e-5 * scale * case.shape.hidden
+    assert relative_error(state, expected_state) <= 1e-5
+
+
+@fused
+@property_test
+@given(cases)
+def test_stepping_carries_the_state_that_gradients_are_computed_from(case: Case) -> None:
+    """The gradient of two windows is what the state after the first one makes of the second."""
+    assume(len(case.features) > 1)
+    _, state = case.step(cpu)
+    rest = Case(case.shape, case.weights, case.features[1:], state, case.cotangents[1:])
+    expected = unrolled(rest.double())[1]
+    assert relative_error(rest.gradient(cpu), expected) <= 1e-5
+
+
+@fused
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        *((kind, size) for kind in ("log", "scale", "none") for size in SIZES),
+        # Only the logarithm makes finite inputs of infinite gradients.
+        ("log", torch.inf),
+    ],
+)
+def test_gradients_of_any_size_give_an_exact_meta_gradient(kind: str, size: float) -> None:
+    rng = Rng(3, "sizes")
+    optimizer = LSTM(preprocessing=kind, p=3.0)
+    optimizer = optimizer.with_weights(optimizer.initial_weights(rng))
+    signs = rng.normal(5, 2, 23).sign()
+    grads, finite = signs * size, signs * min(size, torch.finfo(torch.float32).max)
+    lambdas = rng.normal(5, 2, 23)
+    state = optimizer.shape.initial_state(46, like=lambdas)
+    double = optimizer.with_weights(optimizer.weights.double())
+    expected = double.window_gradient(finite.double(), state.double(), lambdas.double())
+    assert expected.isfinite().all()
+    assert relative_error(optimizer.window_gradient(grads, state, lambdas), expected) <= 1e-5
+
+
+@fused
+@pytest.mark.parametrize("k", [1, 31, 3000])
+def test_results_do_not_depend_on_the_number_of_threads(k: int) -> None:
+    case = make_case(LSTMShape(2, 20, 2), k, 4, seed=k)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append([case.gradient(cpu), *case.step(cpu)])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@fused
+def test_update_of_a_coordinate_does_not_depend_on_the_others() -> None:
+    case = make_case(LSTMShape(2, 20, 2), 50, 1, seed=5)
+    update, state = case.step(cpu)
+    alone = Case(
+        case.shape, case.weights, case.features[..., 37:38], case.state[..., 37:38], case.cotangents
+    ).step(cpu)
+    assert torch.equal(alone[0], update[37:38])
+    assert torch.equal(alone[1], state[..., 37:38])
+
+
+@fused
+def test_inputs_that_are_views_are_read_as_what_they_show() -> None:
+    case = make_case(LSTMShape(2, 20, 2), 40, 3, seed=6)
+    every_other = Case(
+        case.shape,
+        case.weights,
+        case.features[..., ::2],
+        case.state[..., ::2],
+        case.cotangents[:, ::2],
+    )
+    copied = Case(
+        case.shape,
+        *(
+            x.clone(memory_format=torch.contiguous_format)
+            for x in vars(every_other).values()
+            if isinstance(x, Tensor)
+        ),
+    )
+    assert torch.equal(every_other.gradient(cpu), copied.gradient(cpu))
+    assert torch.equal(every_other.step(cpu)[0], copied.step(cpu)[0])
+
+
+@fused
+def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
+    case = make_case(LSTMShape(1, 1, 1), 5, 2, seed=0)
+    with pytest.raises(ValueError, match=r"state must be float32 \[1, 2, 1, 5\]"):
+        cpu.step(case.shape, case.weights, case.features[0], case.state[..., :4])
+    with pytest.raises(ValueError, match="cotangents must be float32"):
+        cpu.gradient(case.shape, case.weights, case.features, case.state, case.cotangents.double())
+    with pytest.raises(ValueError, match="weights must be float32"):
+        cpu.step(case.shape, case.weights[:-1], case.features[0], case.state)
+
+
+@pytest.fixture
+def fresh_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache of compiled kernels, and nothing known of earlier ones."""
+
+    def forget() -> None:
+        build.load_library.cache_clear()
+        dispatch._fused_cpu.cache_clear()
+
+    monkeypatch.setenv("L2L_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CXX", raising=False)
+    forget()
+    yield tmp_path / "cache"
+    monkeypatch.undo()
+    forget()
+
+
+def _no_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def _compiler_named_but_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent/c++")
+
+
+def _failing_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = folder / "broken-c++"
+    script.write_text("#!/bin/sh\necho 'internal compiler error' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+
+
+def _cache_is_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "cache").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "told"),
+    [
+        (_no_compiler, r"no C\+\+ compiler \(g\+\+, clang\+\+, c\+\+\) was found"),
+        (_compiler_named_but_missing, r"no C\+\+ compiler \(/nonexistent/c\+\+\) was found"),
+        (_failing_compiler, "broken-c.. failed: internal compiler error"),
+        (_cache_is_a_file, "cache cannot be written"),
+    ],
+)
+def test_without_a_fused_kernel_the_reference_serves_after_one_notice(
+    obstacle: Callable[[Path, pytest.MonkeyPatch], None],
+    told: str,
+    fresh_build: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = make_case(LSTMShape(2, 20, 2), 30, 3, seed=1)
+    optimizer = LSTM(weights=case.weights)
+    grads = Rng(1, "grads").normal(2, 15)
+    state = case.state
+    expected = optimizer.update(grads, state) if not BUILDS else None
+    build.load_library.cache_clear()
+    dispatch._fused_cpu.cache_clear()
+    for library in fresh_build.glob("*"):
+        library.unlink()
+    if obstacle is _cache_is_a_file:
+        fresh_build.rmdir()
+
+    obstacle(tmp_path, monkeypatch)
+    with pytest.warns(UserWarning, match=told) as notices:
+        update, following = optimizer.update(grads, state)
+        optimizer.update(grads, state)
+        optimizer.window_gradient(grads.unsqueeze(0), state, grads.unsqueeze(0))
+    assert len(notices) == 1
+    assert dispatch.kernel_for(optimizer.shape, grads) is reference
+    if expected is not None:
+        assert torch.allclose(update, expected[0], atol=1e-6)
+        assert torch.allclose(following, expected[1], atol=1e-5)
+
+
+@fused
+def test_kernel_is_compiled_once_and_then_taken_from_the_cache(
+    fresh_build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.lstm_library(1, 1, 1)
+    libraries = list(fresh_build.iterdir())
+    assert len(libraries) == 1, "one library, and nothing that building left behind"
+    build.load_library.cache_clear()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(build, "_build", refuse)
+    assert build.lstm_library(1, 1, 1).lstm_weights() == LSTMShape(1, 1, 1).size
+    with pytest.raises(AssertionError, match="compiled again"):
+        build.lstm_library(1, 2, 1)
+
+
+def test_damaged_library_in_the_cache_is_no_crash(
+    fresh_build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(compiler: str, flags: list[str], target: Path) -> None:
+        target.parent.mkdir(parents=True)
+        target.write_bytes(b"\x7fELF and no more")
+
+    monkeypatch.setattr(build, "_build", damaged)
+    monkeypatch.setattr(build, "_compiler", lambda: "true")
+    with pytest.warns(UserWarning, match="cannot be loaded"):
+        assert dispatch.kernel_for(LSTMShape(1, 1, 1), torch.zeros(1)) is reference
+
+
+def test_float64_and_other_devices_take_the_reference() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert dispatch.kernel_for(SHAPES[0], torch.zeros(1).double()) is reference
+        assert dispatch.kernel_for(SHAPES[0], torch.zeros(1, device="meta")) is reference
+
+
+def test_architecture_without_units_is_refused() -> None:
+    with pytest.raises(ValueError, match="hidden must be at least 1, not 0"):
+        LSTMShape(2, 0, 1)

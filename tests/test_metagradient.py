@@ -1,0 +1,239 @@
+"""The meta-gradient of a window against its definition, by autograd through the whole unroll."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from example_problems import Cliff, InDouble
+from torch import Tensor
+
+from optimizers.learned.lstm import LSTM
+from problems.mlp import MLP
+from problems.quadratic import Quadratic
+from suite.loop import Point, advance, start
+from suite.metagradient import window_gradient
+from suite.objective import Objective, param_spec
+from suite.seeds import Rng
+from suite.types import Problem
+
+SEED = 5
+QUADRATIC = Quadratic(dim=4)
+SMALL_MLP = MLP(units=3, batch_size=16)
+
+
+def lstm(problem: Problem, odd: bool = False) -> LSTM:
+    # A small network on small gradients, so that no window is in the tails of its nonlinearities.
+    kind = "log" if isinstance(problem, MLP) else "none"
+    optimizer = LSTM(hidden=4, preprocessing=kind, odd=odd)
+    return optimizer.with_weights(optimizer.initial_weights(Rng(SEED, "phi")))
+
+
+def in_double(optimizer: LSTM) -> LSTM:
+    assert optimizer.weights is not None
+    return optimizer.with_weights(optimizer.weights.double())
+
+
+def walk(
+    problem: Problem, optimizer: Any, instances: Sequence[int], first: int, window: int
+) -> Any:
+    """The points of a window that begins after `first` updates."""
+    objective = Objective(problem, instances, "train", SEED)
+    with torch.no_grad():
+        point = start(objective, optimizer)
+        for _ in range(first):
+            point = advance(objective, optimizer, point)
+        points = [point]
+        for _ in range(window):
+            points.append(advance(objective, optimizer, points[-1]))
+    return points
+
+
+def gradient_by_definition(
+    problem: Problem, optimizer: LSTM, instances: Sequence[int], first: int, window: int, log: bool
+) -> Tensor:
+    """d/dφ of the mean over instances of Σ f(θ_t) or Σ log f(θ_t), t = first + 1 … first + window.
+
+    θ and the state at the window's start are constants, and so is every ∇f that goes into the
+    network; but nothing else is: all of it is in one graph.
+    """
+    assert optimizer.weights is not None
+    spec = param_spec(problem)
+    constant = optimizer.weights
+    phi = constant.clone().requires_grad_()
+    total = torch.zeros((), dtype=phi.dtype)
+    for instance in instances:
+        fixed = problem.instance(Rng(SEED, "train/instance", instance))
+
+        def f(theta: Tensor, step: int, fixed: Any = fixed, instance: int = instance) -> Tensor:
+            batch = problem.batch(Rng(SEED, "train/batch", instance, step))
+            return problem.loss(spec.unflatten(theta), fixed, batch)
+
+        theta = spec.flatten(problem.init(Rng(SEED, "train/init", instance)))
+        state = optimizer.init(spec, 1)
+        for step in range(first + window):
+            inside = step >= first
+            leaf = theta.detach().requires_grad_()
+            (grad,) = torch.autograd.grad(f(leaf, step), leaf)
+            made_by = optimizer.with_weights(phi if inside else constant)
+            update, state = made_by.update(grad.unsqueeze(0), state)
+            theta = theta + update[0]
+            if inside:
+                loss = f(theta, step + 1)
+                total = total + (loss.log() if log else loss) / len(instances)
+    (grad,) = torch.autograd.grad(total, phi)
+    return grad
+
+
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    return ((value.double() - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("objective", ["loss", "log_loss"])
+@pytest.mark.parametrize(("first", "window"), [(0, 6), (0, 1), (4, 5)])
+@pytest.mark.parametrize("problem", [QUADRATIC, SMALL_MLP], ids=["quadratic", "mlp"])
+def test_meta_gradient_matches_autograd_in_float64(
+    problem: Problem, first: int, window: int, objective: str
+) -> None:
+    instances = [2, 0, 5]
+    optimizer = in_double(lstm(problem))
+    points = walk(InDouble(problem), optimizer, instances, first, window)
+    expected = gradient_by_definition(
+        InDouble(problem), optimizer, instances, first, window, objective == "log_loss"
+    )
+    gradient = window_gradient(optimizer, points, objective, None, Rng(0, "unused"))
+    assert expected.norm() > 0
+    assert relative_error(gradient, expected) <= 1e-10
+
+
+@pytest.mark.parametrize("objective", ["loss", "log_loss"])
+@pytest.mark.parametrize("problem", [QUADRATIC, SMALL_MLP], ids=["quadratic", "mlp"])
+def test_meta_gradient_in_float32_is_that_of_float64_to_rounding(
+    problem: Problem, objective: str
+) -> None:
+    points = walk(problem, lstm(problem), [0, 1, 2, 3], 3, 10)
+    gradient = window_gradient(lstm(problem), points, objective, None, Rng(0, "unused"))
+    in_64 = [
+        replace(p, grads=p.grads.double(), loss=p.loss.double(), state=p.state.double())
+        for p in points
+    ]
+    expected = window_gradient(in_double(lstm(problem)), in_64, objective, None, Rng(0, "unused"))
+    assert relative_error(gradient, expected) <= 1e-5
+
+
+def test_only_the_first_state_of_a_window_is_needed() -> None:
+    points = walk(QUADRATIC, lstm(QUADRATIC), [0], 2, 4)
+    without = [points[0], *(replace(point, state=None) for point in points[1:])]
+    gradients = [
+        window_gradient(lstm(QUADRATIC), each, "loss", None, Rng(0, "unused"))
+        for each in (points, without)
+    ]
+    assert torch.equal(*gradients)
+
+
+def sampled(points: Sequence[Point], sample: int | None, draw: int) -> Tensor:
+    return window_gradient(lstm(SMALL_MLP), points, "loss", sample, Rng(SEED, "draws", draw))
+
+
+def test_sampling_coordinates_is_unbiased_and_takes_no_more_than_asked() -> None:
+    points = walk(SMALL_MLP, lstm(SMALL_MLP), [0, 1], 0, 4)
+    exact = sampled(points, None, 0)
+    draws = torch.stack([sampled(points, 200, draw) for draw in range(120)])
+    one = (draws - exact).norm(dim=1).square().mean().sqrt()
+    mean_off = (draws.mean(0) - exact).norm()
+    assert one > 0.001 * exact.norm(), "200 of 2,395 coordinates cannot be exact"
+    # The mean of 120 draws is off by 1/√120 of what one is; twice that is far in the tail.
+    assert mean_off < 2 * one / math.sqrt(len(draws))
+    assert one < exact.norm()
+
+
+def test_sampling_keeps_about_as_many_coordinates_as_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = walk(SMALL_MLP, lstm(SMALL_MLP), [0, 1], 0, 4)
+    kept = []
+    monkeypatch.setattr(
+        LSTM, "window_gradient", lambda self, grads, *_: kept.append(grads.shape[-1])
+    )
+    for draw in range(20):
+        sampled(points, 100, draw)
+    assert sum(kept) / len(kept) == pytest.approx(200, rel=0.1)
+
+
+@pytest.mark.parametrize("sample", [2395, 5000])
+def test_sample_as_large_as_the_run_is_exact(sample: int) -> None:
+    points = walk(SMALL_MLP, lstm(SMALL_MLP), [0, 1], 0, 4)
+    assert points[0].theta.shape[1] == 2395
+    # Sizes over many orders of magnitude, as in real networks.
+    for point in points:
+        point.grads.mul_(torch.logspace(0, -8, 2395))
+    assert torch.equal(sampled(points, sample, 0), sampled(points, None, 0))
+
+
+@pytest.mark.parametrize("objective", ["loss", "log_loss"])
+@pytest.mark.parametrize("sample", [None, 2])
+def test_diverged_run_contributes_nothing(objective: str, sample: int | None) -> None:
+    """One whose loss stops being finite within the window, or did so before it."""
+    problem = Cliff()
+    fast = replace(lstm(QUADRATIC), output_scale=1.0)
+    points = walk(problem, fast, range(8), 5, 4)
+    before, after = points[0].alive, points[-1].alive
+    assert 0 < after.sum() < before.sum() < len(before), "some diverge before, some within"
+    gradient = window_gradient(fast, points, objective, sample, Rng(0, "sample"))
+    assert gradient.isfinite().all()
+
+    if sample is None:
+        survivors = after.nonzero().flatten().tolist()
+        alone = window_gradient(
+            fast, walk(problem, fast, survivors, 5, 4), objective, None, Rng(0, "sample")
+        )
+        expected = alone * len(survivors) / len(before)
+        assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_run_with_an_infinite_gradient_before_it_diverges_contributes_nothing() -> None:
+    """A loss can be finite where its gradient has overflowed."""
+    points = walk(QUADRATIC, lstm(QUADRATIC), [0, 1], 0, 3)
+    dead = torch.tensor([True, False])
+    points[2].grads[1] = torch.inf
+    points[3] = replace(
+        points[3],
+        alive=dead,
+        loss=points[3].loss.where(dead, torch.inf),
+        grads=points[3].grads.where(dead[:, None], 0.0),
+    )
+    gradient = window_gradient(lstm(QUADRATIC), points, "loss", None, Rng(0, "unused"))
+    assert gradient.isfinite().all()
+    alone = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
+    expected = window_gradient(lstm(QUADRATIC), alone, "loss", None, Rng(0, "unused")) / 2
+    assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_window_without_any_slope_has_a_zero_gradient() -> None:
+    points = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
+    flat = [replace(point, grads=torch.zeros_like(point.grads)) for point in points]
+    for sample in (None, 2):
+        gradient = window_gradient(lstm(QUADRATIC), flat, "loss", sample, Rng(0, "sample"))
+        assert torch.equal(gradient, torch.zeros(lstm(QUADRATIC).shape.size))
+
+
+@pytest.mark.parametrize("kind", ["log", "scale", "none"])
+def test_odd_optimizer_stays_odd_under_its_meta_gradient(kind: str) -> None:
+    optimizer = LSTM(hidden=4, preprocessing=kind, p=1.0, odd=True)
+    weights = optimizer.initial_weights(Rng(SEED, "phi"))
+    grads, lambdas = (Rng(SEED, name).normal(3, 2, 5) for name in ("grads", "lambdas"))
+    optimizer = optimizer.with_weights(weights)
+    state = optimizer.shape.initial_state(10, like=weights)
+    gradient = optimizer.window_gradient(grads, state, lambdas)
+    assert gradient.norm() > 0
+    optimizer = optimizer.with_weights(weights - 0.5 * gradient)
+    states = [state, state]
+    for step in grads:
+        update, states[0] = optimizer.update(step, states[0])
+        mirrored, states[1] = optimizer.update(-step, states[1])
+        assert update.abs().max() > 1e-4
+        assert torch.allclose(update, -mirrored, atol=1e-6)

@@ -1,0 +1,209 @@
+"""From experiments to cells: what is shared, what a key depends on, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import suite.plan
+from optimizers.learned.checkpoint import save_optimizer
+from suite.config import Experiment, build, read_experiment
+from suite.digests import imported_definitions
+from suite.errors import SuiteError
+from suite.plan import Plan, make_plan
+from suite.registry import load_plugin, optimizers
+from suite.seeds import Rng
+
+FILE = """
+title: Tiny
+sizes: {test_instances: 4, tuning_instances: 2}
+training:
+  t:
+    problem: {name: quadratic}
+    optimizer: {name: lstm, preprocessing: none}
+    phases: [{runs: 10, horizon: 20, window: 20, rate: 0.01}]
+    checkpoint: tiny
+panels:
+  p:
+    title: Panel
+    problem: {name: quadratic}
+    steps: 20
+    optimizers: &all {LSTM: {trained: t}, SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}}
+  longer:
+    title: Longer
+    problem: {name: quadratic}
+    steps: 40
+    tuning_steps: 20
+    optimizers: *all
+"""
+
+PLUGIN = '''
+"""A problem of one's own."""
+from dataclasses import dataclass
+from suite import Problem, register_problem
+
+@register_problem("bowl")
+@dataclass(frozen=True)
+class Bowl(Problem):
+    """f(θ) = θ²."""
+
+    def init(self, rng):
+        return {"theta": rng.normal(2)}  # around zero
+
+    def loss(self, params, instance, batch):
+        return (1 * params["theta"]).square().sum()
+'''
+
+
+def experiment(tmp_path: Path, *settings: str, name: str = "tiny") -> Experiment:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(FILE)
+    return build([read_experiment(path)], "quick", list(settings))[0]
+
+
+def plan(tmp_path: Path, *settings: str) -> Plan:
+    return make_plan([experiment(tmp_path, *settings)])
+
+
+def kinds(found: Plan) -> list[str]:
+    return [cell.kind for cell in found.cells]
+
+
+def keys(found: Plan) -> dict[tuple[str, str], str]:
+    return {(curve.panel, curve.optimizer): curve.cell.key for curve in found.curves}
+
+
+def test_equal_work_is_one_cell_within_and_across_experiments(tmp_path: Path) -> None:
+    one = plan(tmp_path)
+    # Both panels share the training and SGD's tuning; ADAM's rate is given.
+    assert sorted(kinds(one)) == ["evaluate"] * 6 + ["metatrain", "tune"]
+    two = make_plan([experiment(tmp_path), experiment(tmp_path, name="again")])
+    assert two.cells == one.cells
+    assert len(two.curves) == 12
+
+
+def test_inputs_come_before_what_reads_them(tmp_path: Path) -> None:
+    seen: set[str] = set()
+    for cell in plan(tmp_path, "training.t.seeds=[1,2]").cells:
+        assert all(each.key in seen for each in cell.inputs)
+        seen.add(cell.key)
+
+
+def test_several_seeds_are_selected_from(tmp_path: Path) -> None:
+    found = plan(tmp_path, "training.t.seeds=[1,2,3]")
+    assert kinds(found).count("metatrain") == 3
+    (select,) = (cell for cell in found.cells if cell.kind == "select")
+    assert [cell.config["seed"] for cell in select.inputs] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("panels.p.steps=21", {"LSTM", "SGD", "ADAM"}),
+        ("panels.p.problem.dim=3", {"LSTM", "SGD", "ADAM"}),
+        ("sizes.tuning_instances=3", {"SGD"}),
+        ("sizes.test_instances=5", {"LSTM", "SGD", "ADAM"}),
+        ("seed=5", {"LSTM", "SGD", "ADAM"}),
+        ("training.t.phases.0.rate=0.02", {"LSTM"}),
+        ("training.t.seeds=[2]", {"LSTM"}),
+        ("panels.p.optimizers.ADAM.beta1=0.8", {"ADAM"}),
+        ("panels.p.optimizers.ADAM.beta1=0.9", set()),
+        ("panels.p.problem.dim=10", set()),
+        ("panels.p.title=Other", set()),
+        ("panels.p.first_shown=3", set()),
+        ("training.t.checkpoint=other", set()),
+    ],
+)
+def test_key_changes_with_what_decides_the_result_only(
+    tmp_path: Path, setting: str, changed: set[str]
+) -> None:
+    before, after = keys(plan(tmp_path)), keys(plan(tmp_path, setting))
+    assert {
+        label
+        for panel, label in before
+        if before[panel, label] != after[panel, label] and panel == "p"
+    } == changed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("f(θ) = θ².", "Another docstring.", True),
+        ("# around zero", "# elsewhere", True),
+        ("(1 * params", "(2 * params", False),
+    ],
+)
+def test_editing_code_redoes_cells_and_editing_docstrings_does_not(
+    tmp_path: Path, old: str, new: str, same: bool
+) -> None:
+    file = tmp_path / "bowl_plugin.py"
+    found = []
+    for text in (PLUGIN, PLUGIN.replace(old, new)):
+        assert old in PLUGIN
+        file.write_text(text)
+        load_plugin(file)
+        found.append(keys(plan(tmp_path, "panels.p.problem={name: bowl}")))
+    assert (found[0] == found[1]) is same
+
+
+def test_digest_follows_imports_between_definitions() -> None:
+    imported = imported_definitions(suite.plan.ROOT / "problems" / "mlp.py")
+    assert "problems.datasets" in imported
+
+
+def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.plan, "CHECKPOINTS", tmp_path)
+    with pytest.raises(SuiteError, match=r"no results/checkpoints/tiny\.safetensors"):
+        plan(tmp_path, "training.t.use=shipped")
+    save_checkpoint(tmp_path, seed=1)
+    before = plan(tmp_path, "training.t.use=shipped")
+    save_checkpoint(tmp_path, seed=2)
+    after = plan(tmp_path, "training.t.use=shipped")
+    assert "metatrain" not in kinds(before)
+    assert keys(before)["p", "LSTM"] != keys(after)["p", "LSTM"]
+    assert keys(before)["p", "SGD"] == keys(after)["p", "SGD"]
+
+
+def save_checkpoint(folder: Path, seed: int) -> None:
+    spec = {"name": "lstm", "preprocessing": "none"}
+    lstm = optimizers.make(spec)
+    trained = lstm.with_weights(lstm.initial_weights(Rng(seed, "phi")))
+    save_optimizer(folder / "tiny.safetensors", spec, trained)
+
+
+def test_checkpoint_of_another_architecture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.plan, "CHECKPOINTS", tmp_path)
+    save_checkpoint(tmp_path, seed=1)
+    with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden is not that of"):
+        plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=5")
+    (tmp_path / "tiny.safetensors").write_bytes(b"cut short")
+    with pytest.raises(SuiteError, match="not a whole safetensors file"):
+        plan(tmp_path, "training.t.use=shipped")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("panels.p.problem={name: quadratc}", "panels.p.problem: there is no problem 'quadratc'"),
+        ("panels.p.problem.dmi=3", "panels.p.problem: problem 'quadratic' has no 'dmi'"),
+        ("panels.p.problem.dim=big", "dim is 'big', but must be a whole number"),
+        ("panels.p.problem.dim=0", "dim must be at least 1"),
+        ("panels.p.optimizers.SGD={name: sdg}", "panels.p.optimizers.SGD: there is no optimizer"),
+        ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
+        ("panels.p.optimizers.LSTM.trained=u", "there is no training 'u': known are t"),
+        ("panels.p.optimizers.LSTM.layers=3", "'layers' belongs under training.t"),
+        ("training.t.optimizer.preprocessing=lgo", "preprocessing must be one of"),
+    ],
+)
+def test_wrong_definitions_are_refused_before_any_work(
+    tmp_path: Path, setting: str, expected: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        plan(tmp_path, setting)
+    assert expected in str(caught.value)
+    assert "tiny.yaml" in str(caught.value)

@@ -1,0 +1,166 @@
+"""The report is made from a results folder alone, is safe, and works in a browser."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+from tidy_curves import experiment, rows
+
+from suite.definitions import PaperPanel, load_experiments
+from suite.errors import SuiteError
+from suite.provenance import gather_provenance, without_home
+from suite.report import write_report, write_results
+from suite.table_formats import latex_text, markdown_text
+
+HOSTILE = "<script>alert(1)</script>"
+NOTICE = "A subset of 5,000 digits & no more."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("results")
+    info = experiment(
+        ["LSTM", "ADAM", HOSTILE],
+        "ends_below_all",
+        {"panel": "p", "optimizer": "LSTM"},
+        paper=PaperPanel("fig4", "mnist"),
+        notice=NOTICE,
+    )
+    curves = [rows("LSTM", 0.1), rows("ADAM", 0.2, diverged=[4]), rows(HOSTILE, 0.3)]
+    write_results(path, [info], pd.concat(curves), gather_provenance(["reproduce.py"], {"e": 4}))
+    return path
+
+
+def test_everything_of_the_contract_is_there(folder):
+    names = [
+        *("curves.parquet", "final.csv", "claims.csv", "provenance.json"),
+        *("report.md", "report.html", "figures/e.png", "figures/e.pdf", "tables/final.md"),
+        *("tables/final.tex", "tables/final.csv", "tables/claims.tex", "tables/learning_rates.md"),
+    ]
+    for name in names:
+        assert (folder / name).stat().st_size > 0, name
+    assert not [path for path in folder.rglob(".*") if path.is_file()]
+
+
+def test_report_is_remade_from_the_folder_alone_and_equal(folder):
+    before = (folder / "report.html").read_bytes()
+    report = write_report(folder)
+    assert report.html.read_bytes() == before
+    assert list(report.claims["verdict"]) == ["reproduced"]
+
+
+def test_names_are_escaped_everywhere(folder):
+    page = (folder / "report.html").read_text()
+    assert HOSTILE not in page
+    assert page.count("&lt;script&gt;") > 3
+    assert HOSTILE not in (folder / "report.md").read_text()
+    assert latex_text("a_b & 50 % [x]") == r"a\_b \& 50 \% {[}x]"
+    assert markdown_text("a|b*c") == r"a\|b\*c"
+
+
+def test_page_needs_no_network(folder):
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"https?://", page)
+    assert not re.search(r"\b(?:src|href)=\"(?!#|data:)", page)
+
+
+def test_notices_are_in_tables_and_pages(folder):
+    assert "5,000 digits &amp; no more" in (folder / "report.html").read_text()
+    for name in ("report.md", "tables/final.md", "tables/claims.md"):
+        assert "5,000 digits &amp; no more" in (folder / name).read_text()
+    assert r"5,000 digits \& no more" in (folder / "tables/final.tex").read_text()
+    assert "5,000 digits" in (folder / "figures/e.svg").read_text()
+
+
+def test_ids_are_unique_although_figures_share_the_page(folder):
+    ids = re.findall(r'\bid="([^"]+)"', (folder / "report.html").read_text())
+    assert len(ids) == len(set(ids))
+
+
+def test_missing_and_damaged_inputs_are_sentences(tmp_path):
+    with pytest.raises(SuiteError, match=r"experiments\.json is missing: run the experiment"):
+        write_report(tmp_path)
+    (tmp_path / "experiments.json").write_text('{"format": 99}')
+    with pytest.raises(SuiteError, match="has format 99, this version reads 1"):
+        write_report(tmp_path)
+    (tmp_path / "experiments.json").write_text('{"format": 1, "experiments": []}')
+    with pytest.raises(SuiteError, match=r"curves\.parquet is missing"):
+        write_report(tmp_path)
+    (tmp_path / "curves.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(SuiteError, match=r"curves\.parquet cannot be read"):
+        write_report(tmp_path)
+
+
+def test_definitions_survive_the_round_trip(folder):
+    (found,) = load_experiments(folder / "experiments.json")
+    assert found.panels[0].paper == PaperPanel("fig4", "mnist")
+    assert found.panels[0].optimizers == ("LSTM", "ADAM", HOSTILE)
+
+
+def test_provenance_names_no_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert without_home("/home/ada/runs") == "~/runs"
+    found = gather_provenance(["reproduce.py", "/home/ada/runs"], {"e": 1})
+    assert "ada" not in json.dumps(found)
+    assert found["versions"]["torch"] and found["machine"]["cores"]
+
+
+PROBE = """
+<script>
+const ids = () => [...document.querySelectorAll("#table-intervals tbody tr")]
+  .filter((row) => !row.hidden).map((row) => row.cells[2].textContent);
+const header = document.querySelectorAll("#table-intervals th")[5];
+const say = {errors: window.failures, before: ids()};
+header.querySelector("button").click();
+header.querySelector("button").click();
+say.sorted = ids();
+say.aria = header.getAttribute("aria-sort");
+const box = document.querySelector("input[data-filter=intervals]");
+box.value = "adam"; box.dispatchEvent(new Event("input"));
+say.filtered = ids();
+document.getElementById("theme").click();
+say.theme = document.documentElement.dataset.theme;
+say.figures = document.querySelectorAll("figure svg path").length;
+document.body.textContent = "PROBE" + btoa(JSON.stringify(say));
+</script>
+"""
+CATCH = (
+    "<script>window.failures=[];addEventListener('error',(e)=>failures.push(e.message))</script>"
+)
+
+
+def test_page_works_in_a_browser(folder, tmp_path):
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if browser is None:
+        pytest.skip(
+            "no Chromium is installed (looked for chromium, chromium-browser, google-chrome)"
+        )
+    page = (folder / "report.html").read_text()
+    page = page.replace("<head>", "<head>" + CATCH, 1).replace("</body>", PROBE + "</body>", 1)
+    copy = tmp_path / "page.html"
+    copy.write_text(page)
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    done = subprocess.run(
+        [browser, *flags, "--dump-dom", copy.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    found = re.search(r"PROBE([A-Za-z0-9+/=]+)", done.stdout)
+    assert found, done.stderr[-2000:]
+    say = json.loads(base64.b64decode(found[1]))
+    assert say["errors"] == []
+    assert say["before"] == ["LSTM", "ADAM", HOSTILE]
+    assert say["sorted"] == [HOSTILE, "ADAM", "LSTM"]
+    assert say["aria"] == "descending"
+    assert say["filtered"] == ["ADAM"]
+    assert say["theme"] in ("light", "dark")
+    assert say["figures"] > 10
