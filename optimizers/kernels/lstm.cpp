@@ -19,6 +19,10 @@
 #include <memory>
 #include <new>
 
+#if defined(__AVX512DQ__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define WIDTH 16
 #define VECTORS 2
@@ -55,48 +59,64 @@ constexpr int WEIGHTS = OUTPUT + H + 1;
 
 inline vec splat(float x) { return x - vec{}; }
 
-// exp(y) = 2^n (1 + q) with |r| <= log(2) / 2; the caller keeps |y| <= 80.
-// Minimax coefficients of (exp(r) - 1 - r) / r^2.
-inline void exp_parts(vec y, vec &power, vec &q) {
+// t = n + r with n an integer and |r| <= 1/2; and x·2^n.
+#if defined(__AVX512DQ__)
+inline void split(vec t, vec &n, vec &r) {
+  n = _mm512_roundscale_ps(t, 0);
+  r = _mm512_reduce_ps(t, 0);  // 0 for an infinite t
+}
+inline vec scale(vec x, vec n) { return _mm512_scalef_ps(x, n); }
+#else
+inline void split(vec t, vec &n, vec &r) {
+  t = t < -126.f ? splat(-126.f) : t;
+  t = t > 127.f ? splat(127.f) : t;
   const vec magic = splat(12582912.f);  // 1.5 * 2^23 rounds to an integer when added
-  vec shifted = y * 1.442695040888963f + magic;
-  vec n = shifted - magic;
-  vec r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
-  vec p = splat(1.39269266e-3f);
-  p = p * r + 8.36377387e-3f;
-  p = p * r + 4.16665501e-2f;
-  p = p * r + 1.66665734e-1f;
-  p = p * r + .5f;
-  q = p * (r * r) + r;
-  ivec bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits << 23) + 0x3f800000;
+  n = (t + magic) - magic;
+  r = t - n;
+}
+inline vec scale(vec x, vec n) {
+  ivec bits = (__builtin_convertvector(n, ivec) + 127) << 23;
+  vec power;
   std::memcpy(&power, &bits, sizeof power);
+  // Exactly 0 below: what is left there would count beside inputs of 1e30 in the gradient.
+  return n < -125.f ? vec{} : x * power;
+}
+#endif
+
+// 2^r - 1 for |r| <= 1/2, with relative error below 2e-8: minimax coefficients of (2^r - 1) / r.
+inline vec exp2m1_part(vec r) {
+  vec p = splat(0.000154035124f);
+  p = p * r + 0.00133907356f;
+  p = p * r + 0.0096182375f;
+  p = p * r + 0.0555035743f;
+  p = p * r + 0.240226498f;
+  p = p * r + 0.693147188f;
+  return p * r;
 }
 
-inline vec clamp(vec x, float limit) {
-  x = x > limit ? splat(limit) : x;
-  return x < -limit ? splat(-limit) : x;
+// The forward weights hold the factor of each gate's exponent, so these take powers of 2.
+constexpr float LOG2E = 1.442695040888963f;
+constexpr float SIGMOID = -LOG2E, TANH = 2 * LOG2E;
+
+// 1 + 2^t, so the logistic function of x is 1 / this(SIGMOID·x).
+inline vec one_plus_exp2(vec t) {
+  vec n, r;
+  split(t, n, r);
+  return 1.f + scale(1.f + exp2m1_part(r), n);
 }
 
-inline vec sigmoid(vec x) {
-  vec power, q;
-  exp_parts(-clamp(x, 80.f), power, q);
-  // Exactly 0 below: what is left at −80 would count beside inputs of 1e30 in the gradient.
-  return x < -80.f ? vec{} : 1.f / (1.f + power + power * q);
-}
-
-inline vec tanh_(vec x) {
-  vec power, q;
-  exp_parts(2.f * clamp(x, 15.f), power, q);
-  vec expm1 = power * q + (power - 1.f);
-  return expm1 / (expm1 + 2.f);
+// 2^t - 1, so tanh(x) is this(TANH·x) / (this + 2); small x keep their relative precision.
+inline vec exp2m1(vec t) {
+  vec n, r;
+  split(t < 64.f ? t : splat(64.f), n, r);
+  vec power = scale(splat(1.f), n);
+  return power * exp2m1_part(r) + (power - 1.f);
 }
 
 // Weights in the order in which the loops read them.
 struct Packed {
   // Forward, per layer and hidden unit: [input][gate], so four accumulators of one unit stay
-  // together; `bias` likewise [unit][gate].
+  // together; `bias` likewise [unit][gate]. Both times SIGMOID or TANH.
   float forward[L][H][F > H ? F + H : H + H][4];
   float bias[L][H][4];
   // Transposed, for the gradient of the inputs: [input][unit][gate].
@@ -110,10 +130,11 @@ struct Packed {
       const float *b = W + G * fan_in(l);
       for (int u = 0; u < H; u++)
         for (int g = 0; g < 4; g++) {
-          bias[l][u][g] = b[g * H + u];
+          const float factor = g == 2 ? TANH : SIGMOID;
+          bias[l][u][g] = factor * b[g * H + u];
           for (int k = 0; k < fan_in(l); k++) {
             float w = W[(g * H + u) * fan_in(l) + k];
-            forward[l][u][k][g] = w;
+            forward[l][u][k][g] = factor * w;
             backward[l][k][u][g] = w;
           }
         }
@@ -198,18 +219,27 @@ inline void units_forward(const Packed &w, int l, int u0, const vec (*x)[V], con
   for (int u = 0; u < UNITS; u++)
 #pragma GCC unroll 2
     for (int v = 0; v < V; v++) {
-      vec i = sigmoid(sum[u][0][v]), f = sigmoid(sum[u][1][v]);
-      vec g = tanh_(sum[u][2][v]), o = sigmoid(sum[u][3][v]);
-      vec cell = f * c_prev[u0 + u][v] + i * g;
-      vec tc = tanh_(cell);
-      c[u0 + u][v] = cell;
-      h[u0 + u][v] = o * tc;
+      // σ(i) = 1 / i, tanh(g) = g / (g + 2), and so on.
+      vec i = one_plus_exp2(sum[u][0][v]), f = one_plus_exp2(sum[u][1][v]);
+      vec g = exp2m1(sum[u][2][v]), o = one_plus_exp2(sum[u][3][v]);
       if (KEEP) {
+        i = 1.f / i, f = 1.f / f, g = g / (g + 2.f), o = 1.f / o;
+        vec cell = f * c_prev[u0 + u][v] + i * g;
+        vec e = exp2m1(TANH * cell);
+        vec tc = e / (e + 2.f);
+        c[u0 + u][v] = cell;
+        h[u0 + u][v] = o * tc;
         kept->gates[l][u0 + u][0][v] = i;
         kept->gates[l][u0 + u][1][v] = f;
         kept->gates[l][u0 + u][2][v] = g;
         kept->gates[l][u0 + u][3][v] = o;
         kept->tanh_c[l][u0 + u][v] = tc;
+      } else {
+        // The same with three divisions in place of five.
+        vec cell = c_prev[u0 + u][v] / f + g / ((g + 2.f) * i);
+        vec e = exp2m1(TANH * cell);
+        c[u0 + u][v] = cell;
+        h[u0 + u][v] = e / ((e + 2.f) * o);
       }
     }
 }
