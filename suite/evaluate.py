@@ -37,7 +37,7 @@ def evaluate(
         split: the stream that instances are drawn from.
     """
     numbers = list(range(instances)) if isinstance(instances, int) else list(instances)
-    group = rows_at_once(param_spec(problem).size, torch.device(device))
+    group = rows_at_once(param_spec(problem), optimizer, torch.device(device))
     losses = []
     for first in range(0, len(numbers), group):
         objective = Objective(problem, numbers[first : first + group], split, seed, device=device)

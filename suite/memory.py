@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from suite.errors import SuiteError
+from suite.types import Optimizer, ParamSpec
 
 BUDGET = "L2L_MEMORY_MIB"
-# A parameter of one row costs its gradient, its update, the optimizer's state (80 numbers for a
-# 2×20 LSTM, and as many for the next one) and the optimizee's activations.
-BYTES_PER_PARAMETER = 1024
+# Bytes of a row and parameter beside the optimizer's state: θ, gradients, updates, and what the
+# optimizee keeps for its gradient.
+OTHERS = 32
+# On a CPU a larger batch is not faster: one whose state stays in the last cache is.
+CPU_BYTES = 48 * 2**20
 
 
 def memory_budget(device: torch.device) -> int:
@@ -27,11 +32,19 @@ def memory_budget(device: torch.device) -> int:
         return int(given) * 2**20
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 4
-    # On a CPU a larger batch is not faster: one that stays near the caches is.
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(total // 8, 2**29)
+    return min(total // 8, CPU_BYTES)
 
 
-def rows_at_once(parameters: int, device: torch.device) -> int:
-    """How many rows of P parameters fit the budget; at least one."""
-    return max(1, memory_budget(device) // (BYTES_PER_PARAMETER * parameters))
+def rows_at_once(spec: ParamSpec, optimizer: Optimizer, device: torch.device) -> int:
+    """How many rows of the optimizer's runs fit the budget; at least one.
+
+    Args:
+        spec: the layout of one row's parameters.
+        optimizer: whose state, and the next one beside it, each row keeps.
+        device: where they live.
+    """
+    with device:
+        leaves = tree_leaves(optimizer.init(spec, 1))
+    state = sum(x.numel() * x.element_size() for x in leaves if isinstance(x, Tensor))
+    return max(1, memory_budget(device) // (2 * state + OTHERS * spec.size))

@@ -100,8 +100,8 @@ def _finals(
 ) -> list[Tensor]:
     """Final losses [instances] for each rate, as many rates side by side as memory allows."""
     base = optimizers.make({**spec, _tuned(spec): 1.0})
-    size = param_spec(problem).size
-    group = max(1, rows_at_once(size, torch.device(device)) // instances)
+    rows = rows_at_once(param_spec(problem), base, torch.device(device))
+    group = max(1, rows // instances)
     finals: list[Tensor] = []
     for first in range(0, len(rates), group):
         some = rates[first : first + group]

@@ -18,8 +18,9 @@ from suite.errors import SuiteError
 from suite.evaluate import evaluate
 from suite.loop import descend
 from suite.memory import BUDGET, rows_at_once
-from suite.objective import Objective
+from suite.objective import Objective, param_spec
 from suite.seeds import Rng
+from suite.types import ParamSpec
 
 
 def lstm() -> LSTM:
@@ -65,9 +66,9 @@ def test_memory_budget_splits_the_runs_and_changes_no_number(
 ) -> None:
     problem = MLP(units=3, batch_size=16)
     whole = evaluate(problem, optimizer, 6, 5, seed=1)
-    # 2 MiB hold one row of 2,395 parameters at most.
-    monkeypatch.setenv(BUDGET, "2")
-    assert rows_at_once(2395, torch.device("cpu")) == 1
+    monkeypatch.setenv(BUDGET, "1")
+    monkeypatch.setattr("suite.memory.OTHERS", 300)
+    assert rows_at_once(param_spec(problem), optimizer, torch.device("cpu")) == 1
     split = evaluate(problem, optimizer, 6, 5, seed=1)
     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-6)
 
@@ -96,9 +97,12 @@ def test_memory_budget_sets_how_many_rows_run_side_by_side(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cpu = torch.device("cpu")
-    by_machine = rows_at_once(1000, cpu)
+    spec, large = (ParamSpec({"w": torch.Size([size])}) for size in (1000, 10**9))
+    by_machine = rows_at_once(spec, SGD(0.1), cpu)
     monkeypatch.setenv(BUDGET, "100")
-    assert 90 < rows_at_once(1000, cpu) < 110
-    assert rows_at_once(10**9, cpu) == 1
+    # SGD keeps nothing; this LSTM 16 numbers a parameter, and as many for the next step.
+    assert rows_at_once(spec, SGD(0.1), cpu) == 100 * 2**20 // 32_000
+    assert rows_at_once(spec, lstm(), cpu) == 100 * 2**20 // 160_000
+    assert rows_at_once(large, SGD(0.1), cpu) == 1
     monkeypatch.setenv(BUDGET, "")
-    assert rows_at_once(1000, cpu) == by_machine
+    assert rows_at_once(spec, SGD(0.1), cpu) == by_machine

@@ -146,7 +146,7 @@ def test_split_by_a_memory_budget_gives_the_same_table(monkeypatch: pytest.Monke
     monkeypatch.setattr(suite.tune, "Objective", Counting)
     whole = sweep(problem, "adam", steps=8).table
     monkeypatch.setenv(BUDGET, "1")
-    monkeypatch.setattr("suite.memory.BYTES_PER_PARAMETER", 2**13)
+    monkeypatch.setattr("suite.memory.OTHERS", 2**13)
     unsplit, sizes[:] = max(sizes), []
     split = sweep(problem, "adam", steps=8).table
     assert max(sizes) < unsplit, "the budget must split the sweep here"
