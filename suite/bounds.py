@@ -35,6 +35,20 @@ class Above:
 
 
 @dataclass(frozen=True)
+class Below:
+    """An open upper bound for `Annotated` numbers."""
+
+    high: float
+
+    def __str__(self) -> str:
+        return f"below {self.high:g}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is within the bound."""
+        return bool(value < self.high)
+
+
+@dataclass(frozen=True)
 class FileName:
     """For `Annotated` text that becomes part of a file's name: no path may leave its folder."""
 

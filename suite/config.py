@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from suite.bounds import Above, AtLeast, FileName, NotEmpty
+from suite.bounds import Above, AtLeast, Below, FileName, NotEmpty
 from suite.convert import REST, field_types, fill, nearest
 from suite.errors import SuiteError
+from suite.meta_optimizers import Method
 from suite.overlay import nested, overlay, parse_setting
 from suite.yaml_file import read_yaml
 
@@ -28,7 +29,11 @@ class Phase:
         runs: optimizee runs in all, each on an instance drawn afresh.
         horizon: steps of a run.
         window: steps that one meta-gradient goes back over (truncated BPTT).
-        rate: ADAM's learning rate on φ.
+        rate: learning rate on φ.
+        method: what moves φ: ``adam``, or ``soap``, ADAM in the eigenbasis of the meta-gradient.
+        beta2: its decay of squared meta-gradients. Their size changes with φ, so a memory shorter
+            than the usual 0.999 keeps steps from being too long after quiet times and too short
+            after wild ones.
         batch: runs side by side, averaged in one update of φ.
         rate_end: where a half cosine takes the rate over the phase; `rate` itself if not given.
         objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
@@ -43,6 +48,8 @@ class Phase:
     window: Count
     rate: Annotated[float, Above(0)]
     batch: Count = 1
+    method: Method = "adam"
+    beta2: Annotated[float, AtLeast(0), Below(1)] = 0.999
     rate_end: Annotated[float, AtLeast(0)] | None = None
     objective: Literal["loss", "log_loss"] = "loss"
     clip: bool = False
@@ -105,6 +112,7 @@ class Panel:
         steps: updates of a run.
         optimizers: by label, ``{trained: NAME}`` of a training, or a registered one.
         tuning_steps: updates of a run in learning-rate sweeps; `steps` if not given.
+        test_instances: replaces the experiment's size here; likewise `tuning_instances`.
         first_shown: where the figure's horizontal axis begins.
         paper: the paper's curves of this panel.
     """
@@ -114,6 +122,8 @@ class Panel:
     steps: Count
     optimizers: Annotated[dict[str, Spec], NotEmpty()]
     tuning_steps: Count | None = None
+    test_instances: Count | None = None
+    tuning_instances: Count | None = None
     first_shown: Natural = 0
     paper: PaperPanel | None = None
 

@@ -1,4 +1,4 @@
-"""Meta-training: ADAM on φ, one update a window of truncated BPTT (sections 2 and 3)."""
+"""Meta-training: one update of φ a window of truncated BPTT (sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from suite.config import Phase, Training
 from suite.evaluate import evaluate
 from suite.files import write_text_atomic
 from suite.loop import Point, advance, start
+from suite.meta_optimizers import meta_optimizer
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.registry import optimizers
@@ -77,7 +78,7 @@ def metatrain(
 
 
 def _rate(phase: Phase, done: float) -> float:
-    """ADAM's rate after this part of the phase: a half cosine from `rate` to `rate_end`."""
+    """The rate after this part of the phase: a half cosine from `rate` to `rate_end`."""
     end = phase.rate if phase.rate_end is None else phase.rate_end
     return end + (phase.rate - end) * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -96,7 +97,8 @@ def _update_over_run(
     instances = range(state.runs, state.runs + phase.batch)
     objective = Objective(problem, instances, "train", seed, device=device)
     optimizer = untrained.with_weights(state.weights)
-    adam = optimizers.make({"name": "adam", "lr": rate})
+    meta = meta_optimizer(phase.method, phase.beta2, untrained.shape)
+    state.moments = state.moments or meta.init(state.weights)
     point = start(objective, optimizer)
     total = point.loss.mean().item()
     for window in range(math.ceil(phase.horizon / phase.window)):
@@ -114,8 +116,8 @@ def _update_over_run(
             continue
         if phase.clip:
             gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
-        update, state.adam = adam.update(gradient.unsqueeze(0), state.adam)
-        state.weights = state.weights + update[0]
+        update, state.moments = meta.update(gradient, state.moments, rate)
+        state.weights = state.weights + untrained.constrained(update)
         optimizer = untrained.with_weights(state.weights)
     state.train_sum += total * phase.batch
     state.train_runs += phase.batch

@@ -153,7 +153,7 @@ def _evaluate(
     config: dict[str, Any] = {
         "problem": problem,
         "steps": panel.steps,
-        "instances": experiment.sizes.test_instances,
+        "instances": panel.test_instances or experiment.sizes.test_instances,
         "seed": experiment.seed,
     }
     if "trained" in spec:
@@ -168,7 +168,7 @@ def _evaluate(
             "problem": problem,
             "optimizer": optimizer,
             "steps": panel.tuning_steps or panel.steps,
-            "instances": experiment.sizes.tuning_instances,
+            "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
             "seed": experiment.seed,
         }
         inputs = (make_cell("tune", name, sweep),)

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from optimizers.hand_designed.adam import AdamState
 from suite.errors import SuiteError
 from suite.files import atomic_path
+from suite.meta_optimizers import MetaState
 
 FILE = "state.safetensors"
 NUMBERS = (
@@ -37,11 +37,11 @@ NUMBERS = (
 
 @dataclass
 class TrainingState:
-    """φ, ADAM's moments, the best φ so far, and the log.
+    """φ, the state of what moves it, the best φ so far, and the log.
 
     Args:
         weights: φ [size].
-        adam: its moments [1, size].
+        moments: the meta-optimizer's state; empty before the first update of a phase.
         best_weights: the φ with the lowest validation loss.
         phase: number of the phase that it is in.
         runs: optimizee runs done.
@@ -55,8 +55,8 @@ class TrainingState:
     """
 
     weights: Tensor
-    adam: AdamState
     best_weights: Tensor
+    moments: MetaState = field(default_factory=dict)
     phase: int = 0
     runs: int = 0
     best: float = math.inf
@@ -71,7 +71,7 @@ class TrainingState:
     @staticmethod
     def fresh(weights: Tensor) -> TrainingState:
         """Before the first run."""
-        return TrainingState(weights, _no_moments(weights), weights)
+        return TrainingState(weights, weights)
 
     def median_norm(self, norm: float, last: int) -> float:
         """The median of the last norms, this one included."""
@@ -85,7 +85,7 @@ class TrainingState:
         """
         if phase != self.phase:
             self.phase = phase
-            self.weights, self.adam = self.best_weights, _no_moments(self.best_weights)
+            self.weights, self.moments = self.best_weights, {}
 
     def due(self, every: int) -> bool:
         """Whether a validation is due after `every` runs."""
@@ -123,7 +123,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     tensors = {
         "weights": state.weights,
         "best_weights": state.best_weights,
-        **{f"adam.{name}": value for name, value in state.adam._asdict().items()},
+        **{f"moments.{name}": value for name, value in state.moments.items()},
     }
     header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
     with atomic_path(folder / FILE) as temporary:
@@ -143,15 +143,14 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-        adam = AdamState(*(tensors[f"adam.{name}"] for name in AdamState._fields))
+        moments = {
+            name.removeprefix("moments."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("moments.")
+        }
         numbers = {name: json.loads(header[name]) for name in NUMBERS}
-        return TrainingState(tensors["weights"], adam, tensors["best_weights"], **numbers)
+        return TrainingState(tensors["weights"], tensors["best_weights"], moments, **numbers)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise SuiteError(
             f"{path}: is not a whole training state ({error}), remove it to train from the start"
         ) from error
-
-
-def _no_moments(weights: Tensor) -> AdamState:
-    zeros = torch.zeros_like(weights).unsqueeze(0)
-    return AdamState(zeros, zeros, zeros.new_zeros(()))

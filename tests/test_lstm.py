@@ -150,7 +150,7 @@ def random_odd(kind: str, **options: Any) -> LSTM:
     """With a φ that is far from its start: its biases are not 0, its units saturate."""
     optimizer = LSTM(hidden=6, preprocessing=kind, p=2.0, odd=True, **options)
     return optimizer.with_weights(
-        optimizer._constrained(1.5 * Rng(4, "phi").normal(optimizer.shape.size))
+        optimizer.constrained(1.5 * Rng(4, "phi").normal(optimizer.shape.size))
     )
 
 
@@ -214,7 +214,7 @@ def test_meta_gradient_of_an_odd_network_is_the_whole_one_projected(kind: str) -
     projected = odd.window_gradient(grads, state, lambdas)
     whole = free.window_gradient(grads, state, lambdas)
     assert is_odd(odd, projected)
-    assert torch.equal(projected, odd._constrained(projected)), "projecting twice is once"
+    assert torch.equal(projected, odd.constrained(projected)), "projecting twice is once"
     assert projected @ projected == pytest.approx((projected @ whole).item(), rel=1e-4)
     assert 0 < projected.norm() < whole.norm()
 

@@ -114,7 +114,7 @@ def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path) -> None:
         update, moments = adam.update(gradient.unsqueeze(0), moments)
         phi = phi + update[0]
     assert torch.allclose(state.weights, phi, rtol=1e-5, atol=1e-7)
-    assert state.adam.updates == 2
+    assert state.moments["updates"] == 2
 
 
 def test_every_run_is_on_fresh_training_instances(
@@ -205,7 +205,7 @@ def test_later_phases_begin_from_the_best_phi_so_far(
         assert torch.allclose(phi, seen[1], atol=1e-5)
     state = load_state(tmp_path)
     assert state is not None
-    assert state.adam.updates == 8, "with fresh moments"
+    assert state.moments["updates"] == 8, "with fresh moments"
 
 
 def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
@@ -248,7 +248,7 @@ def test_windows_without_a_finite_gradient_are_skipped(
     assert state is not None
     assert [row["skipped"] for row in log] == [0, 2, 3, 3]
     assert state.weights.isfinite().all()
-    assert state.adam.updates == 24 / 4 * 2 - 3, "a skipped window is no step of ADAM"
+    assert state.moments["updates"] == 24 / 4 * 2 - 3, "a skipped window is no step of ADAM"
 
 
 def test_training_goes_on_where_every_run_diverges(tmp_path: Path) -> None:

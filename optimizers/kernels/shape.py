@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,7 @@ class LSTMShape:
             for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
         }
 
-    def join(self, parts: dict[str, Tensor]) -> Tensor:
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
         """φ [size] from its parts by name."""
         return torch.cat([parts[name].reshape(-1) for name in self.parameters()])
 

@@ -59,14 +59,14 @@ class LSTM(Optimizer):
             if name.endswith("bias") and name.startswith("layers"):
                 parts[name][self.hidden : 2 * self.hidden] = 1.0
         parts["output.weight"] *= self.output_init
-        return self._constrained(shape.join(parts))
+        return self.constrained(shape.join(parts))
 
     def with_weights(self, weights: Tensor) -> LSTM:
         """This optimizer with another φ."""
         return replace(self, weights=weights)
 
-    def _constrained(self, vector: Tensor) -> Tensor:
-        """φ, or a gradient of it, projected on the subspace of odd functions if `odd`."""
+    def constrained(self, vector: Tensor) -> Tensor:
+        """φ, or a change of it, projected on the subspace of odd functions if `odd`."""
         if not self.odd:
             return vector
         indices, signs = self.shape.mirror(PREPROCESSINGS[self.preprocessing][1])
@@ -110,4 +110,4 @@ class LSTM(Optimizer):
         kernel = kernel_for(self.shape, grads)
         features = self.features(grads.unsqueeze(1))
         gradient = kernel.gradient(self.shape, self._phi(), features, state, lambdas)
-        return self._constrained(gradient)
+        return self.constrained(gradient)

@@ -1,0 +1,148 @@
+"""What moves φ: ADAM (section 2), or ADAM in the eigenbasis of the meta-gradient (SOAP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from optimizers.hand_designed.adam import Adam, AdamState
+
+# Tensors by name, so that a training's state can be kept in a file whatever moves φ.
+MetaState = dict[str, Tensor]
+Method = Literal["adam", "soap"]
+
+# Updates between new eigenbases, beside the first few, when the statistics still change fast.
+REFRESH = 10
+EARLY = (1, 2, 5)
+
+
+class Layout(Protocol):
+    """How φ [size] is made of named parts, such as `LSTMShape`."""
+
+    def parameters(self) -> Mapping[str, torch.Size]:
+        """Names and shapes of the parts, in order."""
+        ...
+
+    def split(self, weights: Tensor) -> Mapping[str, Tensor]:
+        """The parts of φ by name."""
+        ...
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """φ from its parts."""
+        ...
+
+
+class MetaOptimizer(Protocol):
+    """A functional optimizer of φ [size]."""
+
+    def init(self, weights: Tensor) -> MetaState:
+        """The state before the first update."""
+        ...
+
+    def update(self, gradient: Tensor, state: MetaState, rate: float) -> tuple[Tensor, MetaState]:
+        """What is added to φ [size], and the next state."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetaAdam:
+    """ADAM on every weight by itself, as in the paper."""
+
+    beta2: float = 0.999
+
+    def init(self, weights: Tensor) -> MetaState:
+        zeros = torch.zeros_like(weights).unsqueeze(0)
+        return AdamState(zeros, zeros, zeros.new_zeros(()))._asdict()
+
+    def update(self, gradient: Tensor, state: MetaState, rate: float) -> tuple[Tensor, MetaState]:
+        adam = Adam(rate, beta2=self.beta2)
+        update, following = adam.update(gradient.unsqueeze(0), AdamState(**state))
+        return update[0], following._asdict()
+
+
+@dataclass(frozen=True)
+class MetaSoap:
+    """ADAM in a rotated basis, one for each weight matrix (Vyas et al. 2024, SOAP).
+
+    For a matrix with gradients G, running means of GGᵀ and GᵀG are kept, and ADAM works on
+    Q_LᵀGQ_R, with their eigenvectors Q_L and Q_R. Steps are as long as ADAM's, but along directions
+    in which the meta-loss curves alike, not along single weights. A vector counts as one row.
+
+    Args:
+        layout: of φ.
+        beta1: decay of the mean.
+        beta2: decay of the squares, and of GGᵀ and GᵀG.
+        epsilon: keeps the denominator from being 0.
+    """
+
+    layout: Layout
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+
+    def init(self, weights: Tensor) -> MetaState:
+        state = {"updates": weights.new_zeros(())}
+        for name, part in self._matrices(weights).items():
+            state[f"mean.{name}"] = torch.zeros_like(part)
+            state[f"square.{name}"] = torch.zeros_like(part)
+            for side, size in (("left", part.shape[0]), ("right", part.shape[1])):
+                state[f"{side}.{name}"] = weights.new_zeros(size, size)
+                state[f"{side}_basis.{name}"] = torch.eye(
+                    size, dtype=weights.dtype, device=weights.device
+                )
+        return state
+
+    def update(self, gradient: Tensor, state: MetaState, rate: float) -> tuple[Tensor, MetaState]:
+        updates = state["updates"] + 1
+        count = int(updates)
+        refresh = count % REFRESH == 0 or count in EARLY
+        following = {"updates": updates}
+        parts = {}
+        for name, part in self._matrices(gradient).items():
+            own = {key: state[f"{key}.{name}"] for key in _KEPT}
+            parts[name], own = self._update_matrix(part, own, count, refresh)
+            following.update({f"{key}.{name}": value for key, value in own.items()})
+        return -rate * self.layout.join(parts), following
+
+    def _update_matrix(
+        self, gradient: Tensor, state: MetaState, count: int, refresh: bool
+    ) -> tuple[Tensor, MetaState]:
+        left = state["left"].lerp(gradient @ gradient.T, 1 - self.beta2)
+        right = state["right"].lerp(gradient.T @ gradient, 1 - self.beta2)
+        q_left, q_right, square = state["left_basis"], state["right_basis"], state["square"]
+        if refresh:
+            old_left, old_right = q_left, q_right
+            q_left, q_right = _eigenvectors(left), _eigenvectors(right)
+            # The squares as they would be along the new directions, had the old been independent.
+            square = (q_left.T @ old_left).square() @ square @ (old_right.T @ q_right).square()
+        rotated = q_left.T @ gradient @ q_right
+        square = square.lerp(rotated.square(), 1 - self.beta2)
+        mean = state["mean"].lerp(gradient, 1 - self.beta1)
+        direction = (q_left.T @ mean @ q_right) / (1 - self.beta1**count)
+        direction = direction / ((square / (1 - self.beta2**count)).sqrt() + self.epsilon)
+        values = (mean, square, left, right, q_left, q_right)
+        return q_left @ direction @ q_right.T, dict(zip(_KEPT, values, strict=True))
+
+    def _matrices(self, vector: Tensor) -> dict[str, Tensor]:
+        return {
+            name: part if part.dim() == 2 else part.reshape(1, -1)
+            for name, part in self.layout.split(vector).items()
+        }
+
+
+_KEPT = ("mean", "square", "left", "right", "left_basis", "right_basis")
+
+
+def _eigenvectors(symmetric: Tensor) -> Tensor:
+    """Orthonormal eigenvectors as columns; computed in float64, where close ones part better."""
+    vectors: Tensor = torch.linalg.eigh(symmetric.double())[1]
+    return vectors.to(symmetric.dtype)
+
+
+def meta_optimizer(method: Method, beta2: float, layout: Layout) -> MetaOptimizer:
+    """The one that a phase names."""
+    return MetaAdam(beta2) if method == "adam" else MetaSoap(layout, beta2=beta2)
