@@ -76,13 +76,14 @@ class MetaSoap:
         layout: of φ.
         beta1: decay of the mean.
         beta2: decay of the squares, and of GGᵀ and GᵀG.
-        epsilon: keeps the denominator from being 0.
+        epsilon: the least root of a mean square, as a part of its matrix's largest. Along directions
+            that no gradient has had, there is only rounding noise, which must not be scaled up.
     """
 
     layout: Layout
     beta1: float = 0.9
     beta2: float = 0.99
-    epsilon: float = 1e-8
+    epsilon: float = 1e-5
 
     def init(self, weights: Tensor) -> MetaState:
         state = {"updates": weights.new_zeros(())}
@@ -122,8 +123,9 @@ class MetaSoap:
         rotated = q_left.T @ gradient @ q_right
         square = square.lerp(rotated.square(), 1 - self.beta2)
         mean = state["mean"].lerp(gradient, 1 - self.beta1)
-        direction = (q_left.T @ mean @ q_right) / (1 - self.beta1**count)
-        direction = direction / ((square / (1 - self.beta2**count)).sqrt() + self.epsilon)
+        size = (square / (1 - self.beta2**count)).sqrt()
+        least = self.epsilon * size.max() + torch.finfo(size.dtype).tiny
+        direction = (q_left.T @ mean @ q_right) / (1 - self.beta1**count) / size.clamp_min(least)
         values = (mean, square, left, right, q_left, q_right)
         return q_left @ direction @ q_right.T, dict(zip(_KEPT, values, strict=True))
 
@@ -140,7 +142,8 @@ _KEPT = ("mean", "square", "left", "right", "left_basis", "right_basis")
 def _eigenvectors(symmetric: Tensor) -> Tensor:
     """Orthonormal eigenvectors as columns; computed in float64, where close ones part better."""
     vectors: Tensor = torch.linalg.eigh(symmetric.double())[1]
-    return vectors.to(symmetric.dtype)
+    # Contiguous, as they come back from a file: products round by layout, and a resume is exact.
+    return vectors.to(symmetric.dtype).contiguous()
 
 
 def meta_optimizer(method: Method, beta2: float, layout: Layout) -> MetaOptimizer:
