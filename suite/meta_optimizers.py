@@ -76,7 +76,7 @@ class MetaSoap:
         layout: of φ.
         beta1: decay of the mean.
         beta2: decay of the squares, and of GGᵀ and GᵀG.
-        epsilon: the least root of a mean square, as a part of its matrix's largest. Along directions
+        epsilon: the least root of a mean square, as a part of the largest. Along directions
             that no gradient has had, there is only rounding noise, which must not be scaled up.
     """
 

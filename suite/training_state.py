@@ -142,7 +142,8 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
+            # Copied to PyTorch's own alignment, on which the rounding of products depends.
+            tensors = {name: file.get_tensor(name).clone().to(device) for name in file.keys()}  # noqa: SIM118
         moments = {
             name.removeprefix("moments."): tensor
             for name, tensor in tensors.items()

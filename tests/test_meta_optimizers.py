@@ -53,9 +53,7 @@ def test_soap_of_single_numbers_is_adam() -> None:
 
 def test_soap_of_a_rotated_matrix_is_the_rotated_soap() -> None:
     gradients = random_gradients(20)
-    left, right = (
-        torch.linalg.qr(Rng(4, "rotation", n).normal(n, n).double())[0] for n in (4, 5)
-    )
+    left, right = (torch.linalg.qr(Rng(4, "rotation", n).normal(n, n).double())[0] for n in (4, 5))
     rotated = [(left @ g.view(4, 5) @ right).flatten() for g in gradients]
     soap = MetaSoap(OneMatrix(4, 5))
     for ours, theirs in zip(updates(soap, gradients), updates(soap, rotated), strict=True):

@@ -41,7 +41,17 @@ SHORT = Phase(runs=24, horizon=10, window=5, rate=0.01, batch=4)
 # Everything that a state holds is in use: clipping, sampling, a decay, two phases.
 PHASES = (
     Phase(runs=20, horizon=10, window=5, rate=0.02, batch=2, clip=True, rate_end=0.001),
-    Phase(runs=12, horizon=12, window=5, rate=0.01, batch=3, objective="log_loss", sample=2),
+    Phase(
+        runs=12,
+        horizon=12,
+        window=5,
+        rate=0.01,
+        batch=3,
+        method="soap",
+        beta2=0.95,
+        objective="log_loss",
+        sample=2,
+    ),
 )
 
 
