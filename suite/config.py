@@ -39,6 +39,8 @@ class Phase:
         objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
             weighs late steps, where losses are small, as much as early ones.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
+        patience: validations in a row without a new best after which φ goes back to the best so
+            far; never if not given.
         sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
             the meta-gradient (unbiased); all of them if not given.
     """
@@ -53,6 +55,7 @@ class Phase:
     rate_end: Annotated[float, AtLeast(0)] | None = None
     objective: Literal["loss", "log_loss"] = "loss"
     clip: bool = False
+    patience: Count | None = None
     sample: Count | None = None
 
     def __post_init__(self) -> None:

@@ -63,6 +63,8 @@ def metatrain(
             if state.due(training.validate_every) or state.runs >= first + phase.runs:
                 state.runs = min(state.runs, first + phase.runs)
                 _validate(problem, untrained, training, seed, device, state, rate)
+                if phase.patience is not None:
+                    state.retreat(phase.patience)
                 save_state(folder, state)
                 write_text_atomic(folder / "log.csv", state.log_csv())
             if progress is not None:

@@ -30,6 +30,7 @@ NUMBERS = (
     "train_sum",
     "train_runs",
     "validated",
+    "stale",
     "norms",
     "log",
 )
@@ -50,6 +51,7 @@ class TrainingState:
         skipped: windows without a finite meta-gradient.
         train_sum: summed training losses since the last validation; `train_runs` such runs.
         validated: runs done at the last validation.
+        stale: validations since the best one, or since φ last went back to it.
         norms: the last norms of the meta-gradient.
         log: one row a validation.
     """
@@ -65,6 +67,7 @@ class TrainingState:
     train_sum: float = 0.0
     train_runs: int = 0
     validated: int = 0
+    stale: int = 0
     norms: list[float] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
 
@@ -84,8 +87,16 @@ class TrainingState:
         The second moments of a wild stretch would hold ADAM's steps down for a thousand windows.
         """
         if phase != self.phase:
-            self.phase = phase
+            self.phase, self.stale = phase, 0
             self.weights, self.moments = self.best_weights, {}
+
+    def retreat(self, patience: int) -> None:
+        """Go back to the best φ after `patience` validations in a row that were no better.
+
+        The moments stay: they describe the meta-gradient around there as well.
+        """
+        if self.stale >= patience:
+            self.weights, self.stale = self.best_weights, 0
 
     def due(self, every: int) -> bool:
         """Whether a validation is due after `every` runs."""
@@ -94,8 +105,10 @@ class TrainingState:
     def record(self, validation: float, final: float, total: float, rate: float) -> None:
         """Log a validation, and keep φ if it is the best; a loss that is not finite never is."""
         if validation < self.best or not self.log:
-            self.best, self.best_runs = validation, self.runs
+            self.best, self.best_runs, self.stale = validation, self.runs, 0
             self.best_weights = self.weights
+        else:
+            self.stale += 1
         self.log.append(
             {
                 "runs": self.runs,

@@ -40,7 +40,7 @@ SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
 SHORT = Phase(runs=24, horizon=10, window=5, rate=0.01, batch=4)
 # Everything that a state holds is in use: clipping, sampling, a decay, two phases.
 PHASES = (
-    Phase(runs=20, horizon=10, window=5, rate=0.02, batch=2, clip=True, rate_end=0.001),
+    Phase(runs=20, horizon=10, window=5, rate=0.02, batch=2, clip=True, rate_end=0.001, patience=1),
     Phase(
         runs=12,
         horizon=12,
@@ -216,6 +216,20 @@ def test_later_phases_begin_from_the_best_phi_so_far(
     state = load_state(tmp_path)
     assert state is not None
     assert state.moments["updates"] == 8, "with fresh moments"
+
+
+def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best φ is the second one seen; two validations later training goes on from there."""
+    seen = spoil(monkeypatch, [5.0, 1.0, 2.0, 3.0, 9.0, 9.0])
+    train(tmp_path, Phase(runs=20, horizon=4, window=4, rate=0.05, patience=2), every=4)
+    distance = [(phi - seen[1]).abs().max() for phi in seen]
+    assert distance[4] < distance[3] and distance[4] < distance[5]
+    state = load_state(tmp_path)
+    assert state is not None
+    assert torch.equal(state.weights, seen[1]), "and again after the last two"
+    assert state.moments["updates"] == 20, "the moments stay"
 
 
 def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
