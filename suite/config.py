@@ -38,6 +38,8 @@ class Phase:
         rate_end: where a half cosine takes the rate over the phase; `rate` itself if not given.
         objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
             weighs late steps, where losses are small, as much as early ones.
+        discount: γ, by which an update's effect on the loss is taken to fade with each step. Taking
+            ∂∇/∂φ as 0 leaves out that later updates make good for a change in earlier ones.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
         patience: validations in a row without a new best after which φ goes back to the best so
             far; never if not given.
@@ -54,6 +56,7 @@ class Phase:
     beta2: Annotated[float, AtLeast(0), Below(1)] = 0.999
     rate_end: Annotated[float, AtLeast(0)] | None = None
     objective: Literal["loss", "log_loss"] = "loss"
+    discount: Annotated[float, Above(0)] = 1.0
     clip: bool = False
     patience: Count | None = None
     sample: Count | None = None

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.config import Phase
 from suite.loop import Point
 from suite.seeds import Rng
 
 
-def cotangents(points: Sequence[Point], weights: Tensor) -> Tensor:
-    """λ_s = Σ_{t>s} w_t ∇f(θ_t) for the steps s of a window.
+def cotangents(points: Sequence[Point], weights: Tensor, discount: float = 1.0) -> Tensor:
+    """λ_s = Σ_{t>s} γ^{t−s−1} w_t ∇f(θ_t) for the steps s of a window.
 
     ∂∇/∂φ is taken as 0, so a loss depends on φ only through the updates before it, and every
     gradient that appears here was the optimizer's own input: none is computed again.
@@ -22,12 +23,17 @@ def cotangents(points: Sequence[Point], weights: Tensor) -> Tensor:
     Args:
         points: θ_0 … θ_T of the window, T + 1 of them.
         weights: w_1 … w_T for each of n runs [T, n].
+        discount: γ; 1 gives the paper's meta-gradient. See `Phase.discount`.
 
     Returns:
         λ [T, n, P].
     """
     terms = torch.stack([point.grads for point in points[1:]]) * weights.unsqueeze(-1)
-    return terms.flip(0).cumsum(0).flip(0)
+    if discount == 1.0:
+        return terms.flip(0).cumsum(0).flip(0)
+    for step in range(len(terms) - 2, -1, -1):
+        terms[step] += discount * terms[step + 1]
+    return terms
 
 
 def loss_weights(points: Sequence[Point], objective: str) -> Tensor:
@@ -40,26 +46,23 @@ def loss_weights(points: Sequence[Point], objective: str) -> Tensor:
     return weights * points[-1].alive / losses.shape[1]
 
 
-def window_gradient(
-    optimizer: Any, points: Sequence[Point], objective: str, sample: int | None, rng: Rng
-) -> Tensor:
+def window_gradient(optimizer: Any, points: Sequence[Point], phase: Phase, rng: Rng) -> Tensor:
     """dL/dφ [size] of one window.
 
     Args:
         optimizer: a learned optimizer.
         points: θ_0 … θ_T of the window.
-        objective: see `Phase.objective`.
-        sample: about how many coordinates a run to take for all; all if None.
+        phase: says what is summed: its `objective`, `discount` and `sample`.
         rng: draws them.
     """
     # A run that diverges in the window adds nothing, even if its gradient was infinite before.
     alive = points[-1].alive.unsqueeze(1)
     points = [replace(p, grads=torch.where(alive, p.grads, 0.0)) for p in points]
     grads = torch.stack([point.grads for point in points[:-1]])
-    lambdas = cotangents(points, loss_weights(points, objective))
+    lambdas = cotangents(points, loss_weights(points, phase.objective), phase.discount)
     state = points[0].state
-    if sample is not None and sample < grads.shape[-1]:
-        kept, scale = _importance_sample(lambdas, sample, rng)
+    if phase.sample is not None and phase.sample < grads.shape[-1]:
+        kept, scale = _importance_sample(lambdas, phase.sample, rng)
         state = state.index_select(-1, kept)
         grads = grads.flatten(1).index_select(-1, kept).unsqueeze(1)
         lambdas = (lambdas.flatten(1).index_select(-1, kept) * scale).unsqueeze(1)

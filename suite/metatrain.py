@@ -111,7 +111,7 @@ def _update_over_run(
             points.append(_without_state(point))
             total += point.loss.mean().item()
         rng = Rng(seed, "train/sample", state.runs, point.step)
-        gradient = window_gradient(optimizer, points, phase.objective, phase.sample, rng)
+        gradient = window_gradient(optimizer, points, phase, rng)
         norm = gradient.norm().item()
         if not math.isfinite(norm) or norm == 0:
             state.skipped += 1

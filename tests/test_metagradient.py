@@ -15,6 +15,7 @@ from torch import Tensor
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
+from suite.config import Phase
 from suite.loop import Point, advance, start
 from suite.metagradient import window_gradient
 from suite.objective import Objective, param_spec
@@ -54,7 +55,13 @@ def walk(
 
 
 def gradient_by_definition(
-    problem: Problem, optimizer: LSTM, instances: Sequence[int], first: int, window: int, log: bool
+    problem: Problem,
+    optimizer: LSTM,
+    instances: Sequence[int],
+    first: int,
+    window: int,
+    log: bool,
+    discount: float,
 ) -> Tensor:
     """d/dφ of the mean over instances of Σ f(θ_t) or Σ log f(θ_t), t = first + 1 … first + window.
 
@@ -81,7 +88,8 @@ def gradient_by_definition(
             (grad,) = torch.autograd.grad(f(leaf, step), leaf)
             made_by = optimizer.with_weights(phi if inside else constant)
             update, state = made_by.update(grad.unsqueeze(0), state)
-            theta = theta + update[0]
+            # By γ a step, what an earlier update did to the iterate is taken to fade.
+            theta = discount * theta + (1 - discount) * theta.detach() + update[0]
             if inside:
                 loss = f(theta, step + 1)
                 total = total + (loss.log() if log else loss) / len(instances)
@@ -89,23 +97,32 @@ def gradient_by_definition(
     return grad
 
 
+def summed(objective: Any = "loss", sample: int | None = None, discount: float = 1.0) -> Phase:
+    """A phase that says what a meta-gradient sums."""
+    return Phase(
+        runs=1, horizon=1, window=1, rate=1, objective=objective, sample=sample, discount=discount
+    )
+
+
 def relative_error(value: Tensor, expected: Tensor) -> float:
     return ((value.double() - expected).norm() / expected.norm()).item()
 
 
+@pytest.mark.parametrize("discount", [1.0, 0.8])
 @pytest.mark.parametrize("objective", ["loss", "log_loss"])
 @pytest.mark.parametrize(("first", "window"), [(0, 6), (0, 1), (4, 5)])
 @pytest.mark.parametrize("problem", [QUADRATIC, SMALL_MLP], ids=["quadratic", "mlp"])
 def test_meta_gradient_matches_autograd_in_float64(
-    problem: Problem, first: int, window: int, objective: str
+    problem: Problem, first: int, window: int, objective: str, discount: float
 ) -> None:
     instances = [2, 0, 5]
     optimizer = in_double(lstm(problem))
     points = walk(InDouble(problem), optimizer, instances, first, window)
     expected = gradient_by_definition(
-        InDouble(problem), optimizer, instances, first, window, objective == "log_loss"
+        InDouble(problem), optimizer, instances, first, window, objective == "log_loss", discount
     )
-    gradient = window_gradient(optimizer, points, objective, None, Rng(0, "unused"))
+    how = summed(objective, discount=discount)
+    gradient = window_gradient(optimizer, points, how, Rng(0, "unused"))
     assert expected.norm() > 0
     assert relative_error(gradient, expected) <= 1e-10
 
@@ -116,12 +133,12 @@ def test_meta_gradient_in_float32_is_that_of_float64_to_rounding(
     problem: Problem, objective: str
 ) -> None:
     points = walk(problem, lstm(problem), [0, 1, 2, 3], 3, 10)
-    gradient = window_gradient(lstm(problem), points, objective, None, Rng(0, "unused"))
+    gradient = window_gradient(lstm(problem), points, summed(objective), Rng(0, "unused"))
     in_64 = [
         replace(p, grads=p.grads.double(), loss=p.loss.double(), state=p.state.double())
         for p in points
     ]
-    expected = window_gradient(in_double(lstm(problem)), in_64, objective, None, Rng(0, "unused"))
+    expected = window_gradient(in_double(lstm(problem)), in_64, summed(objective), Rng(0, "unused"))
     assert relative_error(gradient, expected) <= 1e-5
 
 
@@ -129,14 +146,14 @@ def test_only_the_first_state_of_a_window_is_needed() -> None:
     points = walk(QUADRATIC, lstm(QUADRATIC), [0], 2, 4)
     without = [points[0], *(replace(point, state=None) for point in points[1:])]
     gradients = [
-        window_gradient(lstm(QUADRATIC), each, "loss", None, Rng(0, "unused"))
+        window_gradient(lstm(QUADRATIC), each, summed(), Rng(0, "unused"))
         for each in (points, without)
     ]
     assert torch.equal(*gradients)
 
 
 def sampled(points: Sequence[Point], sample: int | None, draw: int) -> Tensor:
-    return window_gradient(lstm(SMALL_MLP), points, "loss", sample, Rng(SEED, "draws", draw))
+    return window_gradient(lstm(SMALL_MLP), points, summed(sample=sample), Rng(SEED, "draws", draw))
 
 
 def test_sampling_coordinates_is_unbiased_and_takes_no_more_than_asked() -> None:
@@ -183,13 +200,13 @@ def test_diverged_run_contributes_nothing(objective: str, sample: int | None) ->
     points = walk(problem, fast, range(8), 5, 4)
     before, after = points[0].alive, points[-1].alive
     assert 0 < after.sum() < before.sum() < len(before), "some diverge before, some within"
-    gradient = window_gradient(fast, points, objective, sample, Rng(0, "sample"))
+    gradient = window_gradient(fast, points, summed(objective, sample), Rng(0, "sample"))
     assert gradient.isfinite().all()
 
     if sample is None:
         survivors = after.nonzero().flatten().tolist()
         alone = window_gradient(
-            fast, walk(problem, fast, survivors, 5, 4), objective, None, Rng(0, "sample")
+            fast, walk(problem, fast, survivors, 5, 4), summed(objective), Rng(0, "sample")
         )
         expected = alone * len(survivors) / len(before)
         assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
@@ -206,10 +223,10 @@ def test_run_with_an_infinite_gradient_before_it_diverges_contributes_nothing() 
         loss=points[3].loss.where(dead, torch.inf),
         grads=points[3].grads.where(dead[:, None], 0.0),
     )
-    gradient = window_gradient(lstm(QUADRATIC), points, "loss", None, Rng(0, "unused"))
+    gradient = window_gradient(lstm(QUADRATIC), points, summed(), Rng(0, "unused"))
     assert gradient.isfinite().all()
     alone = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
-    expected = window_gradient(lstm(QUADRATIC), alone, "loss", None, Rng(0, "unused")) / 2
+    expected = window_gradient(lstm(QUADRATIC), alone, summed(), Rng(0, "unused")) / 2
     assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -217,7 +234,7 @@ def test_window_without_any_slope_has_a_zero_gradient() -> None:
     points = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
     flat = [replace(point, grads=torch.zeros_like(point.grads)) for point in points]
     for sample in (None, 2):
-        gradient = window_gradient(lstm(QUADRATIC), flat, "loss", sample, Rng(0, "sample"))
+        gradient = window_gradient(lstm(QUADRATIC), flat, summed(sample=sample), Rng(0, "sample"))
         assert torch.equal(gradient, torch.zeros(lstm(QUADRATIC).shape.size))
 
 

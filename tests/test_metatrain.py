@@ -120,7 +120,7 @@ def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path) -> None:
         for _ in range(steps):
             points.append(advance(objective, learner.with_weights(phi), points[-1]))
         point = points[-1]
-        gradient = window_gradient(learner.with_weights(phi), points, "loss", None, Rng(0, "x"))
+        gradient = window_gradient(learner.with_weights(phi), points, phase, Rng(0, "x"))
         update, moments = adam.update(gradient.unsqueeze(0), moments)
         phi = phi + update[0]
     assert torch.allclose(state.weights, phi, rtol=1e-5, atol=1e-7)
