@@ -41,6 +41,7 @@ class Phase:
         discount: γ, by which an update's effect on the loss is taken to fade with each step. Taking
             ∂∇/∂φ as 0 leaves out that later updates make good for a change in earlier ones.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
+        odd: keep φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has it.
         patience: validations in a row without a new best after which φ goes back to the best so
             far; never if not given.
         sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
@@ -58,6 +59,7 @@ class Phase:
     objective: Literal["loss", "log_loss"] = "loss"
     discount: Annotated[float, Above(0)] = 1.0
     clip: bool = False
+    odd: bool = False
     patience: Count | None = None
     sample: Count | None = None
 

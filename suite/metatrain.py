@@ -56,6 +56,8 @@ def metatrain(
     for number, phase in enumerate(training.phases):
         if state.runs < first + phase.runs:
             state.enter(number)
+            if phase.odd:
+                state.weights = untrained.odd_part(state.weights)
         while state.runs < first + phase.runs:
             rate = _rate(phase, (state.runs - first) / phase.runs)
             _update_over_run(problem, untrained, phase, rate, seed, device, state)
@@ -99,6 +101,7 @@ def _update_over_run(
     instances = range(state.runs, state.runs + phase.batch)
     objective = Objective(problem, instances, "train", seed, device=device)
     optimizer = untrained.with_weights(state.weights)
+    within = untrained.odd_part if phase.odd else lambda vector: vector
     meta = meta_optimizer(phase.method, phase.beta2, untrained.shape)
     state.moments = state.moments or meta.init(state.weights)
     point = start(objective, optimizer)
@@ -111,7 +114,7 @@ def _update_over_run(
             points.append(_without_state(point))
             total += point.loss.mean().item()
         rng = Rng(seed, "train/sample", state.runs, point.step)
-        gradient = window_gradient(optimizer, points, phase, rng)
+        gradient = within(window_gradient(optimizer, points, phase, rng))
         norm = gradient.norm().item()
         if not math.isfinite(norm) or norm == 0:
             state.skipped += 1
@@ -119,7 +122,7 @@ def _update_over_run(
         if phase.clip:
             gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
         update, state.moments = meta.update(gradient, state.moments, rate)
-        state.weights = state.weights + untrained.constrained(update)
+        state.weights = state.weights + within(update)
         optimizer = untrained.with_weights(state.weights)
     state.train_sum += total * phase.batch
     state.train_runs += phase.batch

@@ -48,7 +48,7 @@ def refusal(path: Path) -> str:
     [
         SPEC,
         {"name": "lstm"},
-        {"name": "lstm", "layers": 1, "hidden": 6, "preprocessing": "none", "odd": True},
+        {"name": "lstm", "layers": 1, "hidden": 6, "preprocessing": "none"},
         {"name": "lstm", "layers": 3, "hidden": 2, "preprocessing": "scale", "p": 1.0},
     ],
 )

@@ -31,7 +31,6 @@ OPTIMIZERS: list[dict[str, Any]] = [
     {"name": "rmsprop", "momentum": 0.9},
     {"name": "lstm", "preprocessing": "none", "layers": 1, "hidden": 3},
     {"name": "lstm", "preprocessing": "scale", "p": 2.0},
-    {"name": "lstm", "odd": True},
 ]
 TUNED = [name for name in optimizers if optimizers.cls(name).tuned]
 

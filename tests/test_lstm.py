@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from optimizers.kernels import cpu, dispatch, reference
 from optimizers.kernels.shape import LSTMShape
 from optimizers.learned.lstm import LSTM
 from optimizers.learned.preprocessing import PREPROCESSINGS
@@ -133,7 +133,6 @@ def test_optimizer_without_weights_says_what_to_do() -> None:
         ({"preprocessing": "sqrt"}, "preprocessing must be one of log, scale, none, not 'sqrt'"),
         ({"hidden": 0}, "hidden must be at least 1, not 0"),
         ({"layers": -1}, "layers must be at least 1, not -1"),
-        ({"odd": True, "hidden": 7}, "hidden must be even for a mirror symmetry, not 7"),
         ({"weights": [1.0]}, "weights"),
         ({"hiden": 5}, "hidden"),
     ],
@@ -148,9 +147,9 @@ def test_wrong_options_are_refused_before_any_work(options: dict[str, Any], told
 
 def random_odd(kind: str, **options: Any) -> LSTM:
     """With a φ that is far from its start: its biases are not 0, its units saturate."""
-    optimizer = LSTM(hidden=6, preprocessing=kind, p=2.0, odd=True, **options)
+    optimizer = LSTM(hidden=6, preprocessing=kind, p=2.0, **options)
     return optimizer.with_weights(
-        optimizer.constrained(1.5 * Rng(4, "phi").normal(optimizer.shape.size))
+        optimizer.odd_part(1.5 * Rng(4, "phi").normal(optimizer.shape.size))
     )
 
 
@@ -206,40 +205,42 @@ def is_odd(optimizer: LSTM, phi: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_meta_gradient_of_an_odd_network_is_the_whole_one_projected(kind: str) -> None:
-    odd = random_odd(kind)
-    free = LSTM(hidden=6, preprocessing=kind, p=2.0, weights=odd.weights)
-    grads, lambdas = (Rng(6, name).normal(5, 2, 6) for name in ("grads", "lambdas"))
-    state = odd.init(SPEC, 2)
-    projected = odd.window_gradient(grads, state, lambdas)
-    whole = free.window_gradient(grads, state, lambdas)
-    assert is_odd(odd, projected)
-    assert torch.equal(projected, odd.constrained(projected)), "projecting twice is once"
-    assert projected @ projected == pytest.approx((projected @ whole).item(), rel=1e-4)
-    assert 0 < projected.norm() < whole.norm()
+def test_odd_part_is_an_orthogonal_projection(kind: str) -> None:
+    optimizer = LSTM(hidden=6, preprocessing=kind)
+    vector = Rng(6, "vector").normal(optimizer.shape.size)
+    projected = optimizer.odd_part(vector)
+    assert is_odd(optimizer, projected)
+    assert torch.equal(projected, optimizer.odd_part(projected)), "projecting twice is once"
+    assert projected @ projected == pytest.approx((projected @ vector).item(), rel=1e-4)
+    assert 0 < projected.norm() < vector.norm()
 
 
-def test_meta_training_stays_among_odd_networks_bit_for_bit(tmp_path: Any) -> None:
-    spec = {"name": "lstm", "hidden": 4, "odd": True}
-    phases = (
-        Phase(runs=40, horizon=10, window=5, rate=0.02, clip=True, batch=2),
-        Phase(runs=10, horizon=10, window=5, rate=0.02, sample=2),
+def test_an_odd_number_of_units_has_no_odd_part() -> None:
+    optimizer = LSTM(hidden=7)
+    with pytest.raises(ValueError, match="hidden must be even for a mirror symmetry, not 7"):
+        optimizer.odd_part(torch.zeros(optimizer.shape.size))
+
+
+@pytest.mark.parametrize("method", ["adam", "soap"])
+def test_an_odd_phase_stays_among_odd_networks_bit_for_bit_and_a_free_one_leaves_them(
+    tmp_path: Path, method: Any
+) -> None:
+    spec = {"name": "lstm", "hidden": 4}
+    odd = Phase(
+        runs=40, horizon=10, window=5, rate=0.02, clip=True, batch=2, method=method, odd=True
     )
-    training = Training({"name": "quadratic"}, spec, phases, validation_instances=4)
-    metatrain(Quadratic(dim=3), spec, training, 1, tmp_path)
-    state = load_state(tmp_path)
-    assert state is not None
+    free = Phase(runs=10, horizon=10, window=5, rate=0.02, sample=2)
+    weights = []
+    for phases in ((odd,), (odd, free)):
+        training = Training({"name": "quadratic"}, spec, phases, validation_instances=4)
+        folder = tmp_path / str(len(phases))
+        folder.mkdir()
+        metatrain(Quadratic(dim=3), spec, training, 1, folder)
+        state = load_state(folder)
+        assert state is not None
+        weights.append(state.weights)
     optimizer: LSTM = optimizers.make(spec)
-    start = optimizer.initial_weights(Rng(1, "phi"))
-    assert is_odd(optimizer, start)
-    assert (state.weights - start).abs().max() > 0.02
-    assert is_odd(optimizer, state.weights)
-    assert is_odd(optimizer, state.best_weights)
-
-
-def test_odd_network_takes_the_same_kernel() -> None:
-    expected = {True: cpu, False: reference}
-    like = torch.zeros(1)
-    for odd in (True, False):
-        shape = LSTM(odd=odd).shape
-        assert dispatch.kernel_for(shape, like) is expected[dispatch._fused_cpu(shape)]
+    start = optimizer.odd_part(optimizer.initial_weights(Rng(1, "phi")))
+    assert (weights[0] - start).abs().max() > 0.02
+    assert is_odd(optimizer, weights[0])
+    assert not is_odd(optimizer, weights[1])

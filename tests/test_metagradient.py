@@ -27,10 +27,10 @@ QUADRATIC = Quadratic(dim=4)
 SMALL_MLP = MLP(units=3, batch_size=16)
 
 
-def lstm(problem: Problem, odd: bool = False) -> LSTM:
+def lstm(problem: Problem) -> LSTM:
     # A small network on small gradients, so that no window is in the tails of its nonlinearities.
     kind = "log" if isinstance(problem, MLP) else "none"
-    optimizer = LSTM(hidden=4, preprocessing=kind, odd=odd)
+    optimizer = LSTM(hidden=4, preprocessing=kind)
     return optimizer.with_weights(optimizer.initial_weights(Rng(SEED, "phi")))
 
 
@@ -236,21 +236,3 @@ def test_window_without_any_slope_has_a_zero_gradient() -> None:
     for sample in (None, 2):
         gradient = window_gradient(lstm(QUADRATIC), flat, summed(sample=sample), Rng(0, "sample"))
         assert torch.equal(gradient, torch.zeros(lstm(QUADRATIC).shape.size))
-
-
-@pytest.mark.parametrize("kind", ["log", "scale", "none"])
-def test_odd_optimizer_stays_odd_under_its_meta_gradient(kind: str) -> None:
-    optimizer = LSTM(hidden=4, preprocessing=kind, p=1.0, odd=True)
-    weights = optimizer.initial_weights(Rng(SEED, "phi"))
-    grads, lambdas = (Rng(SEED, name).normal(3, 2, 5) for name in ("grads", "lambdas"))
-    optimizer = optimizer.with_weights(weights)
-    state = optimizer.shape.initial_state(10, like=weights)
-    gradient = optimizer.window_gradient(grads, state, lambdas)
-    assert gradient.norm() > 0
-    optimizer = optimizer.with_weights(weights - 0.5 * gradient)
-    states = [state, state]
-    for step in grads:
-        update, states[0] = optimizer.update(step, states[0])
-        mirrored, states[1] = optimizer.update(-step, states[1])
-        assert update.abs().max() > 1e-4
-        assert torch.allclose(update, -mirrored, atol=1e-6)

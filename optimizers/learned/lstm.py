@@ -19,9 +19,7 @@ class LSTM(Optimizer):
 
     `preprocessing` is ``log`` (Appendix A), ``scale`` (e^p ∇) or ``none``; the update is the
     network's output times `output_scale`. `output_init` scales the output layer's weights before
-    meta-training: small ones let a run start gently. `odd` keeps meta-training in the subspace of φ
-    in which the network is an odd function, m(−∇) = −m(∇), as every hand-designed optimizer is:
-    its units then come in mirrored pairs. `weights` is φ, flat; see `LSTMShape`.
+    meta-training: small ones let a run start gently. `weights` is φ, flat; see `LSTMShape`.
     """
 
     layers: int = 2
@@ -30,17 +28,13 @@ class LSTM(Optimizer):
     p: float = 10.0
     output_scale: float = 0.1
     output_init: float = 1.0
-    odd: bool = False
     weights: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.preprocessing not in PREPROCESSINGS:
             known = ", ".join(PREPROCESSINGS)
             raise ValueError(f"preprocessing must be one of {known}, not {self.preprocessing!r}")
-        if self.odd:
-            self.shape.mirror(PREPROCESSINGS[self.preprocessing][1])  # refuses odd numbers of units
-        else:
-            _ = self.shape  # refuses networks without layers or units
+        _ = self.shape  # refuses networks without layers or units
 
     @property
     def shape(self) -> LSTMShape:
@@ -59,18 +53,22 @@ class LSTM(Optimizer):
             if name.endswith("bias") and name.startswith("layers"):
                 parts[name][self.hidden : 2 * self.hidden] = 1.0
         parts["output.weight"] *= self.output_init
-        return self.constrained(shape.join(parts))
+        return shape.join(parts)
 
     def with_weights(self, weights: Tensor) -> LSTM:
         """This optimizer with another φ."""
         return replace(self, weights=weights)
 
-    def constrained(self, vector: Tensor) -> Tensor:
-        """φ, or a change of it, projected on the subspace of odd functions if `odd`."""
-        if not self.odd:
-            return vector
+    def odd_part(self, vector: Tensor) -> Tensor:
+        """φ, or a change of it, projected on the subspace in which m(−∇) = −m(∇).
+
+        The network's units then come in mirrored pairs, so half of them decide.
+
+        Raises:
+            ValueError: the number of hidden units is odd.
+        """
         indices, signs = self.shape.mirror(PREPROCESSINGS[self.preprocessing][1])
-        return (vector + signs * vector[indices]) / 2
+        return (vector + signs.to(vector) * vector[indices.to(vector.device)]) / 2
 
     def _phi(self) -> Tensor:
         if self.weights is None:
@@ -109,5 +107,5 @@ class LSTM(Optimizer):
             lambdas, grads, state = (x.index_select(-1, active) for x in (lambdas, grads, state))
         kernel = kernel_for(self.shape, grads)
         features = self.features(grads.unsqueeze(1))
-        gradient = kernel.gradient(self.shape, self._phi(), features, state, lambdas)
-        return self.constrained(gradient)
+        gradient: Tensor = kernel.gradient(self.shape, self._phi(), features, state, lambdas)
+        return gradient
