@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from suite.evidence import (
@@ -23,6 +24,7 @@ from suite.evidence import (
     finite_mean,
     judge,
     log_area,
+    loss_sum,
 )
 from suite.formatting import number
 from suite.statistics import Interval, paired_difference, ratio_of_means, spread_of_means
@@ -92,6 +94,28 @@ class AreaBelowAll:
         note += f"claimed below {number(-self.margin)}"
         note += divergence(areas, [self.optimizer], [best])
         return Outcome(judge(interval, -self.margin), interval, note)
+
+
+@register_claim_test("sum_below")
+@dataclass(frozen=True)
+class SumBelow:
+    """The optimizer's losses sum up to less than `bound` over the run (equation 3).
+
+    Estimate: mean sum of the losses before each update, minus `bound`; claimed below 0.
+    """
+
+    panel: str
+    optimizer: str
+    bound: float
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the sum of losses with the bound."""
+        sums = evidence.scores(self.panel, [self.optimizer], loss_sum)
+        ours = sums[self.optimizer]
+        interval = paired_difference(ours.to_numpy(), np.full(len(ours), self.bound))
+        note = f"sum of losses {number(finite_mean(ours))}; claimed below {number(self.bound)}"
+        note += divergence(sums, [self.optimizer])
+        return Outcome(judge(interval, 0.0), interval, note)
 
 
 @register_claim_test("ends_above_all")

@@ -116,6 +116,13 @@ def log_area(runs: Runs, panel: PanelInfo) -> pd.Series:
     return pd.Series(area, index=runs.instances)
 
 
+def loss_sum(runs: Runs, panel: PanelInfo) -> pd.Series:
+    """Score: the sum of the losses before each of the panel's updates (equation 3)."""
+    if panel.steps not in runs.steps:
+        return pd.Series(dtype=float)
+    return pd.Series(runs.loss[:, runs.steps < panel.steps].sum(axis=1), index=runs.instances)
+
+
 def finite_mean(values: pd.Series) -> float:
     """Mean of the runs that did not diverge; NaN if all did."""
     return float(values[np.isfinite(values)].mean())

@@ -33,6 +33,19 @@ def test_above_one_baseline_is_contradicted():
     assert "best baseline NAG" in row.note
 
 
+def test_sum_of_losses_is_that_before_each_update_and_compared_with_the_bound():
+    curve = rows("LSTM", 0.1)
+    total = curve[curve.step < curve.step.max()].groupby("instance").loss.sum().mean()
+    for bound, expected in ((total + 5, "reproduced"), (total - 5, "contradicted")):
+        row = verdict("sum_below", {**BELOW, "bound": float(bound)}, curve)
+        assert row.verdict == expected
+        assert row.estimate == pytest.approx(total - bound)
+    diverged = rows("LSTM", 0.1, diverged=range(20))
+    row = verdict("sum_below", {**BELOW, "bound": float(total + 5)}, diverged)
+    assert row.verdict == "contradicted"
+    assert verdict("sum_below", {**BELOW, "bound": 1.0}, rows("LSTM", 1.0, steps=5)).n == 0
+
+
 def test_too_close_to_tell_is_inconclusive():
     row = verdict("ends_below_all", BELOW, rows("LSTM", 0.2), rows("ADAM", 0.2), rows("NAG", 0.3))
     assert row.verdict == "inconclusive"

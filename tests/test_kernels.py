@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -144,6 +145,27 @@ def test_fused_step_is_the_references(case: Case) -> None:
     scale = case.weights.abs().max().item()
     assert (update - expected).abs().max() <= 1e-5 * scale * case.shape.hidden
     assert relative_error(state, expected_state) <= 1e-5
+
+
+@fused
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the instruction sets are x86-64's")
+@pytest.mark.parametrize("instructions", ["x86-64", "x86-64-v3"])
+def test_older_processors_get_the_same_numbers(
+    instructions: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Vectors of 4 and 8 lanes, and powers of 2 without AVX-512's instructions for them."""
+    flags = [f"-march={instructions}" if f.startswith("-march") else f for f in build.FLAGS]
+    monkeypatch.setattr(build, "FLAGS", tuple(flags))
+    monkeypatch.setenv("L2L_CACHE", str(tmp_path))
+    build.load_library.cache_clear()
+    try:
+        for scale in (0.3, 1.0):
+            case = make_case(LSTMShape(2, 20, 2), 333, 5, seed=3, scale=scale)
+            _, grad = unrolled(case.double())
+            assert relative_error(case.gradient(cpu), grad) <= 1e-5
+            assert relative_error(case.step(cpu)[1], case.double().step(reference)[1]) <= 1e-5
+    finally:
+        build.load_library.cache_clear()
 
 
 @fused

@@ -13,6 +13,7 @@ from suite.digests import imported_definitions
 from suite.errors import SuiteError
 from suite.plan import Plan, make_plan
 from suite.registry import load_plugin, optimizers
+from suite.request import Request, plan_request
 from suite.seeds import Rng
 
 FILE = """
@@ -207,3 +208,34 @@ def test_wrong_definitions_are_refused_before_any_work(
         plan(tmp_path, setting)
     assert expected in str(caught.value)
     assert "tiny.yaml" in str(caught.value)
+
+
+def test_sizes_of_a_panel_replace_those_of_the_experiment(tmp_path: Path) -> None:
+    before = plan(tmp_path)
+    after = plan(tmp_path, "panels.p.test_instances=7", "panels.p.tuning_instances=3")
+    sizes = {
+        (cell.kind, curve.panel, cell.config["instances"])
+        for curve in after.curves
+        for cell in (curve.cell, *curve.cell.inputs)
+        if cell.kind in ("evaluate", "tune")
+    }
+    assert sizes == {
+        ("evaluate", "p", 7),
+        ("evaluate", "longer", 4),
+        ("tune", "p", 3),
+        ("tune", "longer", 2),
+    }
+    assert {curve.cell.key for curve in before.curves if curve.panel == "longer"} == {
+        curve.cell.key for curve in after.curves if curve.panel == "longer"
+    }
+
+
+def test_the_five_seeds_are_those_of_figure_4() -> None:
+    """The schedule stands in two files; if they part, work would be done twice."""
+    both = plan_request(Request(names=("fig4", "seeds"), profile="paper"))
+    trained = [
+        cell
+        for cell in both.cells
+        if cell.kind == "metatrain" and cell.config["problem"]["spec"]["name"] == "mlp"
+    ]
+    assert sorted(cell.config["seed"] for cell in trained) == [1, 2, 3, 4, 5]
