@@ -25,7 +25,11 @@ def _check(name: str, tensor: Tensor, *shape: int) -> Tensor:
 
 
 def step(
-    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor
+    shape: LSTMShape,
+    weights: Tensor,
+    features: Tensor,
+    state: Tensor,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `reference.step`, without a graph."""
     n = features.shape[-1]
@@ -33,7 +37,9 @@ def step(
     features = _check("features", features, shape.inputs, n)
     state = _check("state", state, shape.layers, 2, shape.hidden, n)
     update = torch.empty(n)
-    following = torch.empty_like(state)
+    following = torch.empty_like(state) if into is None else into
+    if following.shape != state.shape or not following.is_contiguous():
+        raise ValueError(f"into must be contiguous {list(state.shape)}, as the state is")
     failed = lstm_library(shape.layers, shape.hidden, shape.inputs).lstm_forward(
         _pointer(weights),
         _pointer(features),

@@ -9,7 +9,11 @@ from optimizers.kernels.shape import LSTMShape
 
 
 def step(
-    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor
+    shape: LSTMShape,
+    weights: Tensor,
+    features: Tensor,
+    state: Tensor,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of m (section 3), differentiable in everything.
 
@@ -18,6 +22,7 @@ def step(
         weights: φ [size].
         features: [inputs, K].
         state: [layers, 2, hidden, K].
+        into: where the next state goes, which may be `state` itself; memory of its own if None.
 
     Returns:
         The update [K], unscaled, and the next state.
@@ -38,7 +43,8 @@ def step(
         layers.append(torch.stack([h, c]))
         below = h
     update = parts["output.weight"] @ below + parts["output.bias"]
-    return update, torch.stack(layers)
+    following = torch.stack(layers)
+    return update, following if into is None else into.copy_(following)
 
 
 def gradient(
