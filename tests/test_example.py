@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pandas as pd
@@ -54,3 +55,11 @@ def test_claim_has_a_verdict_and_the_report_its_figure(finished: Path) -> None:
     assert claims.verdict["OWN-1"] in ("reproduced", "contradicted", "inconclusive")
     assert (finished / "figures" / "rosenbrock.png").stat().st_size
     assert "Rosenbrock" in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_training_loop_of_the_docs_learns_the_digits() -> None:
+    spec = importlib.util.spec_from_file_location("train_digits", EXAMPLES / "train_digits.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.main() > 0.8

@@ -1,0 +1,131 @@
+"""One optimizee step of meta-training and of evaluation, by each way of computing it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+import optimizers.learned.lstm
+from optimizers.kernels import reference
+from optimizers.kernels.shape import LSTMShape
+from optimizers.learned.lstm import LSTM
+from problems.mlp import MLP
+from suite.config import Phase
+from suite.loop import advance, start
+from suite.metagradient import window_gradient
+from suite.objective import Objective
+from suite.process import keep_freed_memory
+from suite.seeds import Rng
+
+WINDOW = 20
+PHASE = Phase(runs=1, horizon=WINDOW, window=WINDOW, rate=0.01)
+WAYS = ("autograd", "reference", "compiled", "fused")
+# Bytes that autograd through the unroll keeps for a coordinate and step of a 2×20 LSTM.
+AUTOGRAD_BYTES = 2500
+
+
+def learned() -> LSTM:
+    """A 2×20 LSTM with random weights."""
+    optimizer = LSTM()
+    return optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
+
+
+def by_autograd(objective: Objective, optimizer: LSTM) -> None:
+    """A window as PyTorch ports of the paper do it: one graph through optimizer and optimizee."""
+    assert optimizer.weights is not None
+    phi = optimizer.weights.clone().requires_grad_()
+    moving = optimizer.with_weights(phi)
+    theta = objective.start()
+    state = moving.init(objective.spec, 1)
+    total = torch.zeros(())
+    with torch.enable_grad():
+        for step in range(WINDOW):
+            _, grads = objective.value_and_grad(theta.detach(), step)
+            update, state = _reference_update(moving, grads, state)
+            theta = theta + update
+            total = total + objective.value(theta, step + 1).sum()
+        torch.autograd.grad(total, phi)
+
+
+def _reference_update(optimizer: LSTM, grads: Any, state: Any) -> Any:
+    assert optimizer.weights is not None
+    features = optimizer.features(grads)
+    update, state = reference.step(optimizer.shape, optimizer.weights, features, state)
+    return (optimizer.output_scale * update).view_as(grads), state
+
+
+def by_suite(objective: Objective, optimizer: LSTM) -> None:
+    """A window as this suite does it, with whatever kernel is in place."""
+    with torch.no_grad():
+        points = [start(objective, optimizer)]
+        for _ in range(WINDOW):
+            points.append(advance(objective, optimizer, points[-1]))
+        window_gradient(optimizer, points, PHASE, Rng(0, "unused"))
+
+
+def evaluate(objective: Objective, optimizer: LSTM) -> None:
+    """As many steps without a meta-gradient."""
+    with torch.no_grad():
+        point = start(objective, optimizer)
+        for _ in range(WINDOW):
+            point = advance(objective, optimizer, point)
+
+
+class Compiled:
+    """`reference` with its step under `torch.compile`."""
+
+    def __init__(self) -> None:
+        self.step = torch.compile(reference.step, dynamic=False)
+
+    def gradient(self, shape: LSTMShape, weights: Any, features: Any, state: Any, last: Any) -> Any:
+        """As `reference.gradient`."""
+        with torch.enable_grad():
+            phi = weights.detach().requires_grad_()
+            total = phi.new_zeros(())
+            for x, cotangent in zip(features, last, strict=True):
+                update, state = self.step(shape, phi, x, state)
+                total = total + (update * cotangent).sum()
+            return torch.autograd.grad(total, phi)[0]
+
+
+def milliseconds(function: Callable[[], None], seconds: float) -> float:
+    """The fastest of several calls, for one step of the window."""
+    function()
+    best, begin = float("inf"), time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        started = time.perf_counter()
+        function()
+        best = min(best, time.perf_counter() - started)
+    return best / WINDOW * 1e3
+
+
+def measure(way: str, units: int, seconds: float) -> dict[str, float]:
+    """Milliseconds of a step, and the peak of memory above what the process had before, in MiB."""
+    keep_freed_memory()
+    objective, optimizer = Objective(MLP(units=units), [0], "train", 0), learned()
+    if way in ("reference", "compiled"):
+        kernel = reference if way == "reference" else Compiled()
+        optimizers.learned.lstm.kernel_for = lambda shape, like: kernel  # type: ignore[assignment]
+    train = by_autograd if way == "autograd" else by_suite
+    objective.value_and_grad(objective.start(), 0)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    trained = milliseconds(lambda: train(objective, optimizer), seconds)
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024
+    evaluated = milliseconds(lambda: evaluate(objective, optimizer), seconds / 2)
+    return {"training_ms": trained, "evaluation_ms": evaluated, "peak_mib": peak}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure one way on one network in this process; prints JSON."""
+    way, units, seconds = arguments
+    print(json.dumps(measure(way, int(units), float(seconds))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
