@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 
 from benchmarks.window import AUTOGRAD_BYTES, WAYS, WINDOW
-from suite.files import write_text_atomic
+from suite.formatting import number
+from suite.table_formats import Cell, Table, markdown, save_table
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference" / "benchmarks"
 # Hidden units of the MNIST network, by which its number of parameters is about 10^3 … 10^6.
@@ -47,17 +48,19 @@ def _in_a_process(way: str, units: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print, write CSV and Markdown."""
-    table = windows()
+    """Measure, print, write CSV, Markdown and LaTeX."""
+    data = windows()
+    texts = data.astype(object).map(lambda x: number(x) if isinstance(x, float) else str(x))
+    table = Table(
+        "window",
+        f"A window of {WINDOW} steps, per step, on {torch.get_num_threads()} threads",
+        tuple(data.columns),
+        tuple(tuple(map(Cell, row)) for row in texts.itertuples(index=False)),
+        data,
+    )
     FOLDER.mkdir(parents=True, exist_ok=True)
-    text = table.round(3).to_csv(index=False)
-    lines = [line.split(",") for line in text.splitlines()]
-    lines.insert(1, ["---"] * len(lines[0]))
-    markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    title = f"A window of {WINDOW} steps, per step, on {torch.get_num_threads()} threads"
-    write_text_atomic(FOLDER / "window.csv", text)
-    write_text_atomic(FOLDER / "window.md", f"# {title}\n\n{markdown}\n")
-    print(f"{title}\n\n{markdown}\n\n{FOLDER}")
+    save_table(table, FOLDER)
+    print(f"{markdown(table)}\n{FOLDER}")
 
 
 if __name__ == "__main__":

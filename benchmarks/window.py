@@ -6,18 +6,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import optimizers.learned.lstm
 from optimizers.kernels import reference
-from optimizers.kernels.shape import LSTMShape
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from suite.config import Phase
-from suite.loop import advance, start
+from suite.loop import advance, descend, start
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.process import keep_freed_memory
@@ -47,51 +46,27 @@ def by_autograd(objective: Objective, optimizer: LSTM) -> None:
     with torch.enable_grad():
         for step in range(WINDOW):
             _, grads = objective.value_and_grad(theta.detach(), step)
-            update, state = _reference_update(moving, grads, state)
+            update, state = moving.update(grads, state)
             theta = theta + update
             total = total + objective.value(theta, step + 1).sum()
         torch.autograd.grad(total, phi)
 
 
-def _reference_update(optimizer: LSTM, grads: Any, state: Any) -> Any:
-    assert optimizer.weights is not None
-    features = optimizer.features(grads)
-    update, state = reference.step(optimizer.shape, optimizer.weights, features, state)
-    return (optimizer.output_scale * update).view_as(grads), state
-
-
 def by_suite(objective: Objective, optimizer: LSTM) -> None:
     """A window as this suite does it, with whatever kernel is in place."""
     with torch.no_grad():
-        points = [start(objective, optimizer)]
+        points = [point := start(objective, optimizer)]
         for _ in range(WINDOW):
-            points.append(advance(objective, optimizer, points[-1]))
+            point = advance(objective, optimizer, point)
+            points.append(replace(point, state=None))
         window_gradient(optimizer, points, PHASE, Rng(0, "unused"))
 
 
 def evaluate(objective: Objective, optimizer: LSTM) -> None:
     """As many steps without a meta-gradient."""
     with torch.no_grad():
-        point = start(objective, optimizer)
-        for _ in range(WINDOW):
-            point = advance(objective, optimizer, point)
-
-
-class Compiled:
-    """`reference` with its step under `torch.compile`."""
-
-    def __init__(self) -> None:
-        self.step = torch.compile(reference.step, dynamic=False)
-
-    def gradient(self, shape: LSTMShape, weights: Any, features: Any, state: Any, last: Any) -> Any:
-        """As `reference.gradient`."""
-        with torch.enable_grad():
-            phi = weights.detach().requires_grad_()
-            total = phi.new_zeros(())
-            for x, cotangent in zip(features, last, strict=True):
-                update, state = self.step(shape, phi, x, state)
-                total = total + (update * cotangent).sum()
-            return torch.autograd.grad(total, phi)[0]
+        for _ in descend(objective, optimizer, WINDOW):
+            pass
 
 
 def milliseconds(function: Callable[[], None], seconds: float) -> float:
@@ -116,9 +91,10 @@ def measure(way: str, units: int, seconds: float) -> dict[str, float]:
     """Milliseconds of a step, and the peak of memory above what the process had before, in MiB."""
     keep_freed_memory()
     objective, optimizer = Objective(MLP(units=units), [0], "train", 0), learned()
-    if way in ("reference", "compiled"):
-        kernel = reference if way == "reference" else Compiled()
-        optimizers.learned.lstm.kernel_for = lambda shape, like: kernel  # type: ignore[assignment]
+    if way != "fused":
+        optimizers.learned.lstm.kernel_for = lambda shape, like: reference
+    if way == "compiled":
+        reference.step = torch.compile(reference.step, dynamic=False)
     train = by_autograd if way == "autograd" else by_suite
     objective.value_and_grad(objective.start(), 0)
     peak_mib()

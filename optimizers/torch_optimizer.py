@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from optimizers.kernels.dispatch import kernel_for
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
 from suite.errors import SuiteError
@@ -76,18 +75,15 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameter: Tensor, checkpoint: str) -> Tensor:
-        """The update of one parameter [K], its hidden state moved on in place."""
+        """The update of one parameter [1, K], its hidden state moved on in place."""
         learned = self._optimizer(checkpoint, parameter)
         state = self.state[parameter]
         if "hidden" not in state:
             state["hidden"] = learned.shape.initial_state(parameter.numel(), like=parameter)
-        assert learned.weights is not None and parameter.grad is not None
-        kernel = kernel_for(learned.shape, parameter)
-        features = learned.features(parameter.grad.reshape(1, -1))
-        update, _ = kernel.step(
-            learned.shape, learned.weights, features, state["hidden"], into=state["hidden"]
-        )
-        return learned.output_scale * update  # type: ignore[no-any-return]
+        assert parameter.grad is not None
+        grads = parameter.grad.reshape(1, -1)
+        update, _ = learned.update(grads, state["hidden"], into=state["hidden"])
+        return update
 
     def _optimizer(self, checkpoint: str, like: Tensor) -> LSTM:
         key = (checkpoint, like.device, like.dtype)

@@ -23,10 +23,6 @@ EARLY = (1, 2, 5)
 class Layout(Protocol):
     """How φ [size] is made of named parts, such as `LSTMShape`."""
 
-    def parameters(self) -> Mapping[str, torch.Size]:
-        """Names and shapes of the parts, in order."""
-        ...
-
     def split(self, weights: Tensor) -> Mapping[str, Tensor]:
         """The parts of φ by name."""
         ...

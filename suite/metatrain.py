@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from optimizers.learned.checkpoint import save_optimizer
 from suite.config import Phase, Training
 from suite.evaluate import evaluate
 from suite.files import write_text_atomic
-from suite.loop import Point, advance, start
+from suite.loop import advance, start
 from suite.meta_optimizers import meta_optimizer
 from suite.metagradient import window_gradient
 from suite.objective import Objective
@@ -111,7 +112,8 @@ def _update_over_run(
         points = [point]
         for _ in range(steps):
             point = advance(objective, optimizer, point)
-            points.append(_without_state(point))
+            # States are most of a point's memory, and only a window's first is needed again.
+            points.append(replace(point, state=None))
             total += point.loss.mean().item()
         rng = Rng(seed, "train/sample", state.runs, point.step)
         gradient = within(window_gradient(optimizer, points, phase, rng))
@@ -126,11 +128,6 @@ def _update_over_run(
         optimizer = untrained.with_weights(state.weights)
     state.train_sum += total * phase.batch
     state.train_runs += phase.batch
-
-
-def _without_state(point: Point) -> Point:
-    """Only a window's first state is needed again, and states are most of a point's memory."""
-    return Point(point.step, point.theta, None, point.loss, point.grads, point.alive)
 
 
 @torch.no_grad()

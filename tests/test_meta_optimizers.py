@@ -20,9 +20,6 @@ class OneMatrix:
     rows: int
     columns: int
 
-    def parameters(self) -> dict[str, torch.Size]:
-        return {"w": torch.Size([self.rows, self.columns])}
-
     def split(self, weights: Tensor) -> dict[str, Tensor]:
         return {"w": weights.view(self.rows, self.columns)}
 

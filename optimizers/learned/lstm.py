@@ -83,9 +83,13 @@ class LSTM(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return self.shape.initial_state(n * spec.size, like=self._phi())
 
-    def update(self, grads: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def update(
+        self, grads: Tensor, state: Tensor, into: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `Optimizer.update`; `into` is where the next state goes, `state` itself if need be."""
         kernel = kernel_for(self.shape, grads)
-        update, state = kernel.step(self.shape, self._phi(), self.features(grads), state)
+        features = self.features(grads)
+        update, state = kernel.step(self.shape, self._phi(), features, state, into)
         return (self.output_scale * update).view_as(grads), state
 
     def window_gradient(self, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
