@@ -79,7 +79,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         learned = self._optimizer(checkpoint, parameter)
         state = self.state[parameter]
         if "hidden" not in state:
-            state["hidden"] = learned.shape.initial_state(parameter.numel(), like=parameter)
+            state["hidden"] = learned.layout.initial_state(parameter.numel(), like=parameter)
         assert parameter.grad is not None
         grads = parameter.grad.reshape(1, -1)
         update, _ = learned.update(grads, state["hidden"], into=state["hidden"])
@@ -88,9 +88,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def _optimizer(self, checkpoint: str, like: Tensor) -> LSTM:
         key = (checkpoint, like.device, like.dtype)
         if key not in self._learned:
-            loaded: LSTM = load_optimizer(_find(checkpoint), like.device)
-            assert loaded.weights is not None
-            self._learned[key] = loaded.with_weights(loaded.weights.to(like.dtype))
+            loaded = load_optimizer(_find(checkpoint), like.device)
+            if not isinstance(loaded, LSTM):
+                raise SuiteError(
+                    f"checkpoint {checkpoint}: holds a {type(loaded).__name__}, but this takes "
+                    "LSTM optimizers only"
+                )
+            self._learned[key] = loaded.with_weights(loaded.phi.to(like.dtype))
         return self._learned[key]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from optimizers.hand_designed.adam import Adam, AdamState
+from optimizers.layout import Layout
 
 # Tensors by name, so that a training's state can be kept in a file whatever moves φ.
 MetaState = dict[str, Tensor]
@@ -18,18 +18,6 @@ Method = Literal["adam", "soap"]
 # Updates between new eigenbases, beside the first few, when the statistics still change fast.
 REFRESH = 10
 EARLY = (1, 2, 5)
-
-
-class Layout(Protocol):
-    """How φ [size] is made of named parts, such as `LSTMShape`."""
-
-    def split(self, weights: Tensor) -> Mapping[str, Tensor]:
-        """The parts of φ by name."""
-        ...
-
-    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """φ from its parts."""
-        ...
 
 
 class MetaOptimizer(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from optimizers.learned.base import Learned
 from suite.config import Phase
 from suite.loop import Point
 from suite.seeds import Rng
@@ -46,28 +46,29 @@ def loss_weights(points: Sequence[Point], objective: str) -> Tensor:
     return weights * points[-1].alive / losses.shape[1]
 
 
-def window_gradient(optimizer: Any, points: Sequence[Point], phase: Phase, rng: Rng) -> Tensor:
+def window_gradient(optimizer: Learned, points: Sequence[Point], phase: Phase, rng: Rng) -> Tensor:
     """dL/dφ [size] of one window.
 
     Args:
         optimizer: a learned optimizer.
         points: θ_0 … θ_T of the window.
         phase: says what is summed: its `objective`, `discount` and `sample`.
-        rng: draws them.
+        rng: draws the sample.
     """
     # A run that diverges in the window adds nothing, even if its gradient was infinite before.
     alive = points[-1].alive.unsqueeze(1)
     points = [replace(p, grads=torch.where(alive, p.grads, 0.0)) for p in points]
     grads = torch.stack([point.grads for point in points[:-1]])
     lambdas = cotangents(points, loss_weights(points, phase.objective), phase.discount)
-    state = points[0].state
-    if phase.sample is not None and phase.sample < grads.shape[-1]:
-        kept, scale = _importance_sample(lambdas, phase.sample, rng)
-        state = state.index_select(-1, kept)
-        grads = grads.flatten(1).index_select(-1, kept).unsqueeze(1)
-        lambdas = (lambdas.flatten(1).index_select(-1, kept) * scale).unsqueeze(1)
-    gradient: Tensor = optimizer.window_gradient(grads, state, lambdas)
-    return gradient
+    parts = []
+    for network, own_grads, state, own in optimizer.networks(grads, points[0].state, lambdas):
+        if phase.sample is not None and phase.sample < own_grads.shape[-1]:
+            kept, scale = _importance_sample(own, phase.sample, rng)
+            state = state.index_select(-1, kept)
+            own_grads = own_grads.flatten(1).index_select(-1, kept).unsqueeze(1)
+            own = (own.flatten(1).index_select(-1, kept) * scale).unsqueeze(1)
+        parts.append(network.window_gradient(own_grads, state, own))
+    return torch.cat(parts)
 
 
 def _importance_sample(lambdas: Tensor, sample: int, rng: Rng) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,7 @@ def _update_over_run(
     objective = Objective(problem, instances, "train", seed, device=device)
     optimizer = untrained.with_weights(state.weights)
     within = untrained.odd_part if phase.odd else lambda vector: vector
-    meta = meta_optimizer(phase.method, phase.beta2, untrained.shape)
+    meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
     state.moments = state.moments or meta.init(state.weights)
     point = start(objective, optimizer)
     total = point.loss.mean().item()

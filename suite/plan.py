@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from optimizers.learned.base import Learned
 from optimizers.learned.checkpoint import load_optimizer
 from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Training
@@ -95,6 +98,7 @@ def _trained(training: Training, where: str) -> _Trained:
     problem = _problem_config(training.problem, f"{where}.problem")
     optimizer = _optimizer_config(training.optimizer, f"{where}.optimizer")
     name = str(training.optimizer["name"])
+    _check_trainable(training, where)
     if training.use == "shipped":
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
@@ -119,6 +123,25 @@ def _trained(training: Training, where: str) -> _Trained:
         }
         cells = (make_cell("select", f"{name}-on-{training.problem['name']}", validation, cells),)
     return _Trained({"optimizer": optimizer}, cells, name)
+
+
+def _check_trainable(training: Training, where: str) -> None:
+    """That the optimizer has weights, and what the phases ask of it."""
+    optimizer = optimizers.make(training.optimizer, f"{where}.optimizer")
+    name = training.optimizer["name"]
+    if not isinstance(optimizer, Learned):
+        raise SuiteError(f"{where}.optimizer: {name!r} has no weights that could be trained")
+    for number, phase in enumerate(training.phases):
+        if phase.sample is not None and not optimizer.coordinatewise:
+            raise SuiteError(
+                f"{where}.phases[{number}].sample: the coordinates of {name!r} meet, "
+                "so none can stand for others: leave it away"
+            )
+        if phase.odd:
+            try:
+                optimizer.odd_part(torch.zeros(optimizer.layout.size))
+            except ValueError as error:
+                raise SuiteError(f"{where}.phases[{number}].odd: {error}") from error
 
 
 def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:

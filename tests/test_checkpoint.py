@@ -59,7 +59,7 @@ def test_optimizer_comes_back_as_it_was(tmp_path: Path, spec: dict[str, Any]) ->
     assert loaded == saved, "its options"
     assert torch.equal(loaded.weights, saved.weights)
     grads = Rng(1, "grads").normal(2, 3)
-    state = saved.shape.initial_state(6, like=grads)
+    state = saved.layout.initial_state(6, like=grads)
     for one, other in zip(saved.update(grads, state), loaded.update(grads, state), strict=True):
         assert torch.equal(one, other)
 
@@ -89,7 +89,7 @@ def test_no_byte_of_the_header_can_be_flipped_unnoticed_or_with_a_crash(path: Pa
             assert str(path) in str(error)
         else:
             # A digit of an option, or a letter of what only tells where it comes from.
-            assert loaded.shape == same.shape
+            assert loaded.layout == same.layout
             assert torch.equal(loaded.weights, same.weights)
 
 
@@ -113,7 +113,7 @@ def rewrite(path: Path, parts: dict[str, Any] | None = None, **header: Any) -> N
         "optimizer": json.dumps(SPEC),
         **header,
     }
-    weights = {name: x.clone() for name, x in optimizer.shape.split(optimizer.weights).items()}
+    weights = {name: x.clone() for name, x in optimizer.layout.split(optimizer.weights).items()}
     weights = {name: x for name, x in (weights | (parts or {})).items() if x is not None}
     save_file(weights, path, {name: text for name, text in whole.items() if text is not None})
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
+from optimizers.learned.base import Learned
 from problems.quadratic import Quadratic
 from suite.loop import descend
 from suite.objective import Objective, param_spec
@@ -275,7 +276,26 @@ def test_some_rate_descends_a_quadratic(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in optimizers if name not in TUNED])
 def test_optimizer_without_a_rate_can_be_trained(name: str) -> None:
     optimizer = make_optimizer({"name": name})
-    assert hasattr(optimizer, "window_gradient")
+    assert isinstance(optimizer, Learned)
     weights = optimizer.initial_weights(Rng(SEED, "phi"))
-    assert weights.shape == (optimizer.shape.size,)
+    assert weights.shape == (optimizer.layout.size,)
     assert not torch.equal(weights, optimizer.initial_weights(Rng(SEED + 1, "phi")))
+
+
+@pytest.mark.parametrize("spec", [s for s in OPTIMIZERS if s["name"] not in TUNED], ids=_words)
+def test_meta_gradient_is_that_of_the_updates(spec: dict[str, Any]) -> None:
+    """However an optimizer computes it, networks of its own and all."""
+    optimizer: Learned = make_optimizer(spec)
+    grads = torch.stack([gradients(step) for step in range(4)])
+    cotangents = torch.stack([gradients(step) for step in range(4, 8)])
+    state = optimizer.init(SPEC, N)
+    parts = [
+        network.window_gradient(*own)
+        for network, *own in optimizer.networks(grads, state, cotangents)
+    ]
+    # In double precision nothing is fused.
+    exact = optimizer.with_weights(optimizer.phi.double())
+    expected = Learned.window_gradient(
+        exact, grads.double(), tree_map(Tensor.double, state), cotangents.double()
+    )
+    torch.testing.assert_close(torch.cat(parts).double(), expected, rtol=1e-4, atol=1e-6)

@@ -196,7 +196,7 @@ def test_gradients_of_any_size_give_an_exact_meta_gradient(kind: str, size: floa
     signs = rng.normal(5, 2, 23).sign()
     grads, finite = signs * size, signs * min(size, torch.finfo(torch.float32).max)
     lambdas = rng.normal(5, 2, 23)
-    state = optimizer.shape.initial_state(46, like=lambdas)
+    state = optimizer.layout.initial_state(46, like=lambdas)
     double = optimizer.with_weights(optimizer.weights.double())
     expected = double.window_gradient(finite.double(), state.double(), lambdas.double())
     assert expected.isfinite().all()
@@ -332,7 +332,7 @@ def test_without_a_fused_kernel_the_reference_serves_after_one_notice(
         optimizer.update(grads, state)
         optimizer.window_gradient(grads.unsqueeze(0), state, grads.unsqueeze(0))
     assert len(notices) == 1
-    assert dispatch.kernel_for(optimizer.shape, grads) is reference
+    assert dispatch.kernel_for(optimizer.layout, grads) is reference
     if expected is not None:
         assert torch.allclose(update, expected[0], atol=1e-6)
         assert torch.allclose(following, expected[1], atol=1e-5)

@@ -96,7 +96,7 @@ def test_update_is_the_networks_output_times_the_output_scale() -> None:
 
 def test_first_phi_has_forget_biases_of_1_and_no_others() -> None:
     optimizer = make()
-    parts = optimizer.shape.split(optimizer.weights)
+    parts = optimizer.layout.split(optimizer.weights)
     for layer in range(2):
         gates = parts[f"layers.{layer}.bias"].view(4, 4)
         assert gates.tolist() == [[0.0] * 4, [1.0] * 4, [0.0] * 4, [0.0] * 4]
@@ -108,7 +108,7 @@ def test_first_phi_has_forget_biases_of_1_and_no_others() -> None:
 
 def test_output_init_scales_the_first_output_weights_and_nothing_else() -> None:
     usual, small = make(), make(output_init=0.1)
-    one, other = (each.shape.split(each.weights) for each in (usual, small))
+    one, other = (each.layout.split(each.weights) for each in (usual, small))
     for name, part in one.items():
         factor = 0.1 if name == "output.weight" else 1.0
         assert torch.allclose(other[name], factor * part)
@@ -149,7 +149,7 @@ def random_odd(kind: str, **options: Any) -> LSTM:
     """With a φ that is far from its start: its biases are not 0, its units saturate."""
     optimizer = LSTM(hidden=6, preprocessing=kind, p=2.0, **options)
     return optimizer.with_weights(
-        optimizer.odd_part(1.5 * Rng(4, "phi").normal(optimizer.shape.size))
+        optimizer.odd_part(1.5 * Rng(4, "phi").normal(optimizer.layout.size))
     )
 
 
@@ -182,7 +182,7 @@ def test_odd_network_does_not_move_without_a_gradient(kind: str) -> None:
 def test_usual_network_is_not_odd() -> None:
     """So the tests above can fail."""
     optimizer = LSTM(hidden=6, preprocessing="none")
-    optimizer = optimizer.with_weights(Rng(4, "phi").normal(optimizer.shape.size))
+    optimizer = optimizer.with_weights(Rng(4, "phi").normal(optimizer.layout.size))
     grads = Rng(5, "grads").normal(3, 2, 6)
     made = updates(optimizer, grads)
     assert (updates(optimizer, -grads) + made).abs().max() > 0.1 * made.abs().max()
@@ -200,14 +200,14 @@ def test_mirror_is_its_own_inverse(signs: tuple[int, ...]) -> None:
 
 
 def is_odd(optimizer: LSTM, phi: Tensor) -> bool:
-    indices, signs = optimizer.shape.mirror(PREPROCESSINGS[optimizer.preprocessing][1])
+    indices, signs = optimizer.layout.mirror(PREPROCESSINGS[optimizer.preprocessing][1])
     return torch.equal(phi, signs * phi[indices])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_odd_part_is_an_orthogonal_projection(kind: str) -> None:
     optimizer = LSTM(hidden=6, preprocessing=kind)
-    vector = Rng(6, "vector").normal(optimizer.shape.size)
+    vector = Rng(6, "vector").normal(optimizer.layout.size)
     projected = optimizer.odd_part(vector)
     assert is_odd(optimizer, projected)
     assert torch.equal(projected, optimizer.odd_part(projected)), "projecting twice is once"
@@ -218,7 +218,7 @@ def test_odd_part_is_an_orthogonal_projection(kind: str) -> None:
 def test_an_odd_number_of_units_has_no_odd_part() -> None:
     optimizer = LSTM(hidden=7)
     with pytest.raises(ValueError, match="hidden must be even for a mirror symmetry, not 7"):
-        optimizer.odd_part(torch.zeros(optimizer.shape.size))
+        optimizer.odd_part(torch.zeros(optimizer.layout.size))
 
 
 @pytest.mark.parametrize("method", ["adam", "soap"])

@@ -23,7 +23,7 @@ training:
   t:
     problem: {name: quadratic}
     optimizer: {name: lstm, preprocessing: none}
-    phases: [{runs: 10, horizon: 20, window: 20, rate: 0.01}]
+    phases: [{runs: 10, horizon: 20, window: 20, rate: 0.01, odd: true}]
     checkpoint: tiny
 panels:
   p:
@@ -199,6 +199,11 @@ def test_checkpoint_of_another_architecture_is_refused(
         ("panels.p.optimizers.LSTM.trained=u", "there is no training 'u': known are t"),
         ("panels.p.optimizers.LSTM.layers=3", "'layers' belongs under training.t"),
         ("training.t.optimizer.preprocessing=lgo", "preprocessing must be one of"),
+        ("training.t.optimizer={name: adam, lr: 0.1}", "'adam' has no weights that could be"),
+        (
+            "training.t.optimizer={name: lstm, hidden: 3}",
+            "training.t.phases[0].odd: hidden must be even",
+        ),
     ],
 )
 def test_wrong_definitions_are_refused_before_any_work(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from optimizers.layout import Layout
+
 
 @dataclass(frozen=True)
-class LSTMShape:
+class LSTMShape(Layout):
     """`layers` LSTM layers of `hidden` units on `inputs` features, then a linear output.
 
     φ is one flat vector: for each layer W [4·hidden, below + hidden] and b [4·hidden], gates in
@@ -38,24 +39,6 @@ class LSTMShape:
         shapes["output.weight"] = torch.Size([self.hidden])
         shapes["output.bias"] = torch.Size([1])
         return shapes
-
-    @property
-    def size(self) -> int:
-        """Number of weights."""
-        return sum(shape.numel() for shape in self.parameters().values())
-
-    def split(self, weights: Tensor) -> dict[str, Tensor]:
-        """The parts of φ [size] by name, as views."""
-        shapes = self.parameters()
-        pieces = torch.split(weights, [shape.numel() for shape in shapes.values()])
-        return {
-            name: piece.view(shape)
-            for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
-        }
-
-    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """φ [size] from its parts by name."""
-        return torch.cat([parts[name].reshape(-1) for name in self.parameters()])
 
     def initial_state(self, coordinates: int, like: Tensor) -> Tensor:
         """H = c = 0 for K coordinates, in the dtype and on the device of `like`."""

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from optimizers.learned.base import Learned
 from suite.errors import SuiteError
 from suite.files import atomic_path
 from suite.registry import optimizers
@@ -21,16 +22,18 @@ VERSION = "1"
 MAX_BYTES = 64 * 2**20
 
 
-def save_optimizer(path: Path, spec: Mapping[str, Any], optimizer: Any, about: Any = None) -> None:
+def save_optimizer(
+    path: Path, spec: Mapping[str, Any], optimizer: Learned, about: Any = None
+) -> None:
     """Write φ by the names of its parts, with the optimizer's specification in the header.
 
     Args:
         path: ends in ``.safetensors``.
         spec: ``{"name": "lstm", …}``, what `optimizers.make` takes.
-        optimizer: has `weights` and `shape`.
+        optimizer: with weights.
         about: anything that JSON can hold, such as how it was trained.
     """
-    parts = optimizer.shape.split(optimizer.weights.detach().cpu())
+    parts = optimizer.layout.split(optimizer.phi.detach().cpu())
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -41,7 +44,7 @@ def save_optimizer(path: Path, spec: Mapping[str, Any], optimizer: Any, about: A
         save_file({name: part.contiguous() for name, part in parts.items()}, temporary, header)
 
 
-def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Any:
+def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
     """The optimizer in a file, ready to run.
 
     Raises:
@@ -70,11 +73,11 @@ def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Any:
     except (KeyError, ValueError, TypeError) as error:
         raise SuiteError(f"checkpoint {path}: its header names no optimizer") from error
     optimizer = optimizers.make(spec, f"checkpoint {path}")
-    if not hasattr(optimizer, "shape"):
+    if not isinstance(optimizer, Learned):
         raise SuiteError(
             f"checkpoint {path}: its header names {spec['name']!r}, which has no weights"
         )
-    wanted = optimizer.shape.parameters()
+    wanted = optimizer.layout.parameters()
     for name in sorted({*wanted, *parts}):
         have = list(parts[name].shape) if name in parts else None
         want = list(wanted[name]) if name in wanted else None
@@ -85,4 +88,4 @@ def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Any:
             )
         if not parts[name].isfinite().all():
             raise SuiteError(f"checkpoint {path}: {name} has values that are not finite")
-    return optimizer.with_weights(optimizer.shape.join(parts).float().to(device))
+    return optimizer.with_weights(optimizer.layout.join(parts).float().to(device))
