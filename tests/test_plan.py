@@ -181,7 +181,7 @@ def test_checkpoint_of_another_architecture_is_refused(
     monkeypatch.setattr(suite.plan, "CHECKPOINTS", tmp_path)
     save_checkpoint(tmp_path, seed=1)
     with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden is not that of"):
-        plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=5")
+        plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=6")
     (tmp_path / "tiny.safetensors").write_bytes(b"cut short")
     with pytest.raises(SuiteError, match="not a whole safetensors file"):
         plan(tmp_path, "training.t.use=shipped")
