@@ -33,6 +33,7 @@ class Profile(StrEnum):
 
     smoke = "smoke"
     quick = "quick"
+    reference = "reference"
     paper = "paper"
 
 

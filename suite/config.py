@@ -18,7 +18,7 @@ Natural = Annotated[int, AtLeast(0)]
 Name = Annotated[str, FileName()]
 Spec = dict[str, Any]
 
-PROFILES = ("smoke", "quick", "paper")
+PROFILES = ("smoke", "quick", "reference", "paper")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Request:
     """
 
     names: tuple[str, ...] = ()
-    profile: Literal["smoke", "quick", "paper"] = "quick"
+    profile: Literal["smoke", "quick", "reference", "paper"] = "quick"
     settings: tuple[str, ...] = ()
     seed: int | None = None
     plugins: tuple[str, ...] = ()

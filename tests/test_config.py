@@ -151,7 +151,7 @@ def test_wrong_experiment_gets_the_nearest_names() -> None:
         find_experiments(["fgi4"])
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "reference", "paper"])
 def test_every_experiment_of_the_repository_is_valid(profile: str) -> None:
     raws = [read_experiment(path) for path in find_experiments([])]
     assert build(raws, profile, [])
