@@ -128,7 +128,7 @@ def test_wrong_setting_is_told_where_and_what_is_right(
         ("title: a\ntitle: b", "line 2: is not valid YAML: the key 'title' stands twice"),
         ("title: a", "needs 'sizes'"),
         (FILE.replace("title: Tiny", "titel: Tiny"), "has no 'titel': did you mean 'title'"),
-        (FILE.replace("smoke:", "somke:"), "known are smoke, quick, paper"),
+        (FILE.replace("smoke:", "somke:"), "known are smoke, quick, reference, paper"),
         (FILE.replace("t: {use: shipped}", "u: {use: shipped}"), "profiles.smoke.training"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
