@@ -38,6 +38,9 @@ class ClaimTest(Protocol):
         ...
 
 
+# A count that equals what is claimed is enough.
+TIE = 1e-9
+
 CLAIM_TESTS: dict[str, type[ClaimTest]] = {}
 Test = TypeVar("Test", bound=type[ClaimTest])
 
@@ -116,6 +119,42 @@ class SumBelow:
         note = f"sum of losses {number(finite_mean(ours))}; claimed below {number(self.bound)}"
         note += divergence(sums, [self.optimizer])
         return Outcome(judge(interval, 0.0), interval, note)
+
+
+@register_claim_test("ends_below_in_grid")
+@dataclass(frozen=True)
+class EndsBelowInGrid:
+    """The optimizer's mean final loss is below the best baseline's in a share of a grid's panels.
+
+    Estimate: the share of panels in which it is below; its interval goes from the share in which it
+    surely is, by the 95 % interval of the paired difference, to the share in which it may be.
+    """
+
+    grid: str
+    optimizer: str
+    share: float
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Count the panels."""
+        counts = np.zeros(3)
+        panels = evidence.grid(self.grid)
+        instances = []
+        for panel in panels:
+            test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
+            difference, _, _ = _against_best(test, evidence, final_loss)
+            ends = (difference.high, difference.estimate, difference.low)
+            counts += [end < 0 for end in ends]
+            instances.append(difference.n)
+        sure, below, maybe = counts / len(panels)
+        # `judge` asks for a quantity below a threshold, and here it must be above.
+        interval = Interval(below, sure, maybe, min(instances))
+        verdict = judge(interval.negated(), -self.share + TIE)
+        note = (
+            f"{self.optimizer} ends below in {counts[1]:.0f} of {len(panels)} panels, surely in "
+            f"{counts[0]:.0f}, perhaps in {counts[2]:.0f}; claimed in {number(self.share)} of them"
+        )
+        return Outcome(verdict, interval, note)
 
 
 @register_claim_test("ends_above_all")

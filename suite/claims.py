@@ -11,7 +11,7 @@ import pandas as pd
 
 from suite.claim_tests import CLAIM_TESTS, ClaimTest
 from suite.curves import RunTable
-from suite.definitions import ClaimInfo, ExperimentInfo
+from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.errors import SuiteError
 from suite.evidence import Evidence, MissingRunsError, Outcome
 from suite.registry import nearest
@@ -91,19 +91,33 @@ def _converted(value: Any, wanted: Any, where: str) -> Any:
 
 
 def _check_names(experiment: ExperimentInfo, values: dict[str, Any], where: str) -> None:
-    name = values.get("panel")
-    if name is None:
-        return
-    panel = experiment.panel(name)
+    panel = _panel_of(experiment, values, where)
     if panel is None:
-        hint = nearest(name, [p.name for p in experiment.panels])
-        raise SuiteError(f"{where}, panel: no panel {name!r} in {experiment.name}: {hint}")
+        return
     for key in NAMES_OF_OPTIMIZERS:
         named = values.get(key, ())
         for optimizer in (named,) if isinstance(named, str) else named:
             if optimizer not in panel.optimizers:
                 hint = nearest(optimizer, list(panel.optimizers))
-                raise SuiteError(f"{where}, {key}: no optimizer {optimizer!r} in {name!r}: {hint}")
+                raise SuiteError(
+                    f"{where}, {key}: no optimizer {optimizer!r} in {panel.name!r}: {hint}"
+                )
+
+
+def _panel_of(experiment: ExperimentInfo, values: dict[str, Any], where: str) -> PanelInfo | None:
+    """The panel that a test names, or the first of the grid that it names; None if neither."""
+    for key, known in (
+        ("panel", {p.name: p for p in experiment.panels}),
+        ("grid", {p.grid: p for p in experiment.panels if p.grid}),
+    ):
+        if key in values:
+            if values[key] not in known:
+                hint = nearest(values[key], known)
+                raise SuiteError(
+                    f"{where}, {key}: no {key} {values[key]!r} in {experiment.name}: {hint}"
+                )
+            return known[values[key]]
+    return None
 
 
 def _outcome(test: ClaimTest, evidence: Evidence) -> Outcome:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from suite.cells import Cell
-from suite.config import Claim, Experiment, Panel
+from suite.config import Claim, Experiment
 from suite.curves import COLUMNS
-from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo, PaperPanel
+from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.plan import Curve, Plan
 from suite.runners import CURVES
 from suite.store import record_of
@@ -59,10 +60,7 @@ def experiment_infos(plan: Plan, profile: str) -> list[ExperimentInfo]:
         ExperimentInfo(
             name=each.name,
             title=each.title,
-            panels=tuple(
-                _panel_info(name, panel, plan.notices.get((each.name, name), ""))
-                for name, panel in each.panels.items()
-            ),
+            panels=_panel_infos(each, plan),
             claims=tuple(_claim_info(id_, claim) for id_, claim in each.claims.items()),
             source=each.source,
             seed=each.seed,
@@ -98,16 +96,24 @@ def _upstream(cell: Cell) -> list[Cell]:
     return found
 
 
-def _panel_info(name: str, panel: Panel, notice: str) -> PanelInfo:
-    paper = PaperPanel(panel.paper.figure, panel.paper.panel) if panel.paper else None
-    return PanelInfo(
-        name=name,
-        title=panel.title,
-        steps=panel.steps,
-        optimizers=tuple(panel.optimizers),
-        first_shown=panel.first_shown,
-        paper=paper,
-        notice=notice,
+def _panel_infos(experiment: Experiment, plan: Plan) -> tuple[PanelInfo, ...]:
+    in_grids: dict[str, dict[str, Any]] = {
+        panel: {"grid": name, "at": at}
+        for name, grid in experiment.grids.items()
+        for panel, at in grid.places(name).items()
+    }
+    return tuple(
+        PanelInfo(
+            name=name,
+            title=panel.title,
+            steps=panel.steps,
+            optimizers=tuple(panel.optimizers),
+            first_shown=panel.first_shown,
+            paper=panel.paper,
+            notice=plan.notices.get((experiment.name, name), ""),
+            **in_grids.get(name, {}),
+        )
+        for name, panel in experiment.every_panel().items()
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from suite.bounds import Above, AtLeast, Below, FileName, NotEmpty
 from suite.convert import REST, field_types, fill, nearest
+from suite.definitions import PaperPanel
 from suite.errors import SuiteError
 from suite.meta_optimizers import Method
 from suite.overlay import nested, overlay, parse_setting
@@ -75,7 +78,7 @@ class Training:
     Args:
         problem: whose instances it is trained on.
         optimizer: its architecture.
-        phases: the schedule.
+        phases: the schedule; a shipped checkpoint needs none.
         seeds: one meta-training each; the best by validation is used.
         validate_every: runs between validations.
         validation_instances: runs of a validation.
@@ -87,7 +90,7 @@ class Training:
 
     problem: Spec
     optimizer: Spec
-    phases: Annotated[tuple[Phase, ...], NotEmpty()]
+    phases: tuple[Phase, ...] = ()
     seeds: Annotated[tuple[Natural, ...], NotEmpty()] = (1,)
     validate_every: Count = 50
     validation_instances: Count = 20
@@ -96,18 +99,12 @@ class Training:
     use: Literal["train", "shipped"] = "train"
 
     def __post_init__(self) -> None:
+        if self.use == "train" and not self.phases:
+            raise ValueError("there must be at least one of 'phases', or 'use: shipped'")
         if self.use == "shipped" and self.checkpoint is None:
             raise ValueError("'use: shipped' needs 'checkpoint', a name in results/checkpoints")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must differ")
-
-
-@dataclass(frozen=True)
-class PaperPanel:
-    """Which of the paper's curves (results/paper/figure_curves.csv) a panel is compared with."""
-
-    figure: str
-    panel: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +138,55 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """One panel for each combination of some fields of a problem, such as Figure 6's.
+
+    The figure shows the final loss against the last of them, side by side for the others.
+
+    Args:
+        over: values by field of the problem.
+        panel: as any panel; ``{field}`` in its title and in `paper` stands for the value.
+    """
+
+    over: Annotated[dict[str, Annotated[tuple[int | float | str, ...], NotEmpty()]], NotEmpty()]
+    panel: Panel
+
+    def places(self, name: str) -> dict[str, dict[str, int | float | str]]:
+        """The fields' values in each panel, by its name, such as ``mnist-1-20``."""
+        combinations = itertools.product(*self.over.values())
+        return {
+            "-".join([name, *map(str, values)]): dict(zip(self.over, values, strict=True))
+            for values in combinations
+        }
+
+    def panels(self, name: str) -> dict[str, Panel]:
+        """The panels by name.
+
+        Raises:
+            SuiteError: the panel's texts name a field that the grid is not over.
+        """
+        return {panel: self._at(values) for panel, values in self.places(name).items()}
+
+    def _at(self, values: dict[str, int | float | str]) -> Panel:
+        paper = self.panel.paper
+        return replace(
+            self.panel,
+            title=_filled(self.panel.title, values),
+            problem={**self.panel.problem, **values},
+            paper=paper and replace(paper, panel=_filled(paper.panel, values)),
+        )
+
+
+def _filled(text: str, values: Mapping[str, Any]) -> str:
+    try:
+        return text.format(**values)
+    except (KeyError, IndexError, ValueError) as error:
+        raise SuiteError(
+            f"grid: {text!r} may name {', '.join(values)} in braces, nothing else ({error})"
+        ) from error
+
+
+@dataclass(frozen=True)
 class Claim:
     """A sentence of the paper and the test that decides on it; `options` are the test's own."""
 
@@ -171,6 +217,7 @@ class Experiment:
         title: its heading.
         sizes: how much is run.
         panels: by name.
+        grids: of panels, by name.
         training: meta-trainings by name.
         claims: by id.
         seed: of everything but meta-training, which has its own seeds.
@@ -180,11 +227,21 @@ class Experiment:
     name: Name
     title: str
     sizes: Sizes
-    panels: Annotated[dict[Name, Panel], NotEmpty()]
+    panels: dict[Name, Panel] = field(default_factory=dict)
+    grids: dict[Name, Grid] = field(default_factory=dict)
     training: dict[Name, Training] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
     seed: Natural = 0
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.panels and not self.grids:
+            raise ValueError("there must be at least one panel, under 'panels' or 'grids'")
+
+    def every_panel(self) -> dict[str, Panel]:
+        """The panels, those of the grids among them, by name."""
+        gridded = [grid.panels(name) for name, grid in self.grids.items()]
+        return {name: panel for each in (self.panels, *gridded) for name, panel in each.items()}
 
 
 @dataclass(frozen=True)

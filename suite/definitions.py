@@ -20,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class PaperPanel:
-    """Where in `results/paper/figure_curves.csv` a panel's curves are."""
+    """Which of the paper's curves (`suite.paper`) a panel is compared with."""
 
     figure: str
     panel: str
@@ -31,7 +31,8 @@ class PanelInfo:
     """One panel of a figure.
 
     `steps` is the number of updates, `first_shown` where the drawn x axis begins, `notice` what a
-    reader must be told of its data, such as that it is a subset.
+    reader must be told of its data, such as that it is a subset. A panel of a grid has its name,
+    and the values of the fields that the grid is over.
     """
 
     name: str
@@ -41,6 +42,8 @@ class PanelInfo:
     first_shown: int = 0
     paper: PaperPanel | None = None
     notice: str = ""
+    grid: str = ""
+    at: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,15 @@ def _spread_markers(points: int, place: int, curves: int) -> tuple[int, int]:
 
 
 def _scales(axis: Axes, panel: PanelInfo, drawn: Sequence[Floats]) -> None:
+    log_scale(axis, drawn)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.set_xlim(panel.first_shown, panel.steps)
+    axis.set_xlabel("Number of updates")
+    axis.grid(True, which="major")
+
+
+def log_scale(axis: Axes, drawn: Sequence[Floats]) -> None:
+    """A logarithmic vertical axis, labelled well, around what was drawn."""
     axis.set_yscale("log")
     positive = [curve[curve > 0] for curve in drawn if (curve > 0).any()]
     if positive:
@@ -99,10 +108,6 @@ def _scales(axis: Axes, panel: PanelInfo, drawn: Sequence[Floats]) -> None:
         axis.yaxis.set_major_locator(LogLocator(subs=_ticks(top / bottom), numticks=20))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.set_xlim(panel.first_shown, panel.steps)
-    axis.set_xlabel("Number of updates")
-    axis.grid(True, which="major")
 
 
 def _ticks(span: float) -> tuple[float, ...]:

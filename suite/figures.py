@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from matplotlib.patches import Patch
 
 from suite.curves import Runs, RunTable
 from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_grid import draw_grid, grid_title, same_axis
 from suite.figure_panel import BAND_ALPHA, draw_panel
 from suite.figure_style import GREY, PAPER_DASH, PAPER_WIDTH, RC, CurveStyle
 from suite.files import atomic_path
@@ -31,15 +33,18 @@ def draw_experiment(
 ) -> Figure:
     """One figure, a panel for each of the experiment's, in rows of up to four.
 
-    Notices on the data, and runs that diverged or are missing, are footnotes of the figure.
+    Panels of a grid that differ in its last field alone share one. Notices on the data, and runs
+    that diverged or are missing, are footnotes of the figure.
     """
     with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
-        columns = min(PER_ROW, len(experiment.panels))
-        rows = math.ceil(len(experiment.panels) / columns)
+        slots = [tuple(own) for _, own in itertools.groupby(experiment.panels, same_axis)]
+        columns = min(PER_ROW, len(slots))
+        rows = math.ceil(len(slots) / columns)
         width = max(3.1 * columns, 6.2)
-        found = [_runs_of(experiment.name, panel, runs) for panel in experiment.panels]
+        found = [[_runs_of(experiment.name, panel, runs) for panel in slot] for slot in slots]
         remarks = [
-            _remarks(panel, own) for panel, own in zip(experiment.panels, found, strict=True)
+            [remark for each in zip(slot, own, strict=True) for remark in _remarks(*each)]
+            for slot, own in zip(slots, found, strict=True)
         ]
         notes = list(dict.fromkeys(remark for own in remarks for remark in own))
         lines = [
@@ -55,12 +60,17 @@ def draw_experiment(
         share = notes_height / height
         engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axis, panel, own, said in zip(axes, experiment.panels, found, remarks, strict=False):
-            draw_panel(axis, panel, own, styles)
-            axis.set_title(textwrap.fill(panel.title + _mark(notes, said), 38))
+        for axis, slot, own, said in zip(axes, slots, found, remarks, strict=False):
+            if slot[0].grid:
+                draw_grid(axis, slot, own, styles)
+                title = grid_title(slot[0])
+            else:
+                draw_panel(axis, slot[0], own[0], styles)
+                title = slot[0].title
+            axis.set_title(textwrap.fill(title + _mark(notes, said), 38))
         for axis in axes[::columns]:
-            axis.set_ylabel("Loss")
-        for axis in axes[len(experiment.panels) :]:
+            axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
+        for axis in axes[len(slots) :]:
             axis.set_visible(False)
         figure.legend(
             handles=_legend(experiment, styles),

@@ -19,7 +19,9 @@ def paper_curves() -> pd.DataFrame:
     """All curves: figure, panel, optimizer, updates, loss, band_low, band_high.
 
     The figures' step 1 is the loss at θ_0, that is after 0 updates. The LSTM's curve on Figure 4's
-    quadratics alone begins one update later (at .97, where the others begin at 3.33).
+    quadratics alone begins one update later (at .97, where the others begin at 3.33). Of Figure 6,
+    which shows final losses only, each panel, such as ``1x20`` for one layer of 20 units, has
+    curves of one point.
 
     Raises:
         SuiteError: the file is missing.
@@ -31,17 +33,20 @@ def paper_curves() -> pd.DataFrame:
         & (curves["optimizer"] == "LSTM")
     )
     curves.insert(3, "updates", curves["step"] - np.where(late, 0.0, 1.0))
-    return curves.drop(columns="step")
+    return pd.concat([curves.drop(columns="step"), _figure6()], ignore_index=True)
 
 
-@cache
-def figure6_final_losses() -> pd.DataFrame:
-    """Figure 6's grid: optimizer, layers, hidden_units, final_loss.
-
-    Raises:
-        SuiteError: the file is missing.
-    """
-    return _read("figure6_final_loss.csv")
+def _figure6() -> pd.DataFrame:
+    final = _read("figure6_final_loss.csv")
+    return pd.DataFrame(
+        {
+            "figure": "fig6",
+            "panel": final["layers"].astype(str) + "x" + final["hidden_units"].astype(str),
+            "optimizer": final["optimizer"],
+            "updates": 100.0,
+            "loss": final["final_loss"],
+        }
+    )
 
 
 @cache

@@ -72,7 +72,7 @@ def make_plan(experiments: Sequence[Experiment]) -> Plan:
             name: _trained(training, f"{where} training.{name}")
             for name, training in experiment.training.items()
         }
-        for name, panel in experiment.panels.items():
+        for name, panel in experiment.every_panel().items():
             place = f"{where} panels.{name}"
             problem = _problem_config(panel.problem, f"{place}.problem")
             if problem["notice"]:

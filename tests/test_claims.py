@@ -2,10 +2,11 @@
 
 import pandas as pd
 import pytest
-from tidy_curves import INSTANCES, experiment, rows
+from tidy_curves import INSTANCES, STEPS, experiment, rows
 
 from suite.claims import COLUMNS, check_claims, claim_test
 from suite.curves import runs_by_optimizer
+from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.errors import SuiteError
 
 OPTIMIZERS = ["LSTM", "ADAM", "NAG"]
@@ -146,3 +147,42 @@ def test_wrong_definitions_say_file_claim_and_key(test, options, message):
     info = experiment(OPTIMIZERS, test, options)
     with pytest.raises(SuiteError, match=message):
         claim_test(info, info.claims[0])
+
+
+def grid_claim(share, finals, **more):
+    """The claim that the LSTM ends below NAG over a grid of one panel for each of `finals`."""
+    tables = [
+        rows(name, end, panel=panel)
+        for panel, ends in finals.items()
+        for name, end in zip(("LSTM", "NAG"), ends, strict=True)
+    ]
+    panels = tuple(
+        PanelInfo(panel, panel, STEPS, ("LSTM", "NAG"), grid="g", at={"units": number})
+        for number, panel in enumerate(finals)
+    )
+    options = {"grid": "g", "optimizer": "LSTM", "share": share, **more}
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_in_grid", options)
+    info = ExperimentInfo("e", "Experiment", panels, (claim,))
+    return check_claims([info], runs_by_optimizer(pd.concat(tables))).iloc[0]
+
+
+def test_panels_of_a_grid_are_counted():
+    finals = {"a": (0.1, 0.2), "b": (0.1, 0.3), "c": (0.2, 0.1), "d": (0.1, 0.4)}
+    found = grid_claim(0.75, finals)
+    assert (found.verdict, found.estimate) == ("reproduced", 0.75)
+    assert (found.ci_low, found.ci_high) == (0.75, 0.75)
+    assert "in 3 of 4 panels" in found.note
+    assert grid_claim(0.8, finals).verdict == "contradicted"
+    # As good as equal: neither surely below nor surely not.
+    unsure = grid_claim(0.75, {**finals, "d": (0.1, 0.1)})
+    assert unsure.verdict == "inconclusive"
+    assert (unsure.ci_low, unsure.ci_high) == (0.5, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [({"grid": "h"}, "no grid 'h' in e"), ({"baselines": ["SGD"]}, "no optimizer 'SGD'")],
+)
+def test_wrong_names_in_a_grid_claim_are_refused(option, told):
+    with pytest.raises(SuiteError, match=told):
+        grid_claim(0.5, {"a": (0.1, 0.2)}, **option)

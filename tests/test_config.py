@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from suite.config import Experiment, build, read_experiment
+from suite.definitions import PaperPanel
 from suite.errors import SuiteError
 from suite.request import find_experiments
 
@@ -100,7 +101,7 @@ def test_set_without_experiment_goes_to_all_that_have_the_key(path: Path) -> Non
         ("training.t.phases.2.rate=1", "numbered 0 to 1"),
         ("training.t.phases.0.rate=-1", "training.t.phases[0].rate is -1"),
         ("training.t.phases.0.window=21", "window 21 must not be above horizon 20"),
-        ("training.t.phases=[]", "at least one entry"),
+        ("training.t.phases=[]", "at least one of 'phases'"),
         ("training.t.seeds=3", "a list"),
         ("training.t.seeds=[1, 1]", "must differ"),
         ("training.t.use=shiped", "did you mean 'shipped'"),
@@ -155,3 +156,41 @@ def test_wrong_experiment_gets_the_nearest_names() -> None:
 def test_every_experiment_of_the_repository_is_valid(profile: str) -> None:
     raws = [read_experiment(path) for path in find_experiments([])]
     assert build(raws, profile, [])
+
+
+GRID = """
+title: Grid
+sizes: {test_instances: 2, tuning_instances: 2}
+grids:
+  g:
+    over: {dim: [2, 3], distribution: [uniform, gaussian]}
+    panel:
+      title: "{distribution}, {dim}"
+      problem: {name: quadratic, scale: 0.1}
+      steps: 5
+      paper: {figure: fig6, panel: "{dim}x{dim}"}
+      optimizers: {SGD: {name: sgd}}
+"""
+
+
+def test_grid_makes_a_panel_of_each_combination(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    panels = load(path, "paper").every_panel()
+    assert list(panels) == ["g-2-uniform", "g-2-gaussian", "g-3-uniform", "g-3-gaussian"]
+    last = panels["g-3-gaussian"]
+    assert last.title == "gaussian, 3"
+    assert last.problem == {
+        "name": "quadratic",
+        "scale": 0.1,
+        "dim": 3,
+        "distribution": "gaussian",
+    }
+    assert last.paper == PaperPanel("fig6", "3x3")
+
+
+def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.replace("{distribution}, {dim}", "{units} units"))
+    with pytest.raises(SuiteError, match="may name dim, distribution in braces"):
+        load(path, "paper").every_panel()

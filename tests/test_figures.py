@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from tidy_curves import experiment, rows
+from tidy_curves import STEPS, experiment, rows
 
 from suite.curves import runs_by_optimizer
-from suite.definitions import PaperPanel
+from suite.definitions import ExperimentInfo, PanelInfo, PaperPanel
 from suite.figure_style import curve_styles
 from suite.figures import draw_experiment, save_figure
 
@@ -71,3 +71,21 @@ def test_each_name_has_one_style_and_no_two_share_it():
     assert styles["ADAM"] == curve_styles(["ADAM", "Zeno"])["ADAM"]
     assert len(set(styles.values())) == len(names)
     assert len({(s.dash, s.marker) for s in styles.values()}) == len(names)  # without colour too
+
+
+def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
+    finals = {"a": 0.3, "b": 0.2, "c": 0.1}
+    curves = pd.concat([rows("LSTM", final, panel=name) for name, final in finals.items()])
+    panels = tuple(
+        PanelInfo(name, name, STEPS, ("LSTM",), grid="g", at={"layers": layers, "units": units})
+        for name, layers, units in (("a", 1, 5), ("b", 1, 10), ("c", 2, 5))
+    )
+    info = ExperimentInfo("e", "Experiment", panels)
+    figure = draw_experiment(info, runs_by_optimizer(curves), curve_styles(["LSTM"]))
+    first, second = (axis for axis in figure.axes if axis.get_visible())
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("layers 1", "layers 2")
+    assert first.get_xlabel() == "units"
+    line = first.lines[0]
+    assert list(line.get_xdata()) == [5, 10]
+    at = curves[(curves["panel"] == "b") & (curves["step"] == STEPS)]["loss"].mean()
+    assert np.isclose(line.get_ydata()[1], at)

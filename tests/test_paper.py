@@ -4,10 +4,10 @@ import pytest
 
 from suite.errors import SuiteError
 from suite.paper import (
-    figure6_final_losses,
     final_loss,
     loss_after,
     panel_curves,
+    paper_curves,
 )
 
 
@@ -42,6 +42,9 @@ def test_unknown_panels_get_the_nearest_names():
 
 
 def test_figure_6_has_every_cell_of_its_grid():
-    grid = figure6_final_losses()
+    grid = paper_curves()
+    grid = grid[grid["figure"] == "fig6"]
     assert len(grid) == 3 * 2 * 10
-    assert not grid.duplicated(["optimizer", "layers", "hidden_units"]).any()
+    assert not grid.duplicated(["optimizer", "panel"]).any()
+    assert loss_after("fig6", "1x20", "LSTM", 100) == pytest.approx(0.2448)
+    assert loss_after("fig6", "1x20", "LSTM", 50) is None

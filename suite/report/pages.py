@@ -91,8 +91,9 @@ def markdown_page(content: Content) -> str:
 def caption(experiment: ExperimentInfo) -> str:
     """What an experiment's figure shows."""
     source = f" ({experiment.source} of the paper)" if experiment.source else ""
+    what = "final loss" if all(panel.grid for panel in experiment.panels) else "loss"
     text = (
-        f"{experiment.title}{source}. Mean loss over fresh test runs, with the 95 % bootstrap "
+        f"{experiment.title}{source}. Mean {what} over fresh test runs, with the 95 % bootstrap "
         "interval of the mean as a band"
     )
     if any(panel.paper for panel in experiment.panels):

@@ -1,0 +1,94 @@
+"""The panels of a grid in a figure: final losses against the field that varies (Figure 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from suite.curves import Runs
+from suite.definitions import PanelInfo
+from suite.figure_panel import BAND_ALPHA, log_scale
+from suite.figure_style import PAPER_DASH, PAPER_WIDTH, CurveStyle
+from suite.final import paper_loss
+from suite.statistics import mean_interval
+
+
+def grid_title(panel: PanelInfo) -> str:
+    """What the panels of one axis share, such as ``layers 1``."""
+    shared = list(panel.at.items())[:-1]
+    return ", ".join(f"{name} {value}" for name, value in shared) or panel.grid
+
+
+def same_axis(panel: PanelInfo) -> tuple[str, ...]:
+    """Equal for panels that one axis shows: a grid's that differ in its last field alone."""
+    if not panel.grid:
+        return ("", panel.name)
+    return (panel.grid, *map(str, list(panel.at.values())[:-1]))
+
+
+def draw_grid(
+    axis: Axes,
+    panels: Sequence[PanelInfo],
+    runs: Sequence[Mapping[str, Runs]],
+    styles: Mapping[str, CurveStyle],
+) -> None:
+    """Draw mean final losses with 95 % intervals, the paper's points under them.
+
+    Args:
+        axis: to draw on.
+        panels: of one axis, see `same_axis`.
+        runs: of each panel, by optimizer.
+        styles: by optimizer.
+    """
+    field, places = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
+    drawn = []
+    for order, name in enumerate(dict.fromkeys(o for panel in panels for o in panel.optimizers)):
+        style = styles[name]
+        theirs = np.array([paper_loss(panel, name) for panel in panels])
+        if np.isfinite(theirs).any():
+            axis.plot(
+                places,
+                theirs,
+                color=style.paper_colour,
+                linestyle=PAPER_DASH,
+                linewidth=PAPER_WIDTH,
+                zorder=2,
+            )
+            drawn.append(theirs[np.isfinite(theirs)])
+        ends = [
+            (place, mean_interval(own[name].after(panel.steps).to_numpy()))
+            for place, panel, own in zip(places, panels, runs, strict=True)
+            if name in own
+        ]
+        ends = [(place, end) for place, end in ends if end.n]
+        if ends:
+            at = [x for x, _ in ends]
+            axis.fill_between(
+                at,
+                [end.low for _, end in ends],
+                [end.high for _, end in ends],
+                color=style.colour,
+                alpha=BAND_ALPHA,
+                linewidth=0,
+                zorder=3,
+            )
+            means = np.array([end.estimate for _, end in ends])
+            axis.plot(
+                at,
+                means,
+                color=style.colour,
+                linestyle=style.dash,
+                linewidth=style.width,
+                marker=style.marker,
+                markersize=4,
+                markeredgewidth=0,
+                zorder=10 - order * 0.1,
+            )
+            drawn.append(means)
+    log_scale(axis, drawn)
+    axis.set_xlabel(field)
+    axis.grid(True, which="major")
+    sns.despine(ax=axis)
