@@ -187,8 +187,12 @@ def _evaluate(
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
+        sweep_problem = problem
+        if panel.tuning_problem is not None:
+            place = f"{experiment.name}.yaml: tuning_problem"
+            sweep_problem = _problem_config(panel.tuning_problem, place)
         sweep = {
-            "problem": problem,
+            "problem": sweep_problem,
             "optimizer": optimizer,
             "steps": panel.tuning_steps or panel.steps,
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
