@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -15,14 +16,23 @@ from suite.pictures import Pictures
 SIDE = 1.45  # inches of a picture
 
 
-def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> dict[str, Figure]:
-    """Two figures for each panel of which there are pictures, by name of the file.
+@dataclass(frozen=True)
+class Sheet:
+    """A figure of pictures, with the name of its file and what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Sheet]:
+    """Two sheets for each panel of which there are pictures.
 
     ``<experiment>-<panel>-pictures`` has a row for each instance: its sources, then what each
     optimizer came to. ``<experiment>-<panel>-steps`` has the first instance after a few steps, a
     row for each optimizer.
     """
-    sheets = {}
+    sheets = []
     for panel in experiment.panels:
         own: Pictures = {
             key[2:]: picture
@@ -31,13 +41,24 @@ def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> dict[str, 
         }
         if own:
             name = f"{experiment.name}-{panel.name}"
-            sheets[f"{name}-pictures"] = _results(panel, own)
-            sheets[f"{name}-steps"] = _steps(panel, own)
+            shown = [each for each in panel.optimizers if any(key[0] == each for key in own)]
+            who = " and ".join(shown)
+            sheets += [
+                Sheet(
+                    f"{name}-pictures",
+                    f"{panel.title}: sources of the first test runs, and what {who} made of them.",
+                    _results(panel, shown, own),
+                ),
+                Sheet(
+                    f"{name}-steps",
+                    f"{panel.title}: the first test run on its way, by {who}.",
+                    _steps(panel, shown, own),
+                ),
+            ]
     return sheets
 
 
-def _results(panel: PanelInfo, pictures: Pictures) -> Figure:
-    shown = [name for name in panel.optimizers if any(key[0] == name for key in pictures)]
+def _results(panel: PanelInfo, shown: Sequence[str], pictures: Pictures) -> Figure:
     instances = sorted({key[1] for key in pictures}, key=int)
     sources = dict.fromkeys(key[2] for key in pictures if isinstance(key[2], str))
     rows = [
@@ -51,8 +72,7 @@ def _results(panel: PanelInfo, pictures: Pictures) -> Figure:
     return _sheet(panel.title, rows, [*heads, *shown], [""] * len(rows))
 
 
-def _steps(panel: PanelInfo, pictures: Pictures) -> Figure:
-    shown = [name for name in panel.optimizers if any(key[0] == name for key in pictures)]
+def _steps(panel: PanelInfo, shown: Sequence[str], pictures: Pictures) -> Figure:
     first = min(int(key[1]) for key in pictures)
     steps = sorted({key[2] for key in pictures if isinstance(key[2], int)})
     rows = [[pictures[name, first, step] for step in steps] for name in shown]

@@ -52,7 +52,10 @@ class PictureLog:
 
 def save_pictures(path: Path, pictures: Mapping[tuple[str | int, ...], Tensor]) -> None:
     """Write them as a safetensors file; raises as `suite.files.atomic_path` does."""
-    named = {json.dumps(key): picture.cpu().contiguous() for key, picture in pictures.items()}
+    # Instances may share a source, but tensors in a file share no memory.
+    named = {
+        json.dumps(key): picture.cpu().contiguous().clone() for key, picture in pictures.items()
+    }
     with atomic_path(path) as temporary:
         save_file(named, temporary)
 
