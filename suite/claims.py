@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+import suite.claim_speed  # noqa: F401, it registers its tests
 from suite.claim_tests import CLAIM_TESTS, ClaimTest
 from suite.curves import RunTable
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo

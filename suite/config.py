@@ -117,6 +117,8 @@ class Panel:
         steps: updates of a run.
         optimizers: by label, ``{trained: NAME}`` of a training, or a registered one.
         tuning_steps: updates of a run in learning-rate sweeps; `steps` if not given.
+        tuning_problem: what they are run on, such as the training split of `problem`'s data;
+            `problem` itself, on other instances, if not given.
         test_instances: replaces the experiment's size here; likewise `tuning_instances`.
         first_shown: where the figure's horizontal axis begins.
         paper: the paper's curves of this panel.
@@ -127,6 +129,7 @@ class Panel:
     steps: Count
     optimizers: Annotated[dict[str, Spec], NotEmpty()]
     tuning_steps: Count | None = None
+    tuning_problem: Spec | None = None
     test_instances: Count | None = None
     tuning_instances: Count | None = None
     first_shown: Natural = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -56,11 +57,15 @@ class Objective:
         self._fixed = self._stack([problem.instance(self._rng("instance", i)) for i in instances])
         self._batch: tuple[int, Any] = (-1, None)
 
-        by_hand = type(problem).losses is not Problem.losses
-        self._losses = self._losses_by_hand if by_hand else self._losses_by_vmap
-        self._grads_and_losses = (
-            self._grads_and_losses_by_hand if by_hand else self._grads_and_losses_by_vmap
-        )
+        if problem.one_by_one:
+            self._losses = self._losses_one_by_one
+            self._grads_and_losses = self._grads_and_losses_one_by_one
+        elif type(problem).losses is not Problem.losses:
+            self._losses = self._losses_by_hand
+            self._grads_and_losses = self._grads_and_losses_by_hand
+        else:
+            self._losses = self._losses_by_vmap
+            self._grads_and_losses = self._grads_and_losses_by_vmap
 
     @property
     def rows(self) -> int:
@@ -110,6 +115,28 @@ class Objective:
             # Rows do not meet, so the gradient of their sum holds each row's own.
             (grads,) = torch.autograd.grad(losses.sum(), theta)
         return grads, losses.detach()
+
+    def _one_by_one(self, theta: Tensor, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """θ [P] of each row, and the loss there with its graph."""
+        for copy in theta:
+            for i, row in enumerate(copy):
+                fixed = tree_map(operator.itemgetter(i), self._fixed)
+                own = None if batch is None else tree_map(operator.itemgetter(i), batch)
+                row = row.detach().requires_grad_(torch.is_grad_enabled())
+                yield row, self._loss(row, fixed, own)
+
+    def _losses_one_by_one(self, theta: Tensor, batch: Any) -> Tensor:
+        with torch.no_grad():
+            losses = torch.stack([loss for _, loss in self._one_by_one(theta, batch)])
+        return losses.view(theta.shape[:2])
+
+    def _grads_and_losses_one_by_one(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        grads, losses = torch.empty_like(theta), theta.new_empty(theta.shape[:2])
+        with torch.enable_grad():
+            for number, (row, loss) in enumerate(self._one_by_one(theta, batch)):
+                grads.view(-1, theta.shape[-1])[number] = torch.autograd.grad(loss, row)[0]
+                losses.view(-1)[number] = loss.detach()
+        return grads, losses
 
     def _rng(self, stream: str, instance: int, step: int = 0) -> Rng:
         return Rng(self._seed, f"{self._split}/{stream}", instance, step)

@@ -16,7 +16,7 @@ from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Training
 from suite.convert import nearest
 from suite.digests import definition_digest, file_digest
-from suite.errors import SuiteError
+from suite.errors import DataMissing, SuiteError
 from suite.registry import optimizers, problems
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,12 +45,14 @@ class Plan:
         curves: what the report is made from.
         cells: all the work, each piece once, inputs before what reads them.
         notices: what readers must know about the data of a panel, by (experiment, panel).
+        without: experiments that are left out because their data is missing, with the reason.
     """
 
     experiments: tuple[Experiment, ...]
     curves: tuple[Curve, ...]
     cells: tuple[Cell, ...]
     notices: Mapping[tuple[str, str], str]
+    without: Mapping[str, str]
 
     @property
     def results(self) -> tuple[Cell, ...]:
@@ -58,31 +60,54 @@ class Plan:
         return tuple(curve.cell for curve in self.curves)
 
 
-def make_plan(experiments: Sequence[Experiment]) -> Plan:
+def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Plan:
     """The cells of the experiments.
 
+    Args:
+        experiments: as configured.
+        forgiving: leave out those whose data is missing, instead of refusing all.
+
     Raises:
-        SuiteError: a name, field or checkpoint that is not there, with its place in the file.
+        SuiteError: a name, field or checkpoint that is not there, with its place in the file;
+            missing data, if not `forgiving`, or if it is missing for all.
     """
-    curves = []
-    notices = {}
+    curves: list[Curve] = []
+    notices: dict[tuple[str, str], str] = {}
+    without: dict[str, str] = {}
+    kept = []
     for experiment in experiments:
-        where = f"{experiment.name}.yaml:"
-        trained = {
-            name: _trained(training, f"{where} training.{name}")
-            for name, training in experiment.training.items()
-        }
-        for name, panel in experiment.every_panel().items():
-            place = f"{where} panels.{name}"
-            problem = _problem_config(panel.problem, f"{place}.problem")
-            if problem["notice"]:
-                notices[experiment.name, name] = problem["notice"]
-            for label, spec in panel.optimizers.items():
-                at = f"{place}.optimizers.{label}"
-                cell = _evaluate(experiment, panel, problem, spec, trained, at)
-                curves.append(Curve(experiment.name, name, label, cell))
+        try:
+            own, own_notices = _curves(experiment)
+        except DataMissing as error:
+            without[experiment.name] = str(error)
+            if not forgiving or len(without) == len(experiments):
+                raise
+            continue
+        kept.append(experiment)
+        curves += own
+        notices |= own_notices
     cells = in_order(curve.cell for curve in curves)
-    return Plan(tuple(experiments), tuple(curves), cells, notices)
+    return Plan(tuple(kept), tuple(curves), cells, notices, without)
+
+
+def _curves(experiment: Experiment) -> tuple[list[Curve], dict[tuple[str, str], str]]:
+    """The curves of one experiment, and the notices on its data by (experiment, panel)."""
+    curves, notices = [], {}
+    where = f"{experiment.name}.yaml:"
+    trained = {
+        name: _trained(training, f"{where} training.{name}")
+        for name, training in experiment.training.items()
+    }
+    for name, panel in experiment.every_panel().items():
+        place = f"{where} panels.{name}"
+        problem = _problem_config(panel.problem, f"{place}.problem")
+        if problem["notice"]:
+            notices[experiment.name, name] = problem["notice"]
+        for label, spec in panel.optimizers.items():
+            at = f"{place}.optimizers.{label}"
+            cell = _evaluate(experiment, panel, problem, spec, trained, at)
+            curves.append(Curve(experiment.name, name, label, cell))
+    return curves, notices
 
 
 @dataclass(frozen=True)
@@ -187,8 +212,12 @@ def _evaluate(
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
+        sweep_problem = problem
+        if panel.tuning_problem is not None:
+            place = f"{experiment.name}.yaml: tuning_problem"
+            sweep_problem = _problem_config(panel.tuning_problem, place)
         sweep = {
-            "problem": problem,
+            "problem": sweep_problem,
             "optimizer": optimizer,
             "steps": panel.tuning_steps or panel.steps,
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
@@ -212,10 +241,14 @@ def _find_trained(spec: Spec, trained: Mapping[str, _Trained], where: str) -> _T
 def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
     """What decides a problem: its fields, its code, and which data it found."""
     problem = problems.make(spec, where)
+    try:
+        notice = getattr(problem, "notice", "")
+    except SuiteError as error:
+        raise DataMissing(f"{where}: {error}") from error
     return {
         "spec": _resolved(type(problem), spec),
         "code": definition_digest(type(problem)),
-        "notice": getattr(problem, "notice", ""),
+        "notice": notice,
     }
 
 

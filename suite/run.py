@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from suite.display import bars
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
 from suite.logs import logged_to, new_log
+from suite.plan import Plan
 from suite.publish import publish
 from suite.report import Report
 from suite.request import Request, plan_request, save_request
@@ -32,12 +33,14 @@ class Ended:
         report: of what is finished.
         failed: cells that failed, with their sentences.
         left_out: cells that could not be started because of those.
+        without: experiments whose data is missing, with the reason.
         log: the log file.
     """
 
     report: Report
     failed: dict[str, str]
     left_out: tuple[str, ...]
+    without: Mapping[str, str]
     log: Path
 
 
@@ -66,14 +69,21 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int | No
         save_request(request, root)
         with logged_to(log_file):
             log.info("%s", request.command())
+            for name, reason in plan.without.items():
+                log.warning("%s is left out: %s", name, reason)
             todo = unfinished(plan.results, root)
             with place as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)
-            return _ended(publish(plan, request, root), todo, outcomes, log_file)
+            report = publish(plan, request, root)
+            return _ended(report, plan, todo, outcomes, log_file)
 
 
 def _ended(
-    report: Report, cells: tuple[Cell, ...], outcomes: dict[str, Outcome], log_file: Path
+    report: Report,
+    plan: Plan,
+    cells: tuple[Cell, ...],
+    outcomes: dict[str, Outcome],
+    log_file: Path,
 ) -> Ended:
     failed = {
         cell.label: outcomes[cell.key].error
@@ -81,7 +91,7 @@ def _ended(
         if cell.key in outcomes and outcomes[cell.key].state == "failed"
     }
     left_out = tuple(cell.label for cell in cells if cell.key not in outcomes)
-    return Ended(report, failed, left_out, log_file)
+    return Ended(report, failed, left_out, plan.without, log_file)
 
 
 @contextmanager

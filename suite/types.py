@@ -26,6 +26,10 @@ class Problem:
     configuration.
     """
 
+    # Whether runs are computed one after the other, not vectorised: faster where a single one
+    # fills the machine, such as with convolutions.
+    one_by_one: ClassVar[bool] = False
+
     def init(self, rng: Rng) -> Tensors:
         """θ_0 as named tensors."""
         raise NotImplementedError

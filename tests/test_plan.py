@@ -244,3 +244,17 @@ def test_the_five_seeds_are_those_of_figure_4() -> None:
         if cell.kind == "metatrain" and cell.config["problem"]["spec"]["name"] == "mlp"
     ]
     assert sorted(cell.config["seed"] for cell in trained) == [1, 2, 3, 4, 5]
+
+
+def test_without_its_data_an_experiment_is_left_out_if_others_are_asked_for_too(
+    tmp_path: Path,
+) -> None:
+    tiny = experiment(tmp_path)
+    cifar = experiment(tmp_path, "panels.longer.problem={name: convnet}", name="pictures")
+    plan = make_plan([tiny, cifar], forgiving=True)
+    assert plan.experiments == (tiny,)
+    assert "pictures.yaml: panels.longer.problem: data set 'cifar10'" in plan.without["pictures"]
+    assert {curve.experiment for curve in plan.curves} == {"tiny"}
+    for experiments, forgiving in (([tiny, cifar], False), ([cifar], True)):
+        with pytest.raises(SuiteError, match="data set 'cifar10' cannot be read"):
+            make_plan(experiments, forgiving)

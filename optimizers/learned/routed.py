@@ -1,0 +1,130 @@
+"""Learned optimizers side by side, one for each group of parameters (section 3.3)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from optimizers.layout import Layout
+from optimizers.learned.base import Learned
+from optimizers.learned.lstm import LSTM
+from suite import ParamSpec, Rng, register_optimizer
+from suite.registry import nearest, optimizers
+
+
+@dataclass(frozen=True)
+class RoutedLayout(Layout):
+    """The layouts of several networks, one after the other, names prefixed by the group's."""
+
+    layouts: Mapping[str, Layout]
+
+    def parameters(self) -> dict[str, torch.Size]:
+        return {
+            f"{group}.{name}": shape
+            for group, layout in self.layouts.items()
+            for name, shape in layout.parameters().items()
+        }
+
+
+class Route(NamedTuple):
+    """Which of an instance's parameters [P_group] a network moves, and its state."""
+
+    places: Tensor
+    state: Any
+
+
+@register_optimizer("routed")
+@dataclass(frozen=True)
+class Routed(Learned):
+    """A network with weights of its own for each group that `Problem.group` puts parameters in.
+
+    `groups` gives each group's optimizer, such as ``{conv: {name: lstm}, fc: {name: lstm}}``. φ is
+    their weights, one after the other, groups sorted by name.
+    """
+
+    coordinatewise: ClassVar[bool] = True
+
+    groups: dict[str, dict[str, Any]] = field(default_factory=lambda: {"all": {"name": "lstm"}})
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            raise ValueError("groups must name at least one group")
+        for group, network in self._untrained.items():
+            if not isinstance(network, LSTM):
+                name = self.groups[group]["name"]
+                raise ValueError(f"the optimizer of group {group!r} must be an lstm, not {name!r}")
+
+    @functools.cached_property
+    def _untrained(self) -> dict[str, Any]:
+        # Sorted, so that φ does not depend on the order in a file.
+        return {group: optimizers.make(self.groups[group], group) for group in sorted(self.groups)}
+
+    @functools.cached_property
+    def layout(self) -> RoutedLayout:
+        """Names and shapes of the parts of φ, such as ``conv.output.bias``."""
+        return RoutedLayout({group: each.layout for group, each in self._untrained.items()})
+
+    def initial_weights(self, rng: Rng) -> Tensor:
+        return torch.cat([each.initial_weights(rng) for each in self._untrained.values()])
+
+    def odd_part(self, vector: Tensor) -> Tensor:
+        parts = zip(self._untrained.values(), self._split(vector), strict=True)
+        return torch.cat([network.odd_part(part) for network, part in parts])
+
+    def init(self, spec: ParamSpec, n: int) -> tuple[Route, ...]:
+        """The state before the first step.
+
+        Raises:
+            ValueError: the problem's groups are not those of this optimizer.
+        """
+        names = dict.fromkeys(spec.groups[name] for name in spec.shapes)
+        for group in names:
+            if group not in self.groups:
+                hint = nearest(group, self.groups)
+                raise ValueError(f"the problem has a group {group!r}, 'groups' has not: {hint}")
+        for group in self.groups:
+            if group not in names:
+                hint = nearest(group, names)
+                raise ValueError(f"'groups' has a group {group!r}, the problem has not: {hint}")
+        offsets = spec.unflatten(torch.arange(spec.size, device="cpu"))
+        routes = []
+        for group, network in zip(self._untrained, self._networks, strict=True):
+            own = {name: spec.shapes[name] for name in spec.shapes if spec.groups[name] == group}
+            places = torch.cat([offsets[name].flatten() for name in own]).to(self.phi.device)
+            routes.append(Route(places, network.init(ParamSpec(own), n)))
+        return tuple(routes)
+
+    def update(self, grads: Tensor, state: tuple[Route, ...]) -> tuple[Tensor, tuple[Route, ...]]:
+        updates = torch.zeros_like(grads)
+        following = []
+        for network, route in zip(self._networks, state, strict=True):
+            part, own = network.update(grads.index_select(-1, route.places), route.state)
+            updates = updates.index_copy(-1, route.places, part)
+            following.append(Route(route.places, own))
+        return updates, tuple(following)
+
+    def networks(
+        self, grads: Tensor, state: tuple[Route, ...], cotangents: Tensor
+    ) -> list[tuple[Learned, Tensor, Any, Tensor]]:
+        return [
+            (
+                network,
+                grads.index_select(-1, route.places),
+                route.state,
+                cotangents.index_select(-1, route.places),
+            )
+            for network, route in zip(self._networks, state, strict=True)
+        ]
+
+    @functools.cached_property
+    def _networks(self) -> list[Any]:
+        parts = zip(self._untrained.values(), self._split(self.phi), strict=True)
+        return [network.with_weights(part) for network, part in parts]
+
+    def _split(self, vector: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(vector, [each.size for each in self.layout.layouts.values()])
