@@ -151,7 +151,7 @@ def report(results: Results = RESULTS) -> None:
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
-        str | None, typer.Option(help="Only metatrain, select, tune or evaluate cells.")
+        str | None, typer.Option(help="Only metatrain, promote, select, tune or evaluate cells.")
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")

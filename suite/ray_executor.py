@@ -42,11 +42,13 @@ CAPACITY = 500
 ATTEMPTS = 5
 # Of a cluster that this process starts; what travels is small.
 OBJECT_STORE = 2**28
-# Read by Ray when it is imported: no usage reports, no lines of its own on the terminal.
+# Read by Ray when it is imported: no usage reports, no lines of its own on the terminal, and no
+# workers ahead of the first task, because ours have an environment that those would lack.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 log = logging.getLogger("suite")

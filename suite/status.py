@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -81,8 +82,19 @@ def status_of(plan: Plan, root: Path) -> Status:
 def work_of(kind: str, config: Mapping[str, Any]) -> float:
     """How much a cell has to do, in optimizee steps times runs; comparable within a kind."""
     if kind == "metatrain":
-        return float(sum(p["runs"] * p["horizon"] for p in config["training"]["phases"]))
+        return _training_work(config)
     return float(config.get("steps", 1) * config.get("instances", 1))
+
+
+def _training_work(config: Mapping[str, Any]) -> float:
+    """Of the whole schedule, or of a rung's part of it."""
+    since, until = config.get("since", 0), config.get("until", math.inf)
+    work = first = 0.0
+    for phase in config["training"]["phases"]:
+        last = first + phase["runs"]
+        work += phase["horizon"] * max(0, min(last, until) - max(first, since))
+        first = last
+    return work
 
 
 def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
