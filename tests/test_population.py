@@ -126,6 +126,14 @@ def test_plan_is_a_ladder_and_its_work_is_counted(tmp_path: Path) -> None:
     assert work == [70.0] * 4 + [70.0] * 2 + [180.0]
 
 
+def test_documented_example_is_sixteen_four_one() -> None:
+    path = Path(__file__).parents[1] / "docs" / "examples" / "population.yaml"
+    (made,) = build([read_experiment(path)], "paper", [])
+    searched = made.training["searched"]
+    assert searched.population is not None
+    assert rungs(searched, searched.population) == (Rung(16, 160), Rung(4, 640), Rung(1, 3200))
+
+
 def test_the_best_go_on_by_rank(finished: tuple[Plan, Path]) -> None:
     made, root = finished
     first, second = of_kind(made, "promote")

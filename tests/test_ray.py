@@ -12,14 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from test_executors import Seen, fake, wait_for
-from typer.testing import CliRunner
 
-from reproduce import app
 from suite.cells import Cell
+from suite.collect import collect_curves
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
 from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED
 from suite.registry import load_plugin
+from suite.request import Request, plan_request
 from suite.runners import RUNNERS
 from suite.scheduler import run_all
 from suite.store import Outcome, open_results, state_of
@@ -37,6 +37,7 @@ import time
 
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.request import Request, plan_request
 from suite.runners import RUNNERS
 
 
@@ -172,7 +173,8 @@ def test_folder_that_all_nodes_see_is_found_out(
     assert not list((settings.root / "cells").glob(".shared*"))
 
 
-EXAMPLES = ROOT / "docs" / "examples"
+# A population, so that what cells compute depends on what others found.
+EXAMPLE = ROOT / "docs" / "examples" / "population.yaml"
 
 
 def test_every_executor_computes_the_same_bits(
@@ -180,18 +182,17 @@ def test_every_executor_computes_the_same_bits(
 ) -> None:
     """Ray on a cluster of its own, as without RAY_ADDRESS."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    ways = {"one": [], "two": ["--jobs", "2"], "ray": ["--executor", "ray"]}
-    tables = {}
-    for name, words in ways.items():
-        experiment = [EXAMPLES / "rosenbrock.yaml", "--plugin", EXAMPLES / "rosenbrock.py"]
-        root = tmp_path / name
-        command = [*map(str, experiment), "--profile", "smoke", "--results", str(root), *words]
-        told = CliRunner().invoke(app, ["run", *command])
-        assert told.exit_code == 0, told.output
-        tables[name] = pd.read_parquet(root / "curves.parquet")
-    assert len(tables["one"])
-    pd.testing.assert_frame_equal(tables["one"], tables["two"], check_exact=True)
-    pd.testing.assert_frame_equal(tables["one"], tables["ray"], check_exact=True)
+    plan = plan_request(Request((str(EXAMPLE),), "smoke"))
+    tables = []
+    for name, jobs in (("local", 1), ("local", 2), ("ray", None)):
+        root = tmp_path / f"{name}-{jobs}"
+        open_results(root)
+        with find_executor(name)(Settings(root, "cpu", jobs)) as workers:
+            run_all(plan.cells, root, workers, Seen())
+        tables.append(collect_curves(plan, root))
+    assert set(tables[0].optimizer) == set(plan.experiments[0].panels["quadratics"].optimizers)
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
 
 
 @pytest.mark.parametrize(
