@@ -58,8 +58,10 @@ def run(
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
     results: Results = RESULTS,
     device: Annotated[Device, typer.Option(help="'auto' takes a GPU if any.")] = Device.auto,
-    executor: Annotated[str, typer.Option(help="Where cells run.")] = "local",
-    jobs: Annotated[int, typer.Option(help="Cells at a time, each in its own process.")] = 1,
+    executor: Annotated[str, typer.Option(help="Where cells run: 'local' or 'ray'.")] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells at a time; 1 here, as many as fit on a cluster.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="E.g. fig4.sizes.test_instances=8."),
@@ -149,7 +151,7 @@ def report(results: Results = RESULTS) -> None:
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
-        str | None, typer.Option(help="Only metatrain, select, tune or evaluate cells.")
+        str | None, typer.Option(help="Only metatrain, promote, select, tune or evaluate cells.")
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")

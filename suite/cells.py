@@ -14,7 +14,8 @@ from suite.digests import digest
 # Raised whenever the harness computes other numbers from the same configuration.
 RESULTS_VERSION = 1
 
-KINDS = ("metatrain", "select", "tune", "evaluate")
+# Those that many wait for come first.
+KINDS = ("promote", "metatrain", "select", "tune", "evaluate")
 
 CELLS = "cells"
 SHORT = 12

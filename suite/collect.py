@@ -118,10 +118,17 @@ def _curve(curve: Curve, root: Path) -> pd.DataFrame:
 
 
 def _upstream(cell: Cell) -> list[Cell]:
-    found = []
-    for each in cell.inputs:
-        found += [each, *_upstream(each)]
-    return found
+    """What it reads, and what that reads, each once."""
+    found: dict[str, Cell] = {}
+
+    def visit(of: Cell) -> None:
+        for each in of.inputs:
+            if each.key not in found:
+                found[each.key] = each
+                visit(each)
+
+    visit(cell)
+    return list(found.values())
 
 
 def _panel_infos(experiment: Experiment, plan: Plan) -> tuple[PanelInfo, ...]:

@@ -81,6 +81,31 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Population:
+    """A search for the learning rate on φ (section 3) and among seeds; see `suite.population`.
+
+    Args:
+        rates: lowest and highest of the first phase's rate, drawn log-uniformly between them. The
+            rates of later phases keep their ratio to it.
+        candidates: how many are drawn; they take the training's seeds in turn.
+        first_runs: optimizee runs, rounded up to a validation, after which they are first
+            compared; without it all train to the end, which is the paper's random search.
+        keep: the part of them that goes on after a comparison, to `1 / keep` times as many runs.
+        seed: of the draws.
+    """
+
+    rates: tuple[float, float]
+    candidates: Annotated[int, AtLeast(2)] = 16
+    first_runs: Count | None = None
+    keep: Annotated[float, Above(0), Below(1)] = 0.25
+    seed: Natural = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rates[0] < self.rates[1]:
+            raise ValueError(f"rates {list(self.rates)} must be two, the lower first, above 0")
+
+
+@dataclass(frozen=True)
 class Training:
     """How a learned optimizer comes about.
 
@@ -93,6 +118,7 @@ class Training:
         validation_instances: runs of a validation.
         criterion: what a validation compares: the ``final`` loss (mean of the last tenth of the
             steps) as in the paper, or the ``mean`` over the run, which is less noisy.
+        population: a search for its rate, by which phases' rates are replaced.
         checkpoint: its name in `results/checkpoints/`.
         use: ``train`` it, or take the ``shipped`` checkpoint.
     """
@@ -104,6 +130,7 @@ class Training:
     validate_every: Count = 50
     validation_instances: Count = 20
     criterion: Literal["final", "mean"] = "final"
+    population: Population | None = None
     checkpoint: Name | None = None
     use: Literal["train", "shipped"] = "train"
 

@@ -17,6 +17,7 @@ from suite.config import Experiment, Panel, Spec, Training
 from suite.convert import nearest
 from suite.digests import definition_digest, file_digest
 from suite.errors import DataMissing, SuiteError
+from suite.population import population_cells
 from suite.registry import optimizers, problems
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,29 +129,30 @@ def _trained(training: Training, where: str) -> _Trained:
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
     schedule = dataclasses.asdict(training)
-    for key in ("problem", "optimizer", "seeds", "checkpoint", "use"):
+    for key in ("problem", "optimizer", "seeds", "population", "checkpoint", "use"):
         del schedule[key]
     for phase in schedule["phases"]:
         # Part of the key only where it is asked for, so that it decides no other schedule's.
         if not phase["second_order"]:
             del phase["second_order"]
-    cells = tuple(
-        make_cell(
-            "metatrain",
-            f"{name}-on-{training.problem['name']}-seed-{seed}",
-            {"problem": problem, "optimizer": optimizer, "training": schedule, "seed": seed},
+    config = {"problem": problem, "optimizer": optimizer, "training": schedule}
+    validation = {
+        "problem": problem,
+        "steps": max(phase.horizon for phase in training.phases),
+        "instances": training.validation_instances,
+        "criterion": training.criterion,
+        "seed": SELECTION_SEED,
+    }
+    label = f"{name}-on-{training.problem['name']}"
+    if training.population is None:
+        cells = tuple(
+            make_cell("metatrain", f"{label}-seed-{seed}", {**config, "seed": seed})
+            for seed in training.seeds
         )
-        for seed in training.seeds
-    )
+    else:
+        cells = population_cells(label, config, validation, training)
     if len(cells) > 1:
-        validation = {
-            "problem": problem,
-            "steps": max(phase.horizon for phase in training.phases),
-            "instances": training.validation_instances,
-            "criterion": training.criterion,
-            "seed": SELECTION_SEED,
-        }
-        cells = (make_cell("select", f"{name}-on-{training.problem['name']}", validation, cells),)
+        cells = (make_cell("select", label, validation, cells),)
     return _Trained({"optimizer": optimizer}, cells, name)
 
 

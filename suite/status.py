@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ class Status:
 
 def status_of(plan: Plan, root: Path) -> Status:
     """The status of a plan in the results folder `root`."""
-    speeds = _speeds(root)
+    speeds = speeds_of(root)
     # A deleted cell that nothing needs any more is not missing.
     needed = {cell.key for cell in unfinished(plan.results, root)}
     shown = [cell for cell in plan.cells if cell.key in needed or record_of(cell, root)]
@@ -81,8 +82,19 @@ def status_of(plan: Plan, root: Path) -> Status:
 def work_of(kind: str, config: Mapping[str, Any]) -> float:
     """How much a cell has to do, in optimizee steps times runs; comparable within a kind."""
     if kind == "metatrain":
-        return float(sum(p["runs"] * p["horizon"] for p in config["training"]["phases"]))
+        return _training_work(config)
     return float(config.get("steps", 1) * config.get("instances", 1))
+
+
+def _training_work(config: Mapping[str, Any]) -> float:
+    """Of the whole schedule, or of a rung's part of it."""
+    since, until = config.get("since", 0), config.get("until", math.inf)
+    work = first = 0.0
+    for phase in config["training"]["phases"]:
+        last = first + phase["runs"]
+        work += phase["horizon"] * max(0, min(last, until) - max(first, since))
+        first = last
+    return work
 
 
 def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
@@ -94,20 +106,22 @@ def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
     note = failure_of(cell, root) if state == "failed" else ""
     if state == "running":
         note = f"{step.done}/{step.total} {step.note}".strip() if step.total else ""
-    left = _seconds_left(cell, speeds)
+    left = seconds_for(cell, speeds)
     if step.done and step.total:
         left = step.seconds / step.done * (step.total - step.done)
     return CellStatus(cell.label, cell.kind, state, step.seconds, left, note)
 
 
-def _seconds_left(cell: Cell, speeds: Speeds) -> float | None:
+def seconds_for(cell: Cell, speeds: Speeds) -> float | None:
+    """How long a whole cell may take; None if no cell of its kind is done."""
     for key in ((cell.kind, _problem(cell.config)), (cell.kind, "")):
         if key in speeds:
             return speeds[key] * work_of(cell.kind, cell.config)
     return None
 
 
-def _speeds(root: Path) -> Speeds:
+def speeds_of(root: Path) -> Speeds:
+    """Seconds for a unit of work, of the finished cells in the results folder `root`."""
     samples = defaultdict(list)
     for path in (root / CELLS).glob(f"*/{RECORD}"):
         record = read_json(path)

@@ -182,7 +182,7 @@ def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> O
 
 def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     folder = cell.folder(root)
-    _prepare(folder)
+    prepare(folder)
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
     with _log_to(folder / LOG):
@@ -197,7 +197,8 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     return Outcome("done", seconds=seconds)
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
+    """Make a cell's folder ready to be worked in; what can be resumed stays."""
     if (folder / RECORD).exists():
         log.warning("%s is damaged and computed again", folder.name)
         shutil.rmtree(folder)

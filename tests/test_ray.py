@@ -1,0 +1,217 @@
+"""Cells on Ray: a cluster of two nodes on this machine, with and without a shared folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_executors import Seen, fake, wait_for
+
+from suite.cells import Cell
+from suite.collect import collect_curves
+from suite.errors import SuiteError
+from suite.executors import Settings, find_executor
+from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED
+from suite.registry import load_plugin
+from suite.request import Request, plan_request
+from suite.runners import RUNNERS
+from suite.scheduler import run_all
+from suite.store import Outcome, open_results, state_of
+
+os.environ.update(QUIET)
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+
+ROOT = Path(__file__).parents[1]
+
+# A kind of cell that leaves a checkpoint, then does what its configuration says.
+PLUGIN = """
+import os
+import signal
+import time
+
+from suite.errors import SuiteError
+from suite.files import write_text_atomic
+from suite.request import Request, plan_request
+from suite.runners import RUNNERS
+
+
+def work(job):
+    config, state = job.config, job.folder / "state.txt"
+    if config.get("fails"):
+        raise SuiteError(config["fails"])
+    before = state.read_text() if state.exists() else ""
+    write_text_atomic(state, before + "+")
+    job.progress(1, 2, "half")
+    if config.get("dies") and not before:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(config.get("seconds", 0))
+    parts = [(folder / "out.txt").read_text() for folder in job.inputs]
+    write_text_atomic(job.folder / "out.txt", config["text"] + before + "".join(parts))
+
+
+RUNNERS["fake"] = work
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Two nodes of one core each."""
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": 1, "memory": 2**32, "object_store_memory": 2**27}
+    nodes = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
+    nodes.add_node(**options)
+    nodes.wait_for_nodes()
+    yield nodes.address
+    nodes.shutdown()
+
+
+@pytest.fixture(params=["yes", "no"])
+def settings(
+    request: pytest.FixtureRequest,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
+    """A results folder that all nodes see, or of which none knows."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv(SHARED, request.param)
+    return folder(tmp_path, monkeypatch)
+
+
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    plugin = tmp_path / "fake_kind.py"
+    plugin.write_text(PLUGIN)
+    # So that the kind is gone after the test.
+    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    load_plugin(plugin)
+    open_results(tmp_path / "results")
+    return Settings(tmp_path / "results", "cpu", None, (plugin,))
+
+
+def run(cells: list[Cell], settings: Settings) -> dict[str, Outcome]:
+    with find_executor("ray")(settings) as workers:
+        outcomes = run_all(cells, settings.root, workers, Seen())
+    return {cell.name: outcomes[cell.key] for cell in cells if cell.key in outcomes}
+
+
+def out(cell: Cell, settings: Settings) -> str:
+    return (cell.folder(settings.root) / "out.txt").read_text()
+
+
+def test_cells_read_inputs_die_and_resume_and_fail_alone(settings: Settings) -> None:
+    first, victim, bad = fake("first"), fake("victim", dies=True), fake("bad", fails="no luck")
+    last, behind = fake("last", first, victim), fake("behind", bad)
+    outcomes = run([first, victim, bad, last, behind], settings)
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {
+        "first": "done",
+        "victim": "done",
+        "bad": "failed",
+        "last": "done",
+    }
+    assert outcomes["bad"].error == "no luck"
+    # The "+" is the checkpoint of the worker that died.
+    assert out(last, settings) == "lastfirstvictim+"
+    assert state_of(last, settings.root) == "done"
+    assert state_of(bad, settings.root) == "failed"
+    assert not list(last.folder(settings.root).glob("progress.json"))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from suite.executors import Settings, find_executor
+from suite.registry import load_plugin
+from suite.scheduler import run_all
+from tests.test_executors import Seen, fake
+
+plugin, root = map(Path, sys.argv[1:])
+load_plugin(plugin)
+with find_executor("ray")(Settings(root, "cpu", None, (plugin,))) as workers:
+    run_all([fake("slow", seconds=600)], root, workers, Seen())
+"""
+
+
+def test_interrupted_run_frees_its_cells_and_keeps_their_checkpoints(settings: Settings) -> None:
+    slow = fake("slow", seconds=600)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(settings.plugins[0]), str(settings.root)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A group of its own, which gets the signal as a terminal's does.
+        start_new_session=True,
+    )
+    state = slow.folder(settings.root) / "state.txt"
+    try:
+        wait_for(lambda: state.exists() or owner.poll() is not None, 300)
+        assert state_of(slow, settings.root) == "running"
+    finally:
+        os.killpg(owner.pid, signal.SIGINT)
+        told = owner.communicate(timeout=120)[0]
+    assert "KeyboardInterrupt" in told
+    wait_for(lambda: state_of(slow, settings.root) == "missing", 120)
+    assert state.read_text() == "+"
+
+
+def test_folder_that_all_nodes_see_is_found_out(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv(SHARED, "auto")
+    settings = folder(tmp_path, monkeypatch)
+    monkeypatch.setattr("suite.ray_executor.travelling", None)
+    assert run([fake("a")], settings)["a"].state == "done"
+    assert not list((settings.root / "cells").glob(".shared*"))
+
+
+# A population, so that what cells compute depends on what others found.
+EXAMPLE = ROOT / "docs" / "examples" / "population.yaml"
+
+
+def test_every_executor_computes_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray on a cluster of its own, as without RAY_ADDRESS."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    plan = plan_request(Request((str(EXAMPLE),), "smoke"))
+    tables = []
+    for name, jobs in (("local", 1), ("local", 2), ("ray", None)):
+        root = tmp_path / f"{name}-{jobs}"
+        open_results(root)
+        with find_executor(name)(Settings(root, "cpu", jobs)) as workers:
+            run_all(plan.cells, root, workers, Seen())
+        tables.append(collect_curves(plan, root))
+    assert set(tables[0].optimizer) == set(plan.experiments[0].panels["quadratics"].optimizers)
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        (CPUS, "many", "L2L_RAY_CPUS is 'many', but must be a number above 0"),
+        (MEMORY, "-1", "L2L_RAY_MEMORY_MIB is '-1'"),
+        (SHARED, "perhaps", "L2L_RAY_SHARED is 'perhaps', but must be"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SuiteError, match=told):
+        find_executor("ray")(Settings(tmp_path, "cpu"))
+
+
+def test_without_ray_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SuiteError, match="needs Ray, which is not installed"):
+        find_executor("ray")(Settings(tmp_path, "cpu"))
