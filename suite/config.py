@@ -75,9 +75,7 @@ class Phase:
         if self.second_order and self.sample is not None:
             raise ValueError("'second_order' needs all coordinates: leave 'sample' away")
         if self.second_order and self.discount != 1.0:
-            raise ValueError(
-                "'discount' makes up for ∂∇/∂φ = 0: leave it away with 'second_order'"
-            )
+            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: leave it away with 'second_order'")
 
 
 @dataclass(frozen=True)

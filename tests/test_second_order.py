@@ -91,7 +91,9 @@ def test_gradient_is_that_of_finite_differences(
         h = 1e-5 / direction.norm()
         ends = [
             meta_loss(
-                walk(on, optimizer.with_weights(optimizer.phi + side * h * direction), points[0], 5),
+                walk(
+                    on, optimizer.with_weights(optimizer.phi + side * h * direction), points[0], 5
+                ),
                 log=objective == "log_loss",
             )
             for side in (1, -1)
