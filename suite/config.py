@@ -49,6 +49,8 @@ class Phase:
             far; never if not given.
         sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
             the meta-gradient (unbiased); all of them if not given.
+        second_order: keep ∂∇/∂φ, which the paper takes as 0: autograd through a window's
+            optimizee and optimizer, at a multiple of the time and memory.
     """
 
     runs: Count
@@ -65,10 +67,15 @@ class Phase:
     odd: bool = False
     patience: Count | None = None
     sample: Count | None = None
+    second_order: bool = False
 
     def __post_init__(self) -> None:
         if self.window > self.horizon:
             raise ValueError(f"window {self.window} must not be above horizon {self.horizon}")
+        if self.second_order and self.sample is not None:
+            raise ValueError("'second_order' needs all coordinates: leave 'sample' away")
+        if self.second_order and self.discount != 1.0:
+            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: leave it away with 'second_order'")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from suite.meta_optimizers import meta_optimizer
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.registry import optimizers
+from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 from suite.training_state import TrainingState, load_state, save_state
 from suite.types import Problem
@@ -120,8 +121,12 @@ def _update_over_run(
             # States are most of a point's memory, and only a window's first is needed again.
             points.append(replace(point, state=None))
             total += point.loss.mean().item()
-        rng = Rng(seed, "train/sample", state.runs, point.step)
-        gradient = within(window_gradient(optimizer, points, phase, rng))
+        if phase.second_order:
+            gradient = second_order_gradient(objective, optimizer, points, phase)
+        else:
+            rng = Rng(seed, "train/sample", state.runs, point.step)
+            gradient = window_gradient(optimizer, points, phase, rng)
+        gradient = within(gradient)
         norm = gradient.norm().item()
         if not math.isfinite(norm) or norm == 0:
             state.skipped += 1

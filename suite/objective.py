@@ -54,7 +54,7 @@ class Objective:
         self.spec = param_spec(problem)
         self._split = split
         self._seed = seed
-        self._fixed = self._stack([problem.instance(self._rng("instance", i)) for i in instances])
+        self._fixed = self._stack([problem.instance(self.rng("instance", i)) for i in instances])
         self._batch: tuple[int, Any] = (-1, None)
 
         if problem.one_by_one:
@@ -72,9 +72,13 @@ class Objective:
         """r·n."""
         return self.copies * len(self.instances)
 
+    def rng(self, stream: str, instance: int, step: int = 0) -> Rng:
+        """The draws of an instance: for the stream ``instance``, ``init`` or ``batch``."""
+        return Rng(self._seed, f"{self._split}/{stream}", instance, step)
+
     def start(self) -> Tensor:
         """θ_0 [r·n, P]."""
-        rngs = [self._rng("init", i) for i in self.instances]
+        rngs = [self.rng("init", i) for i in self.instances]
         theta = self.spec.flatten(self._stack([self.problem.init(rng) for rng in rngs]))
         return theta.repeat(self.copies, 1)
 
@@ -83,7 +87,14 @@ class Objective:
         return self._losses(self._split_copies(theta), self._batch_at(step)).flatten()
 
     def value_and_grad(self, theta: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """f(θ) [r·n] and ∇f(θ) [r·n, P] on the minibatch of `step`."""
+        """f(θ) [r·n] and ∇f(θ) [r·n, P] on the minibatch of `step`.
+
+        Where θ is part of a graph, so are both.
+        """
+        if torch.is_grad_enabled() and theta.requires_grad:
+            losses = self.value(theta, step)
+            (grads,) = torch.autograd.grad(losses.sum(), theta, create_graph=True)
+            return losses, grads
         grads, losses = self._grads_and_losses(self._split_copies(theta), self._batch_at(step))
         return losses.flatten(), grads.reshape(theta.shape)
 
@@ -117,29 +128,25 @@ class Objective:
         return grads, losses.detach()
 
     def _one_by_one(self, theta: Tensor, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """θ [P] of each row, and the loss there with its graph."""
+        """θ [P] of each row, and the loss there."""
         for copy in theta:
             for i, row in enumerate(copy):
                 fixed = tree_map(operator.itemgetter(i), self._fixed)
                 own = None if batch is None else tree_map(operator.itemgetter(i), batch)
-                row = row.detach().requires_grad_(torch.is_grad_enabled())
                 yield row, self._loss(row, fixed, own)
 
     def _losses_one_by_one(self, theta: Tensor, batch: Any) -> Tensor:
-        with torch.no_grad():
-            losses = torch.stack([loss for _, loss in self._one_by_one(theta, batch)])
+        losses = torch.stack([loss for _, loss in self._one_by_one(theta, batch)])
         return losses.view(theta.shape[:2])
 
     def _grads_and_losses_one_by_one(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
         grads, losses = torch.empty_like(theta), theta.new_empty(theta.shape[:2])
         with torch.enable_grad():
+            theta = theta.detach().requires_grad_()
             for number, (row, loss) in enumerate(self._one_by_one(theta, batch)):
                 grads.view(-1, theta.shape[-1])[number] = torch.autograd.grad(loss, row)[0]
                 losses.view(-1)[number] = loss.detach()
         return grads, losses
-
-    def _rng(self, stream: str, instance: int, step: int = 0) -> Rng:
-        return Rng(self._seed, f"{self._split}/{stream}", instance, step)
 
     def _stack(self, samples: list[Any]) -> Any:
         """A list of pytrees of tensors to one with a leading dimension."""
@@ -148,7 +155,7 @@ class Objective:
     def _batch_at(self, step: int) -> Any:
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
         if self._batch[0] != step:
-            rngs = [self._rng("batch", i, step) for i in self.instances]
+            rngs = [self.rng("batch", i, step) for i in self.instances]
             samples = [self.problem.batch(rng) for rng in rngs]
             self._batch = (step, None if samples[0] is None else self._stack(samples))
         return self._batch[1]

@@ -131,6 +131,10 @@ def _trained(training: Training, where: str) -> _Trained:
     schedule = dataclasses.asdict(training)
     for key in ("problem", "optimizer", "seeds", "population", "checkpoint", "use"):
         del schedule[key]
+    for phase in schedule["phases"]:
+        # Part of the key only where it is asked for, so that it decides no other schedule's.
+        if not phase["second_order"]:
+            del phase["second_order"]
     config = {"problem": problem, "optimizer": optimizer, "training": schedule}
     validation = {
         "problem": problem,

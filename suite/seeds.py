@@ -21,9 +21,14 @@ class Rng:
         stream: what the draws are for, such as ``"test/init"``.
         instance: which instance.
         step: which step of the run.
+
+    `split` (``train``, ``validation`` or ``test`` in a run) and `instance` are there for problems
+    that take instances from a finite set, such as photos.
     """
 
     def __init__(self, seed: int, stream: str, instance: int = 0, step: int = 0) -> None:
+        self.split = stream.partition("/")[0]
+        self.instance = instance
         digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
         # The upper half of Philox's counter is the step, so steps never overlap.
         counter = [0, 0, step, 0]

@@ -30,6 +30,8 @@ def _fused_cpu(shape: LSTMShape) -> bool:
 
 def kernel_for(shape: LSTMShape, like: Tensor) -> ModuleType:
     """The module whose `step` and `gradient` serve tensors such as `like`."""
+    if torch.is_grad_enabled() and like.requires_grad:
+        return reference  # the one that leaves a graph
     if like.device.type == "cpu" and like.dtype == torch.float32 and _fused_cpu(shape):
         return cpu
     return reference
