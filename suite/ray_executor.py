@@ -42,14 +42,21 @@ CAPACITY = 500
 ATTEMPTS = 5
 # Of a cluster that this process starts; what travels is small.
 OBJECT_STORE = 2**28
-# Read by Ray when it is imported: no usage reports, no lines of its own on the terminal, and no
-# workers ahead of the first task, because ours have an environment that those would lack.
+# Read by Ray when it is imported.
 QUIET = {
+    # It must not phone home.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # No lines of its own on the terminal.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # No workers ahead of the first task: they would lack our workers' environment.
     "RAY_prestart_worker_first_driver": "0",
+    # It reads `!/results/checkpoints/` there as no exception; `not_code` says what is left out.
+    "RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1",
 }
+
+# What nodes need of the repository; Ray is told all the rest.
+CODE = ("suite", "problems", "optimizers", "results/checkpoints")
 
 log = logging.getLogger("suite")
 
@@ -100,7 +107,8 @@ def cluster(settings: Settings) -> AbstractContextManager[Workers]:
     Raises:
         SuiteError: Ray is not installed, or a setting is wrong.
     """
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         import ray  # noqa: F401
     except ImportError as error:
@@ -152,7 +160,7 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         options["num_cpus"] = max(os.cpu_count() or 1, settings.jobs * Needs.on("cpu").cpus)
     if shared == "no" and not own:
         # Nodes without our files get the code too.
-        code: dict[str, Any] = {"working_dir": str(ROOT), "excludes": NOT_CODE}
+        code: dict[str, Any] = {"working_dir": str(ROOT), "excludes": not_code()}
     else:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         code = {"env_vars": {"PYTHONPATH": path}}
@@ -165,7 +173,8 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
             logging_level=logging.ERROR,
             runtime_env=code,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises just that where its processes do not start in time.
+        ray.shutdown()
         where = f"the cluster at {os.environ['RAY_ADDRESS']}" if not own else "a cluster here"
         raise SuiteError(f"--executor ray: {where} cannot be had: {error}") from error
     try:
@@ -176,8 +185,12 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         ray.shutdown()
 
 
-# What nodes need not have of the repository.
-NOT_CODE = [".git", ".venv", "/data", "/results/*", "!/results/checkpoints", "/docs", "/tests"]
+def not_code() -> list[str]:
+    """What Ray leaves out when it sends the repository to nodes, in the manner of .gitignore."""
+    entries = [*ROOT.iterdir(), *(ROOT / "results").iterdir()]
+    names = [entry.relative_to(ROOT).as_posix() for entry in entries]
+    needed = {name for each in CODE for name in (each, each.partition("/")[0])}
+    return ["__pycache__", *(f"/{name}" for name in names if name not in needed)]
 
 
 def _check_nodes(needs: Needs) -> None:

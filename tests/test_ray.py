@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from suite.cells import Cell
 from suite.collect import collect_curves
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
-from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED
+from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED, not_code
 from suite.registry import load_plugin
 from suite.request import Request, plan_request
 from suite.runners import RUNNERS
@@ -160,6 +161,19 @@ def test_interrupted_run_frees_its_cells_and_keeps_their_checkpoints(settings: S
     assert "KeyboardInterrupt" in told
     wait_for(lambda: state_of(slow, settings.root) == "missing", 120)
     assert state.read_text() == "+"
+
+
+def test_repository_is_sent_with_code_and_checkpoints_only(tmp_path: Path) -> None:
+    from ray._private.runtime_env.packaging import create_package
+
+    package = tmp_path / "package.zip"
+    ignoring = QUIET["RAY_RUNTIME_ENV_IGNORE_GITIGNORE"] == "1"
+    create_package(str(ROOT), package, include_gitignore=not ignoring, excludes=not_code())
+    names = zipfile.ZipFile(package).namelist()
+    folders = {Path(name).parent.as_posix() for name in names}
+    assert {"suite", "optimizers/learned", "problems", "results/checkpoints"} <= folders
+    assert {name.split("/")[0] for name in names} == {"suite", "optimizers", "problems", "results"}
+    assert package.stat().st_size < 2**23
 
 
 def test_folder_that_all_nodes_see_is_found_out(
