@@ -17,6 +17,7 @@ from suite.display import bars
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
 from suite.logs import logged_to, new_log
+from suite.process import deterministic
 from suite.publish import publish
 from suite.report import Report
 from suite.request import Request, plan_request, save_request
@@ -58,7 +59,14 @@ def find_device(name: str) -> str:
     return name
 
 
-def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> Ended:
+def run(
+    request: Request,
+    root: Path,
+    device: str,
+    executor: str,
+    jobs: int,
+    only_deterministic: bool = False,
+) -> Ended:
     """Do everything that the request asks for and is not done, and write the report.
 
     Args:
@@ -67,6 +75,7 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> 
         device: ``auto``, ``cpu`` or ``cuda``.
         executor: one of `suite.executors.EXECUTORS`.
         jobs: cells at a time.
+        only_deterministic: refuse algorithms whose rounding may differ from run to run.
 
     Raises:
         SuiteError: wrong input, or a results folder that cannot be used.
@@ -78,7 +87,7 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> 
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
     settings = Settings(root, find_device(device), jobs, plugins, log_file)
-    with _stopped_by_sigterm():
+    with _stopped_by_sigterm(), deterministic(only_deterministic):
         plan = plan_request(request)
         open_results(root)
         save_request(request, root)
@@ -87,7 +96,12 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> 
             todo = unfinished(plan.results, root)
             with start(settings) as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)
-            return _ended(publish(plan, request, root), todo, outcomes, log_file)
+            ended = _ended(publish(plan, request, root), todo, outcomes, log_file)
+            log.info(
+                "ended: %d cells computed, %d failed, %d not run; the report is written",
+                *(len(outcomes) - len(ended.failed), len(ended.failed), len(ended.left_out)),
+            )
+            return ended
 
 
 def _ended(
