@@ -71,6 +71,9 @@ def run(
         typer.Option(metavar="FILE", help="A Python file with problems or optimizers of yours."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the experiments' own.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only deterministic algorithms, for GPUs.")
+    ] = False,
 ) -> None:
     """Run experiments, or go on where they were stopped, and write the report."""
 
@@ -82,7 +85,7 @@ def run(
         request = Request(
             tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
         )
-        ended = run_request(request, results, device.value, executor, jobs)
+        ended = run_request(request, results, device.value, executor, jobs, deterministic)
         print_ended(ended)
         return FAILED if ended.failed else 0
 

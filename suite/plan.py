@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from optimizers.learned.base import Learned
-from optimizers.learned.checkpoint import load_optimizer
+from optimizers.learned.checkpoint import MAX_WEIGHTS, load_optimizer
 from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Training
 from suite.convert import nearest
@@ -162,6 +162,11 @@ def _check_trainable(training: Training, where: str) -> None:
     name = training.optimizer["name"]
     if not isinstance(optimizer, Learned):
         raise SuiteError(f"{where}.optimizer: {name!r} has no weights that could be trained")
+    if optimizer.layout.size > MAX_WEIGHTS:
+        raise SuiteError(
+            f"{where}.optimizer: {name!r} has {optimizer.layout.size:.3g} weights, "
+            f"but must have at most {MAX_WEIGHTS:,}"
+        )
     for number, phase in enumerate(training.phases):
         if phase.sample is not None and not optimizer.coordinatewise:
             raise SuiteError(

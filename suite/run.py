@@ -16,6 +16,7 @@ from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
 from suite.logs import logged_to, new_log
 from suite.plan import Plan
+from suite.process import deterministic
 from suite.publish import publish
 from suite.report import Report
 from suite.request import Request, plan_request, save_request
@@ -44,7 +45,14 @@ class Ended:
     log: Path
 
 
-def run(request: Request, root: Path, device: str, executor: str, jobs: int | None) -> Ended:
+def run(
+    request: Request,
+    root: Path,
+    device: str,
+    executor: str,
+    jobs: int | None,
+    only_deterministic: bool = False,
+) -> Ended:
     """Do everything that the request asks for and is not done, and write the report.
 
     Args:
@@ -53,6 +61,7 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int | No
         device: ``auto``, ``cpu`` or ``cuda``.
         executor: one of `suite.executors.EXECUTORS`.
         jobs: cells at a time; the executor's own number if None.
+        only_deterministic: refuse algorithms whose rounding may differ from run to run.
 
     Raises:
         SuiteError: wrong input, or a results folder that cannot be used.
@@ -63,7 +72,7 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int | No
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
     place = find_executor(executor)(Settings(root, device, jobs, plugins, log_file))
-    with _stopped_by_sigterm():
+    with _stopped_by_sigterm(), deterministic(only_deterministic):
         plan = plan_request(request)
         open_results(root)
         save_request(request, root)
@@ -74,8 +83,12 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int | No
             todo = unfinished(plan.results, root)
             with place as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)
-            report = publish(plan, request, root)
-            return _ended(report, plan, todo, outcomes, log_file)
+            ended = _ended(publish(plan, request, root), plan, todo, outcomes, log_file)
+            log.info(
+                "ended: %d cells computed, %d failed, %d not run; the report is written",
+                *(len(outcomes) - len(ended.failed), len(ended.failed), len(ended.left_out)),
+            )
+            return ended
 
 
 def _ended(

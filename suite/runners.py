@@ -17,6 +17,7 @@ from suite.convert import fill
 from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
+from suite.json_file import read_json
 from suite.plan import CHECKPOINTS
 from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
 from suite.registry import optimizers, problems
@@ -189,11 +190,18 @@ def _optimizer(job: Job) -> tuple[Any, float]:
         return load_optimizer(path, job.device), float("nan")
     spec = dict(optimizer["spec"])
     if optimizer["tuned"]:
-        spec[optimizer["tuned"]] = json.loads((job.inputs[0] / BEST).read_text())["learning_rate"]
+        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
     elif job.inputs:
         return load_optimizer(job.inputs[0] / OPTIMIZER, job.device), float("nan")
     made = optimizers.make(spec)
     return made, float(spec.get(made.tuned, "nan"))
+
+
+def _tuned_rate(path: Path) -> float:
+    rate = (read_json(path) or {}).get("learning_rate")
+    if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise SuiteError(f"{path}: holds no learning rate, remove its folder to tune again")
+    return float(rate)
 
 
 def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
