@@ -101,7 +101,7 @@ class Controller(Layout):
         """H [hidden, n·P] with the last `gacs` rows averaged over the coordinates, P = shape[1]."""
         if self.gacs == 0:
             return h
-        own, shared = h.split([self.hidden - self.gacs, self.gacs])
+        own, shared = torch.split(h, [self.hidden - self.gacs, self.gacs])
         by_instance = shared.view(self.gacs, *shape)
         mean = by_instance.mean(-1, keepdim=True).expand_as(by_instance)
         return torch.cat([own, mean.reshape_as(shared)])
@@ -122,4 +122,4 @@ def feature_count(preprocessing: str) -> int:
 def gradient_features(grads: Tensor, preprocessing: str, p: float) -> Tensor:
     """Gradients [n, P] to inputs [features, n, P] (Appendix A)."""
     function, _ = PREPROCESSINGS[preprocessing]
-    return function(grads.flatten(), p).unflatten(-1, grads.shape)
+    return function(grads.flatten(), p).view(-1, *grads.shape)

@@ -57,9 +57,7 @@ class HistoryMemory(NamedTuple):
     b: Tensor
 
     @staticmethod
-    def initial(
-        history: int, heads: int, n: int, coordinates: int, like: Tensor
-    ) -> HistoryMemory:
+    def initial(history: int, heads: int, n: int, coordinates: int, like: Tensor) -> HistoryMemory:
         """The identity, in the dtype and on the device of `like`."""
         zeros = like.new_zeros(history, heads, n, coordinates)
         return HistoryMemory(zeros, zeros)

@@ -87,7 +87,7 @@ class NTM(Learned):
         features = gradient_features(grads, self.preprocessing, self.p)
         inputs = torch.cat([features, state.read])
         outputs, controller = self.layout.step(self.phi, inputs, state.controller)
-        g, r, a, b = outputs.split([1, self.reads, self.writes, self.writes])
+        g, r, a, b = torch.split(outputs, [1, self.reads, self.writes, self.writes])
         memory = state.memory
         following = NTMState(controller, memory.read(r), memory.write(a, b))
         return self.output_scale * g[0], following
