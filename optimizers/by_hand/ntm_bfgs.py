@@ -11,6 +11,9 @@ from torch import Tensor
 from optimizers.learned.memory import DenseMemory
 from suite import Optimizer, ParamSpec, register_optimizer
 
+# The least mean of s·y that is divided by: float32 ends at 1e−38.
+NEGLIGIBLE = 1e-30
+
 
 class Notes(NamedTuple):
     """What the controller remembers, on each coordinate [n, P], and of the averages [n, 1].
@@ -105,13 +108,14 @@ def move(grads: Tensor, read: Tensor, notes: Notes, lr: Tensor | float) -> tuple
     """The step after a look: write BFGS's change of M, and move along the new M∇.
 
     M + γssᵀ − ρ(My)sᵀ − ρs(My)ᵀ, each over P, with ρ = 1/sᵀy and γ = (sᵀy + yᵀMy)/(sᵀy)², where
-    products over coordinates are means. A pair with sᵀy ≤ 0, as before the first, is left out.
+    products over coordinates are means. A pair without positive sᵀy, as before the first move, is
+    left out.
     """
     s, sy, sg = notes.move, notes.sy, notes.sg
     my = read - notes.direction
     ymy, myg = _average(notes.change * my), _average(my * grads)
-    rho = torch.where(sy > 0, 1 / sy, 0.0)
-    gamma = (sy + ymy) * rho**2
+    rho = torch.where(sy > NEGLIGIBLE, 1 / sy, 0.0)
+    gamma = (1 + ymy * rho) * rho
     direction = read + gamma * sg * s - rho * (sg * my + myg * s)
     a = torch.stack([gamma * s, -rho * my, -rho * s])
     b = torch.stack([s, s, my])

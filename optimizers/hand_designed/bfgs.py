@@ -49,7 +49,7 @@ class BFGS(Optimizer):
         return BFGSState(identity.repeat(n, 1, 1), zeros, zeros, torch.zeros(n))
 
     def update(self, grads: Tensor, state: BFGSState) -> tuple[Tensor, BFGSState]:
-        s, y = state.move, grads - state.grads
+        s, y = unit_pair(state.move, grads - state.grads)
         usable, scale = curvature_of(s, y, self.curvature)
         inverse = state.inverse
         if self.scaled:
@@ -73,13 +73,24 @@ def bfgs_inverse(inverse: Tensor, s: Tensor, y: Tensor) -> Tensor:
     return inverse + (sy + yhy) / sy**2 * ss - (mixed + mixed.mT) / sy
 
 
+def unit_pair(move: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+    """Both of a pair [n, P] divided by ‖move‖, 0 where that is 0.
+
+    H after a pair does not depend on the pair's length, but near a minimum products of short ones
+    are below the smallest float.
+    """
+    length = move.norm(dim=1, keepdim=True)
+    inverse = torch.where(length > 0, 1 / length, 0.0)
+    return move * inverse, change * inverse
+
+
 def curvature_of(s: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """Which pairs s, y [n, P] have sᵀy > `least` · ‖s‖‖y‖ [n], and γ = sᵀy / yᵀy, 1 for others [n].
+    """Which unit pairs [n, P] have sᵀy > `least` · ‖y‖ [n], and γ = sᵀy / yᵀy, 1 for others [n].
 
     (6.20) in Nocedal and Wright; γ is about the inverse of the Hessian's size along s.
     """
     sy, yy = (s * y).sum(1), (y * y).sum(1)
-    usable = (sy > least * s.norm(dim=1) * y.norm(dim=1)) & sy.isfinite() & yy.isfinite()
+    usable = (sy > least * yy.sqrt()) & yy.isfinite()
     return usable, torch.where(usable, sy / yy, 1.0)
 
 

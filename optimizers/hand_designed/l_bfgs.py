@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.bfgs import curvature_of
+from optimizers.hand_designed.bfgs import curvature_of, unit_pair
 from suite import Optimizer, ParamSpec, register_optimizer
 
 
@@ -16,8 +16,9 @@ class LBFGSState(NamedTuple):
     """What L-BFGS knows after some updates.
 
     Args:
-        moves: the last pairs' s [history, n, P], the newest last; 0 where there is none yet.
-        changes: their y [history, n, P].
+        moves: the last pairs' s [history, n, P], the newest last, divided by ‖s‖; 0 where there
+            is none yet.
+        changes: their y [history, n, P], divided by ‖s‖ as well.
         scale: γ of the newest pair, `initial` before the first [n].
         grads: the last gradient [n, P].
         move: the last update [n, P].
@@ -55,7 +56,7 @@ class LBFGS(Optimizer):
         return LBFGSState(pairs, pairs, torch.full((n,), self.initial), zeros, zeros)
 
     def update(self, grads: Tensor, state: LBFGSState) -> tuple[Tensor, LBFGSState]:
-        s, y = state.move, grads - state.grads
+        s, y = unit_pair(state.move, grads - state.grads)
         usable, scale = curvature_of(s, y, self.curvature)
         moves, changes = (
             torch.where(usable[:, None], torch.cat([kept[1:], new.unsqueeze(0)]), kept)
