@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.bfgs import curvature_of, unit_pair
+from optimizers.hand_designed.bfgs import scale_of, unit_pair
 from suite import Optimizer, ParamSpec, register_optimizer
 
 
@@ -22,6 +22,7 @@ class LBFGSState(NamedTuple):
         scale: γ of the newest pair, `initial` before the first [n].
         grads: the last gradient [n, P].
         move: the last update [n, P].
+        largest: the largest norm of a gradient so far [n].
     """
 
     moves: Tensor
@@ -29,6 +30,7 @@ class LBFGSState(NamedTuple):
     scale: Tensor
     grads: Tensor
     move: Tensor
+    largest: Tensor
 
 
 @register_optimizer("l-bfgs", tune="lr")
@@ -37,8 +39,8 @@ class LBFGS(Optimizer):
     """θ ← θ − ηH∇ with H∇ from the last `history` pairs (Nocedal and Wright, algorithm 7.4).
 
     H starts from γI each time, γ = sᵀy / yᵀy of the newest pair (7.20), and from `initial` · I
-    before there is one. Pairs with sᵀy ≤ `curvature` · ‖s‖‖y‖ are not kept. Memory and time are
-    linear in P.
+    before there is one. Pairs with sᵀy ≤ `curvature` · ‖s‖‖y‖, and those of rounding, are not kept.
+    Memory and time are linear in P.
     """
 
     lr: Tensor | float
@@ -53,18 +55,19 @@ class LBFGS(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> LBFGSState:
         pairs = torch.zeros(self.history, n, spec.size)
         zeros = torch.zeros(n, spec.size)
-        return LBFGSState(pairs, pairs, torch.full((n,), self.initial), zeros, zeros)
+        scale = torch.full((n,), self.initial)
+        return LBFGSState(pairs, pairs, scale, zeros, zeros, torch.zeros(n))
 
     def update(self, grads: Tensor, state: LBFGSState) -> tuple[Tensor, LBFGSState]:
-        s, y = unit_pair(state.move, grads - state.grads)
-        usable, scale = curvature_of(s, y, self.curvature)
+        largest = torch.maximum(state.largest, grads.norm(dim=1))
+        s, y, usable = unit_pair(state.move, grads - state.grads, largest, self.curvature)
         moves, changes = (
             torch.where(usable[:, None], torch.cat([kept[1:], new.unsqueeze(0)]), kept)
             for kept, new in ((state.moves, s), (state.changes, y))
         )
-        scale = torch.where(usable, scale, state.scale)
+        scale = torch.where(usable, scale_of(s, y), state.scale)
         move = -self.lr * two_loops(grads, moves, changes, scale)
-        return move, LBFGSState(moves, changes, scale, grads, move)
+        return move, LBFGSState(moves, changes, scale, grads, move, largest)
 
 
 def two_loops(grads: Tensor, moves: Tensor, changes: Tensor, scale: Tensor) -> Tensor:
