@@ -46,6 +46,11 @@ KNOWN = {
     "SGD": CurveStyle("#CC79A7", (0, (2.6, 1.5)), "D"),
     "NAG": CurveStyle("#E69F00", (0, (9, 2)), "v"),
     "LSTM-sub": CurveStyle("#56B4E9", SOLID, "P", 2.0),
+    "LSTM+GAC": CurveStyle("#8A6FDF", SOLID, "X", 2.0),
+    "NTM-BFGS": CurveStyle("#C2185B", SOLID, ">", 2.0),
+    "NTM-L-BFGS": CurveStyle("#56B4E9", SOLID, "*", 2.0),
+    "BFGS": CurveStyle("#808000", (0, (4, 1.5)), "h"),
+    "L-BFGS": CurveStyle("#7A7A7A", (0, (4, 1.5, 1.4, 1.5, 1.4, 1.5)), "<"),
 }
 SPARE = (
     CurveStyle("#8A6FDF", (0, (4, 1.5)), "X"),
