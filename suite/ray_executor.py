@@ -40,6 +40,8 @@ SHARED = "L2L_RAY_SHARED"
 CAPACITY = 500
 # Nodes of a cluster come and go, so a worker that dies says little of its cell.
 ATTEMPTS = 5
+# Starts of a cluster of our own; on a busy machine Ray's first processes may be too slow for it.
+TRIES = 3
 # Of a cluster that this process starts; what travels is small.
 OBJECT_STORE = 2**28
 # Read by Ray when it is imported.
@@ -155,7 +157,10 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     import ray
 
     own = not os.environ.get("RAY_ADDRESS")
-    options: dict[str, Any] = {"address": "local", "object_store_memory": OBJECT_STORE}
+    options: dict[str, Any] = {}
+    if own:
+        options |= {"address": "local", "include_dashboard": False}
+        options |= {"object_store_memory": OBJECT_STORE}
     if own and settings.jobs is not None:
         options["num_cpus"] = max(os.cpu_count() or 1, settings.jobs * Needs.on("cpu").cpus)
     if shared == "no" and not own:
@@ -165,18 +170,18 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         code = {"env_vars": {"PYTHONPATH": path}}
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            **(options if own else {}),
-            include_dashboard=False if own else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=code,
-        )
-    except Exception as error:  # Ray raises just that where its processes do not start in time.
-        ray.shutdown()
-        where = f"the cluster at {os.environ['RAY_ADDRESS']}" if not own else "a cluster here"
-        raise SuiteError(f"--executor ray: {where} cannot be had: {error}") from error
+    options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
+    for tries_left in reversed(range(TRIES)):
+        try:
+            ray.init(**options)
+            break
+        except Exception as error:
+            ray.shutdown()
+            # Ray raises a bare Exception where its processes take longer than half a minute.
+            if tries_left and type(error) is Exception:
+                continue
+            where = "a cluster here" if own else f"the cluster at {os.environ['RAY_ADDRESS']}"
+            raise SuiteError(f"--executor ray: {where} cannot be had: {error}") from error
     try:
         # Ray has put a handler of its own in the place of the run's.
         signal.signal(signal.SIGTERM, on_sigterm)

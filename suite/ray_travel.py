@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from suite.cells import CELLS, Cell
 from suite.errors import SuiteError
-from suite.executors import Settings, Workers
+from suite.executors import Settings, WorkerDied, Workers
 from suite.progress import PROGRESS, Show
 from suite.ray_futures import translated
 from suite.ray_worker import Order, Returned, run_travelling
@@ -157,14 +157,19 @@ class _Travels:
 
     def _come_back(self, cell: Cell, done: Future[Returned], ended: Future[Outcome]) -> None:
         """Whatever happens here ends the future: the scheduler waits for it."""
-        if done.exception() is not None:
+        error = done.exception()
+        if error is not None:
             # What a worker sent before it died is where the next one goes on.
             self._take_checkpoints()
         # Checkpoints that come later are of no use any more.
         _, lock = self._under_way.pop(cell.label)
         try:
-            with guarded(self._settings.root):
-                outcome = self._unpacked(cell, done.result())
+            if error is not None and not isinstance(error, WorkerDied):
+                # A full disk there, say: not the results folder's affair.
+                outcome = Outcome("failed", f"on its node: {error}")
+            else:
+                with guarded(self._settings.root):
+                    outcome = self._unpacked(cell, done.result())
         except Exception as error:
             lock.release()
             ended.set_exception(error)

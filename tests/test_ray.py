@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,11 +19,12 @@ from suite.cells import Cell
 from suite.collect import collect_curves
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
-from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED, not_code
+from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
 from suite.registry import load_plugin
 from suite.request import Request, plan_request
 from suite.runners import RUNNERS
 from suite.scheduler import run_all
+from suite.storage import StorageError
 from suite.store import Outcome, open_results, state_of
 
 os.environ.update(QUIET)
@@ -46,6 +48,8 @@ def work(job):
     config, state = job.config, job.folder / "state.txt"
     if config.get("fails"):
         raise SuiteError(config["fails"])
+    if config.get("full"):
+        raise OSError(28, "No space left on device")
     before = state.read_text() if state.exists() else ""
     write_text_atomic(state, before + "+")
     job.progress(1, 2, "half")
@@ -66,11 +70,24 @@ def address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     options = {"num_cpus": 1, "memory": 2**32, "object_store_memory": 2**27}
-    nodes = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
-    nodes.add_node(**options)
-    nodes.wait_for_nodes()
-    yield nodes.address
-    nodes.shutdown()
+    nodes = Cluster()
+    try:
+        start_node(nodes, include_dashboard=False, **options)
+        start_node(nodes, **options)
+        yield nodes.address
+    finally:
+        nodes.shutdown()
+
+
+def start_node(nodes: Any, **options: Any) -> None:
+    """A node; on a busy machine Ray's processes may need more than the 30 s that it gives them."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            nodes.add_node(**options)
+            return
+        except Exception:
+            if not tries_left:
+                raise
 
 
 @pytest.fixture(params=["yes", "no"])
@@ -100,6 +117,17 @@ def run(cells: list[Cell], settings: Settings) -> dict[str, Outcome]:
     with find_executor("ray")(settings) as workers:
         outcomes = run_all(cells, settings.root, workers, Seen())
     return {cell.name: outcomes[cell.key] for cell in cells if cell.key in outcomes}
+
+
+def test_full_disk_of_a_node_is_not_that_of_the_results_folder(settings: Settings) -> None:
+    cells = [fake("full", full=True), fake("good")]
+    if os.environ[SHARED] == "yes":
+        with pytest.raises(StorageError, match="No space left"):
+            run(cells, settings)
+        return
+    outcomes = run(cells, settings)
+    assert outcomes["full"].error.startswith("on its node: ")
+    assert outcomes["good"].state == "done"
 
 
 def out(cell: Cell, settings: Settings) -> str:
