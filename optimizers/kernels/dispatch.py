@@ -66,7 +66,7 @@ def self_check(shape: LSTMShape, device: torch.device) -> float:
         return [*kernel.step(shape, w, x[0], s), kernel.gradient(shape, w, x, s, c)]
 
     pairs = zip(results(operators, torch.float32), results(reference, torch.float64), strict=True)
-    return max(((a - b).norm() / b.norm()).item() for a, b in pairs)
+    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 
 def kernel_for(shape: LSTMShape, like: Tensor) -> ModuleType:

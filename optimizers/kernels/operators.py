@@ -130,10 +130,9 @@ def _lstm_backward(
     d_weights = _implementation(features).backward(
         shape, *window, d_updates, d_last, d_features, d_state
     )
-    none = features.new_empty(0)
     return (
         d_weights,
-        none if d_features is None else d_features,
+        features.new_empty(0) if d_features is None else d_features,
         features.new_empty(0) if d_state is None else d_state,
     )
 
@@ -170,10 +169,8 @@ def _(
     layers: int,
     hidden: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        torch.empty_like(weights),
-        *(x.new_empty(x.shape if inputs else 0) for x in (features, state)),
-    )
+    d_features, d_state = (x.new_empty(x.shape if inputs else 0) for x in (features, state))
+    return torch.empty_like(weights), d_features, d_state
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
