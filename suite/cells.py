@@ -14,7 +14,7 @@ from suite.digests import digest
 # Raised whenever the harness computes other numbers from the same configuration.
 RESULTS_VERSION = 1
 
-KINDS = ("metatrain", "select", "tune", "evaluate")
+KINDS = ("metatrain", "select", "tune", "evaluate", "trace")
 
 CELLS = "cells"
 SHORT = 12

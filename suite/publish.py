@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from suite.cells import CELLS
-from suite.collect import collect_cells, collect_curves, experiment_infos
+from suite.collect import collect_cells, collect_curves, collect_traces, experiment_infos
 from suite.files import write_text_atomic
 from suite.plan import Plan
 from suite.provenance import gather_provenance
@@ -30,6 +30,7 @@ def publish(plan: Plan, request: Request, root: Path) -> Report:
         experiment_infos(plan, request.profile),
         collect_curves(plan, root),
         gather_provenance(shlex.split(request.command()), seeds),
+        collect_traces(plan, root),
     )
 
 

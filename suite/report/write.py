@@ -20,6 +20,8 @@ from suite.provenance import load_provenance, save_provenance
 from suite.report.pages import Content, html_page, markdown_page
 from suite.table_formats import save_table
 from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
+from suite.trace_figures import draw_traces
+from suite.trace_tables import Traces, load_traces, no_traces, store_traces
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def write_results(
     experiments: Sequence[ExperimentInfo],
     curves: pd.DataFrame,
     provenance: Mapping[str, Any],
+    traces: Traces | None = None,
 ) -> Report:
     """Store what was found in `folder` (see docs/results.md), and write its report.
 
@@ -45,12 +48,14 @@ def write_results(
         experiments: what was to be run, in the report's order.
         curves: tidy, with the columns of `suite.curves.COLUMNS`; may lack what is not done yet.
         provenance: from `suite.provenance.gather_provenance`.
+        traces: of the panels that have them.
 
     Raises:
         SuiteError: the folder cannot be written, or a claim is not defined properly.
     """
     with atomic_path(folder / "curves.parquet") as path:
         curves.to_parquet(path, index=False)
+    store_traces(traces or no_traces(), folder)
     save_experiments(folder / "experiments.json", experiments)
     save_provenance(folder / "provenance.json", provenance)
     return write_report(folder)
@@ -59,7 +64,8 @@ def write_results(
 def write_report(folder: Path) -> Report:
     """Write final.csv, claims.csv, figures/, tables/, report.md and report.html.
 
-    They are made from curves.parquet, experiments.json and provenance.json alone.
+    They are made from curves.parquet, experiments.json, provenance.json, and the tables of traces
+    if there are any, alone.
 
     Raises:
         SuiteError: these are missing or damaged, or the folder cannot be written.
@@ -67,14 +73,20 @@ def write_report(folder: Path) -> Report:
     experiments = load_experiments(folder / "experiments.json")
     runs = runs_by_optimizer(load_curves(folder / "curves.parquet"))
     final = final_losses(experiments, runs)
-    claims = check_claims(experiments, runs)
+    traces = load_traces(folder)
+    claims = check_claims(experiments, runs, traces)
     write_text_atomic(folder / "final.csv", final.to_csv(index=False))
     write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
 
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
+    traced: dict[str, list[tuple[str, str]]] = {}
     for experiment in experiments:
         figure = draw_experiment(experiment, runs, styles)
         save_figure(figure, folder / "figures", experiment.name)
+        traced[experiment.name] = []
+        for each in draw_traces(experiment, traces, styles):
+            save_figure(each.figure, folder / "figures", each.name)
+            traced[experiment.name].append((each.name, each.caption))
 
     content = Content(
         experiments=experiments,
@@ -83,8 +95,10 @@ def write_report(folder: Path) -> Report:
         intervals=interval_table(final, notices(experiments)),
         rates=learning_rate_table(final),
         provenance=load_provenance(folder / "provenance.json"),
-        figures=[
-            (folder / "figures" / f"{e.name}.svg").read_text(encoding="utf-8") for e in experiments
+        figures=[_svg(folder, e.name) for e in experiments],
+        traced=[
+            [(name, caption, _svg(folder, name)) for name, caption in traced[e.name]]
+            for e in experiments
         ],
     )
     tables = (content.claims, content.intervals, content.rates, *content.finals)
@@ -94,3 +108,7 @@ def write_report(folder: Path) -> Report:
     write_text_atomic(pages.html, html_page(content))
     write_text_atomic(pages.markdown, markdown_page(content))
     return pages
+
+
+def _svg(folder: Path, name: str) -> str:
+    return (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
