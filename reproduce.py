@@ -154,7 +154,8 @@ def report(results: Results = RESULTS) -> None:
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
-        str | None, typer.Option(help="Only metatrain, promote, select, tune or evaluate cells.")
+        str | None,
+        typer.Option(help="Only promote, metatrain, select, tune, evaluate or trace cells."),
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")

@@ -15,7 +15,7 @@ from suite.digests import digest
 RESULTS_VERSION = 1
 
 # Those that many wait for come first.
-KINDS = ("promote", "metatrain", "select", "tune", "evaluate")
+KINDS = ("promote", "metatrain", "select", "tune", "evaluate", "trace")
 
 CELLS = "cells"
 SHORT = 12

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-import suite.claim_speed  # noqa: F401, it registers its tests
+import suite.claim_speed
+import suite.claim_traces  # noqa: F401, these two register their tests
 from suite.claim_tests import CLAIM_TESTS, ClaimTest
 from suite.curves import RunTable
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
@@ -17,12 +18,15 @@ from suite.errors import SuiteError
 from suite.evidence import Evidence, MissingRunsError, Outcome
 from suite.registry import nearest
 from suite.statistics import Interval
+from suite.trace_tables import Traces, no_traces
 
 COLUMNS = ["id", "claim", "verdict", "estimate", "ci_low", "ci_high", "n", "note"]
 NAMES_OF_OPTIMIZERS = ("optimizer", "optimizers", "baselines", "than")
 
 
-def check_claims(experiments: Sequence[ExperimentInfo], runs: RunTable) -> pd.DataFrame:
+def check_claims(
+    experiments: Sequence[ExperimentInfo], runs: RunTable, traces: Traces | None = None
+) -> pd.DataFrame:
     """One row a claim, in the experiments' order.
 
     `verdict` is reproduced or contradicted where the 95 % interval of the estimate lies wholly on
@@ -34,7 +38,7 @@ def check_claims(experiments: Sequence[ExperimentInfo], runs: RunTable) -> pd.Da
     """
     rows = []
     for experiment in experiments:
-        evidence = Evidence(experiment, runs)
+        evidence = Evidence(experiment, runs, traces or no_traces())
         for claim in experiment.claims:
             outcome = _outcome(claim_test(experiment, claim), evidence)
             rows.append(

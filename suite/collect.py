@@ -21,6 +21,8 @@ from suite.pictures import Pictures, load_pictures
 from suite.plan import Curve, Plan
 from suite.runners import CURVES, PICTURES
 from suite.store import record_of
+from suite.trace_tables import COLUMNS as TABLES
+from suite.trace_tables import OWNER, Traces, joined
 
 
 def collect_curves(plan: Plan, root: Path) -> pd.DataFrame:
@@ -61,13 +63,24 @@ def collect_pictures(plan: Plan, root: Path, curves: pd.DataFrame) -> Pictures:
     return pictures
 
 
+def collect_traces(plan: Plan, root: Path) -> Traces:
+    """The traces of what is finished."""
+    found = []
+    for each in plan.traces:
+        if record_of(each.cell, root):
+            folder = each.cell.folder(root)
+            tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+            found.append(Traces(**tables).owned(each.experiment, each.panel))
+    return joined(found, OWNER)
+
+
 def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
-    """Which cells each curve comes from, so that every number leads to its configuration.
+    """Which cells each curve and trace comes from, so that every number leads to its configuration.
 
     Columns: experiment, panel, optimizer, cell, kind, seconds, finished.
     """
     rows = []
-    for curve in plan.curves:
+    for curve in (*plan.curves, *plan.traces):
         for cell in (curve.cell, *_upstream(curve.cell)):
             record = record_of(cell, root) or {}
             rows.append(

@@ -142,6 +142,35 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What is recorded of single coordinates along a panel's trajectories (Appendix B).
+
+    Args:
+        along: the optimizer, by its label, whose trajectories they are.
+        instances: of how many test instances; all if not given.
+        coordinates: how many of each instance.
+        shown: which of them are given, by their place in the flat parameters; the rest is drawn.
+            The first three are those that the figures show.
+        probed: of how many the update is recorded as a function of the gradient.
+        response_steps: at which steps it is, counted from the first.
+        points: gradients that it is recorded for.
+        reach: how far these go either way, in units of the largest gradient of the coordinate
+            over `response_steps`.
+        lags: over how many steps the effect of one gradient is followed, at most half of all.
+    """
+
+    along: str
+    instances: Count | None = None
+    coordinates: Count = 32
+    shown: tuple[Natural, ...] = ()
+    probed: Count = 8
+    response_steps: Count = 32
+    points: Annotated[int, AtLeast(21)] = 81
+    reach: Annotated[float, Above(0)] = 1.0
+    lags: Count = 32
+
+
+@dataclass(frozen=True)
 class Panel:
     """One problem and the optimizers that are compared on it.
 
@@ -156,6 +185,7 @@ class Panel:
         test_instances: replaces the experiment's size here; likewise `tuning_instances`.
         first_shown: where the figure's horizontal axis begins.
         paper: the paper's curves of this panel.
+        trace: what is recorded of single coordinates, if anything.
     """
 
     title: str
@@ -168,10 +198,14 @@ class Panel:
     tuning_instances: Count | None = None
     first_shown: Natural = 0
     paper: PaperPanel | None = None
+    trace: Trace | None = None
 
     def __post_init__(self) -> None:
         if self.first_shown >= self.steps:
             raise ValueError(f"first_shown {self.first_shown} must be below steps {self.steps}")
+        if self.trace is not None and self.trace.along not in self.optimizers:
+            hint = nearest(self.trace.along, self.optimizers)
+            raise ValueError(f"trace.along: no optimizer {self.trace.along!r} here: {hint}")
 
 
 @dataclass(frozen=True)

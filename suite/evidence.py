@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from suite.final import paper_loss
 from suite.formatting import number
 from suite.registry import nearest
 from suite.statistics import Interval
+from suite.trace_tables import Traces, no_traces
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "unchecked"]
 # One number for each run, indexed by instance; lower is better.
@@ -39,10 +40,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One experiment's runs."""
+    """One experiment's runs, and the traces of its panels."""
 
     experiment: ExperimentInfo
     runs: RunTable
+    traces: Traces = field(default_factory=no_traces)
 
     def panel(self, name: str) -> PanelInfo:
         """The panel called `name`.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 
 # In the report these two are replaced, so that figures follow the page's light or dark theme.
 INK = "#1f2328"
@@ -37,6 +38,15 @@ class CurveStyle:
             0.6 * own + 0.4 * grey for own, grey in zip(to_rgb(self.colour), GREY, strict=True)
         ]
         return str(to_hex((mixed[0], mixed[1], mixed[2])))
+
+
+@dataclass(frozen=True)
+class NamedFigure:
+    """A figure with the name of its file and what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
 
 
 KNOWN = {

@@ -13,10 +13,11 @@ import torch
 from optimizers.learned.base import Learned
 from optimizers.learned.checkpoint import MAX_WEIGHTS, load_optimizer
 from suite.cells import Cell, in_order, make_cell
-from suite.config import Experiment, Panel, Spec, Training
+from suite.config import Experiment, Panel, Spec, Trace, Training
 from suite.convert import nearest
 from suite.digests import definition_digest, file_digest
 from suite.errors import DataMissing, SuiteError
+from suite.objective import param_spec
 from suite.population import population_cells
 from suite.registry import optimizers, problems
 
@@ -29,7 +30,7 @@ SELECTION_SEED = 2**31
 
 @dataclass(frozen=True)
 class Curve:
-    """Which cell holds the curve of an optimizer in a panel."""
+    """Which cell holds the curve of an optimizer in a panel, or the trace of its coordinates."""
 
     experiment: str
     panel: str
@@ -44,6 +45,7 @@ class Plan:
     Args:
         experiments: as configured.
         curves: what the report is made from.
+        traces: likewise, of the panels that have one.
         cells: all the work, each piece once, inputs before what reads them.
         notices: what readers must know about the data of a panel, by (experiment, panel).
         without: experiments that are left out because their data is missing, with the reason.
@@ -51,6 +53,7 @@ class Plan:
 
     experiments: tuple[Experiment, ...]
     curves: tuple[Curve, ...]
+    traces: tuple[Curve, ...]
     cells: tuple[Cell, ...]
     notices: Mapping[tuple[str, str], str]
     without: Mapping[str, str]
@@ -58,7 +61,7 @@ class Plan:
     @property
     def results(self) -> tuple[Cell, ...]:
         """The cells that the report reads."""
-        return tuple(curve.cell for curve in self.curves)
+        return tuple(curve.cell for curve in (*self.curves, *self.traces))
 
 
 def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Plan:
@@ -73,12 +76,13 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
             missing data, if not `forgiving`, or if it is missing for all.
     """
     curves: list[Curve] = []
+    traces: list[Curve] = []
     notices: dict[tuple[str, str], str] = {}
     without: dict[str, str] = {}
     kept = []
     for experiment in experiments:
         try:
-            own, own_notices = _curves(experiment)
+            own, own_traces, own_notices = _curves(experiment)
         except DataMissing as error:
             without[experiment.name] = str(error)
             if not forgiving or len(without) == len(experiments):
@@ -86,14 +90,17 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
             continue
         kept.append(experiment)
         curves += own
+        traces += own_traces
         notices |= own_notices
-    cells = in_order(curve.cell for curve in curves)
-    return Plan(tuple(kept), tuple(curves), cells, notices, without)
+    cells = in_order(curve.cell for curve in (*curves, *traces))
+    return Plan(tuple(kept), tuple(curves), tuple(traces), cells, notices, without)
 
 
-def _curves(experiment: Experiment) -> tuple[list[Curve], dict[tuple[str, str], str]]:
-    """The curves of one experiment, and the notices on its data by (experiment, panel)."""
-    curves, notices = [], {}
+def _curves(
+    experiment: Experiment,
+) -> tuple[list[Curve], list[Curve], dict[tuple[str, str], str]]:
+    """Curves and traces of one experiment, and notices on its data by (experiment, panel)."""
+    curves, traces, notices = [], [], {}
     where = f"{experiment.name}.yaml:"
     trained = {
         name: _trained(training, f"{where} training.{name}")
@@ -104,11 +111,17 @@ def _curves(experiment: Experiment) -> tuple[list[Curve], dict[tuple[str, str], 
         problem = _problem_config(panel.problem, f"{place}.problem")
         if problem["notice"]:
             notices[experiment.name, name] = problem["notice"]
-        for label, spec in panel.optimizers.items():
-            at = f"{place}.optimizers.{label}"
-            cell = _evaluate(experiment, panel, problem, spec, trained, at)
-            curves.append(Curve(experiment.name, name, label, cell))
-    return curves, notices
+        evaluated = {
+            label: _evaluate(
+                experiment, panel, problem, spec, trained, f"{place}.optimizers.{label}"
+            )
+            for label, spec in panel.optimizers.items()
+        }
+        curves += [Curve(experiment.name, name, *each) for each in evaluated.items()]
+        if panel.trace is not None:
+            cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
+            traces.append(Curve(experiment.name, name, panel.trace.along, cell))
+    return curves, traces, notices
 
 
 @dataclass(frozen=True)
@@ -236,6 +249,30 @@ def _evaluate(
         }
         inputs = (make_cell("tune", name, sweep),)
     return make_cell("evaluate", name, {**config, "optimizer": optimizer}, inputs)
+
+
+def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str) -> Cell:
+    """The cell that traces coordinates: on the evaluations' instances, with their optimizers."""
+    along = evaluated[trace.along]
+    size = param_spec(problems.make(panel.problem, where)).size
+    outside = [place for place in trace.shown if place >= size]
+    if outside:
+        raise SuiteError(
+            f"{where}.shown: {outside[0]} must be below {size}, the parameters' number"
+        )
+    common = {key: along.config[key] for key in ("problem", "steps", "instances", "seed")}
+    optimizers = [
+        {"label": label, "inputs": len(cell.inputs), **cell.config}
+        for label, cell in evaluated.items()
+    ]
+    for optimizer in optimizers:
+        for key in common:
+            del optimizer[key]
+    config = {**common, "optimizers": optimizers, "trace": dataclasses.asdict(trace)}
+    if trace.instances is not None:
+        config["instances"] = min(trace.instances, config["instances"])
+    inputs = [each for cell in evaluated.values() for each in cell.inputs]
+    return make_cell("trace", along.name, config, inputs)
 
 
 def _find_trained(spec: Spec, trained: Mapping[str, _Trained], where: str) -> _Trained:

@@ -6,7 +6,13 @@ import shlex
 from pathlib import Path
 
 from suite.cells import CELLS
-from suite.collect import collect_cells, collect_curves, collect_pictures, experiment_infos
+from suite.collect import (
+    collect_cells,
+    collect_curves,
+    collect_pictures,
+    collect_traces,
+    experiment_infos,
+)
 from suite.files import write_text_atomic
 from suite.plan import Plan
 from suite.provenance import gather_provenance
@@ -32,6 +38,7 @@ def publish(plan: Plan, request: Request, root: Path) -> Report:
         curves,
         gather_provenance(shlex.split(request.command()), seeds),
         collect_pictures(plan, root, curves),
+        collect_traces(plan, root),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
-from suite.config import Training
+from suite.config import Trace, Training
 from suite.convert import fill
 from suite.digests import file_digest
 from suite.errors import SuiteError
@@ -177,6 +177,31 @@ def run_evaluate(job: Job) -> None:
         _tidy(losses, rate).to_parquet(path, index=False)
 
 
+def run_trace(job: Job) -> None:
+    """Traces coordinates along trajectories; leaves traces, responses, impulses (`.parquet`)."""
+    from suite.trace import trace
+    from suite.trace_tables import save_traces
+
+    config = job.config
+    made, first = {}, 0
+    for entry in config["optimizers"]:
+        inputs = job.inputs[first : first + entry["inputs"]]
+        made[entry["label"]], _ = _optimizer(replace(job, config=entry, inputs=inputs))
+        first += len(inputs)
+    settings = fill(Trace, config["trace"], "trace")
+    found = trace(
+        job.problem,
+        made,
+        settings,
+        config["steps"],
+        config["instances"],
+        config["seed"],
+        job.device,
+        job.progress,
+    )
+    save_traces(found, job.folder)
+
+
 def _optimizer(job: Job) -> tuple[Any, float]:
     """The optimizer to evaluate and its learning rate, NaN if it has none."""
     from optimizers.learned.checkpoint import load_optimizer
@@ -219,4 +244,5 @@ RUNNERS: dict[str, Callable[[Job], None]] = {
     "select": run_select,
     "tune": run_tune,
     "evaluate": run_evaluate,
+    "trace": run_trace,
 }

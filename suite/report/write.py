@@ -23,6 +23,8 @@ from suite.provenance import load_provenance, save_provenance
 from suite.report.pages import Content, html_page, markdown_page
 from suite.table_formats import save_table
 from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
+from suite.trace_figures import draw_traces
+from suite.trace_tables import Traces, load_traces, no_traces, store_traces
 
 PICTURES = "pictures.safetensors"
 
@@ -43,6 +45,7 @@ def write_results(
     curves: pd.DataFrame,
     provenance: Mapping[str, Any],
     pictures: Pictures | None = None,
+    traces: Traces | None = None,
 ) -> Report:
     """Store what was found in `folder` (see docs/results.md), and write its report.
 
@@ -52,12 +55,14 @@ def write_results(
         curves: tidy, with the columns of `suite.curves.COLUMNS`; may lack what is not done yet.
         provenance: from `suite.provenance.gather_provenance`.
         pictures: by (experiment, panel, optimizer, instance, step or source), where there are any.
+        traces: of the panels that have them.
 
     Raises:
         SuiteError: the folder cannot be written, or a claim is not defined properly.
     """
     with atomic_path(folder / "curves.parquet") as path:
         curves.to_parquet(path, index=False)
+    store_traces(traces or no_traces(), folder)
     save_experiments(folder / "experiments.json", experiments)
     save_provenance(folder / "provenance.json", provenance)
     (folder / PICTURES).unlink(missing_ok=True)
@@ -70,7 +75,7 @@ def write_report(folder: Path) -> Report:
     """Write final.csv, claims.csv, figures/, tables/, report.md and report.html.
 
     They are made from curves.parquet, experiments.json, provenance.json and, where there are any,
-    pictures.safetensors alone.
+    pictures.safetensors and the tables of traces alone.
 
     Raises:
         SuiteError: these are missing or damaged, or the folder cannot be written.
@@ -78,18 +83,22 @@ def write_report(folder: Path) -> Report:
     experiments = load_experiments(folder / "experiments.json")
     runs = runs_by_optimizer(load_curves(folder / "curves.parquet"))
     final = final_losses(experiments, runs)
-    claims = check_claims(experiments, runs)
+    traces = load_traces(folder)
+    claims = check_claims(experiments, runs, traces)
     write_text_atomic(folder / "final.csv", final.to_csv(index=False))
     write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
 
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
     pictures = load_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {}
-    sheets = [picture_sheets(experiment, pictures) for experiment in experiments]
+    further = [
+        [*picture_sheets(experiment, pictures), *draw_traces(experiment, traces, styles)]
+        for experiment in experiments
+    ]
     for experiment in experiments:
         figure = draw_experiment(experiment, runs, styles)
         save_figure(figure, folder / "figures", experiment.name)
-    for sheet in itertools.chain(*sheets):
-        save_figure(sheet.figure, folder / "figures", sheet.name)
+    for each in itertools.chain(*further):
+        save_figure(each.figure, folder / "figures", each.name)
 
     content = Content(
         experiments=experiments,
@@ -99,7 +108,7 @@ def write_report(folder: Path) -> Report:
         rates=learning_rate_table(final),
         provenance=load_provenance(folder / "provenance.json"),
         figures=[_svg(folder, e.name) for e in experiments],
-        sheets=[[(s.name, s.caption, _svg(folder, s.name)) for s in own] for own in sheets],
+        further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
     )
     tables = (content.claims, content.intervals, content.rates, *content.finals)
     for table in (*tables, final_table(experiments, final, "final")):
