@@ -8,18 +8,22 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 from test_executors import Seen, fake, wait_for
 
 from suite.cells import Cell
 from suite.collect import collect_curves
 from suite.errors import SuiteError
-from suite.executors import Settings, find_executor
+from suite.executors import Settings, WorkerDied, find_executor
 from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
+from suite.ray_futures import translated
+from suite.ray_travel import _Travels
 from suite.registry import load_plugin
 from suite.request import Request, plan_request
 from suite.runners import RUNNERS
@@ -48,8 +52,6 @@ def work(job):
     config, state = job.config, job.folder / "state.txt"
     if config.get("fails"):
         raise SuiteError(config["fails"])
-    if config.get("full"):
-        raise OSError(28, "No space left on device")
     before = state.read_text() if state.exists() else ""
     write_text_atomic(state, before + "+")
     job.progress(1, 2, "half")
@@ -85,9 +87,16 @@ def start_node(nodes: Any, **options: Any) -> None:
         try:
             nodes.add_node(**options)
             return
-        except Exception:
+        except Exception as error:
             if not tries_left:
+                skip_if_slow(error)
                 raise
+
+
+def skip_if_slow(error: Exception) -> None:
+    """Nothing of ours has begun yet when Ray's own processes are too late for Ray."""
+    if "timed out during startup" in str(error):
+        pytest.skip("this machine is too busy for Ray to start in time")
 
 
 @pytest.fixture(params=["yes", "no"])
@@ -119,17 +128,6 @@ def run(cells: list[Cell], settings: Settings) -> dict[str, Outcome]:
     return {cell.name: outcomes[cell.key] for cell in cells if cell.key in outcomes}
 
 
-def test_full_disk_of_a_node_is_not_that_of_the_results_folder(settings: Settings) -> None:
-    cells = [fake("full", full=True), fake("good")]
-    if os.environ[SHARED] == "yes":
-        with pytest.raises(StorageError, match="No space left"):
-            run(cells, settings)
-        return
-    outcomes = run(cells, settings)
-    assert outcomes["full"].error.startswith("on its node: ")
-    assert outcomes["good"].state == "done"
-
-
 def out(cell: Cell, settings: Settings) -> str:
     return (cell.folder(settings.root) / "out.txt").read_text()
 
@@ -150,6 +148,37 @@ def test_cells_read_inputs_die_and_resume_and_fail_alone(settings: Settings) -> 
     assert state_of(last, settings.root) == "done"
     assert state_of(bad, settings.root) == "failed"
     assert not list(last.folder(settings.root).glob("progress.json"))
+
+
+def failed(error: BaseException) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
+
+
+@pytest.mark.parametrize("cause", [StorageError("the disk is full"), SuiteError("no such node")])
+def test_errors_of_a_task_are_the_cells_own(cause: SuiteError) -> None:
+    error = ray.exceptions.RayTaskError("run_shared", "a long traceback", cause)
+    assert translated(failed(error)).exception() is cause
+
+
+def test_errors_of_ray_are_those_of_a_worker_that_died() -> None:
+    assert isinstance(
+        translated(failed(ray.exceptions.WorkerCrashedError())).exception(), WorkerDied
+    )
+
+
+def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(tmp_path: Path) -> None:
+    """It is not the results folder's disk, so the run goes on."""
+    cell, ended = fake("full"), Future[Outcome]()
+    travels = object.__new__(_Travels)
+    lock = FileLock(tmp_path / "lock", timeout=0, thread_local=False)
+    lock.acquire()
+    travels._under_way = {cell.label: (cell, lock)}
+    travels._take_checkpoints = lambda: None  # type: ignore[method-assign]
+    travels._come_back(cell, failed(StorageError("/tmp is full")), ended)
+    assert ended.result() == Outcome("failed", "on its node: /tmp is full")
+    assert not lock.is_locked
 
 
 SCRIPT = """
@@ -229,8 +258,12 @@ def test_every_executor_computes_the_same_bits(
     for name, jobs in (("local", 1), ("local", 2), ("ray", None)):
         root = tmp_path / f"{name}-{jobs}"
         open_results(root)
-        with find_executor(name)(Settings(root, "cpu", jobs)) as workers:
-            run_all(plan.cells, root, workers, Seen())
+        try:
+            with find_executor(name)(Settings(root, "cpu", jobs)) as workers:
+                run_all(plan.cells, root, workers, Seen())
+        except SuiteError as error:
+            skip_if_slow(error)
+            raise
         tables.append(collect_curves(plan, root))
     assert set(tables[0].optimizer) == set(plan.experiments[0].panels["quadratics"].optimizers)
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
