@@ -50,7 +50,8 @@ def _figure6() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "figure": "fig6",
-            "panel": final["layers"].astype(str) + "x" + final["hidden_units"].astype(str),
+            "panel": final["layers"].map("{:.0f}x".format)
+            + final["hidden_units"].map("{:.0f}".format),
             "optimizer": final["optimizer"],
             "updates": 100.0,
             "loss": final["final_loss"],
