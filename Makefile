@@ -10,7 +10,7 @@ help:
 	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
 	@echo "make test        set up, run all tests"
 	@echo "make report      remake the report of $(RESULTS) from its tables"
-	@echo "make bench       measure the kernels and the loops against the alternatives"
+	@echo "make bench       measure against the alternatives; ARGS=--quick for a short version"
 	@echo "make lint        ruff and mypy"
 	@echo "make clean       remove the virtual environment and what running leaves"
 
@@ -31,7 +31,7 @@ report: $(VENV)/.installed
 	$(RUN) reproduce.py report --results $(RESULTS)
 
 bench: $(VENV)/.installed
-	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks $(ARGS)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
