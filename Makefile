@@ -10,7 +10,7 @@ help:
 	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
 	@echo "make test        set up, run all tests"
 	@echo "make report      remake the report of $(RESULTS) from its tables"
-	@echo "make bench       measure the kernels and the loops against the alternatives"
+	@echo "make bench       measure against the alternatives; ARGS=--quick for a short version"
 	@echo "make soak        kill, damage and crowd runs, and compare their tables with an undisturbed one's"
 	@echo "make fuzz        10,000 hostile inputs for each reader of files"
 	@echo "make lint        ruff and mypy"
@@ -33,7 +33,7 @@ report: $(VENV)/.installed
 	$(RUN) reproduce.py report --results $(RESULTS)
 
 bench: $(VENV)/.installed
-	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks $(ARGS)
 
 soak: $(VENV)/.installed
 	$(RUN) -m benchmarks.soak
