@@ -49,8 +49,7 @@ def test_operator_is_a_window_of_steps_and_differentiable_in_everything(case: Ca
     double = case.double()
     for value, expected in zip(window(case, True), window(double, False), strict=True):
         assert (value - expected).abs().max() <= 1e-4 * (1 + expected.abs().max())
-    # Gradients of features and states are sums over units that may nearly cancel, and the kernel's
-    # exponential rounds less evenly than PyTorch's; φ's, the meta-gradient, has the usual bound.
+    # φ's, the meta-gradient, has the usual bound; those of features and states are less exact.
     bounds = (1e-5, 1e-4, 1e-4)
     pairs = zip(bounds, gradients(case, True), gradients(double, False), strict=True)
     for bound, value, expected in pairs:
