@@ -1,4 +1,4 @@
-"""The same command gives the same tables, however its work is split."""
+"""The same cells give the same bytes, however their work is split."""
 
 from __future__ import annotations
 
@@ -7,36 +7,55 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import EXPERIMENT, command, write_experiment
+from test_cli import write_experiment
 
 from suite.process import DETERMINISTIC, deterministic
+from suite.request import Request, plan_request
+from suite.store import open_results, run_cell
 
-ON_IMAGES = EXPERIMENT.replace("quadratic, dim: 3", "mlp, units: 20").replace(
-    "steps: 10", "steps: 3"
-)
+ON_IMAGES = """
+title: Tiny
+sizes: {test_instances: 3, tuning_instances: 2}
+training:
+  t:
+    problem: &problem {name: mlp, units: 20}
+    optimizer: {name: lstm, preprocessing: none, hidden: 4}
+    phases: [{runs: 2, horizon: 4, window: 2, rate: 0.01, batch: 2}]
+    validation_instances: 2
+panels:
+  p:
+    title: Images
+    problem: *problem
+    steps: 2
+    optimizers: {LSTM: {trained: t}, SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}}
+"""
+FILES = ("optimizer.safetensors", "tuning.csv", "curves.parquet")
 
 
-def tables(folder: Path, *words: str) -> list[bytes]:
-    done = command("run", folder / "tiny.yaml", "--results", folder / "out", *words)
-    assert done.exit_code == 0, done.output
-    found = [(folder / "out" / name).read_bytes() for name in ("curves.parquet", "final.csv")]
-    for path in (folder / "out").rglob("cell.json"):
-        path.unlink()
-    return found
+def results(experiment: Path, root: Path) -> dict[str, bytes]:
+    """What the cells of an experiment leave, each run in this process."""
+    open_results(root)
+    with deterministic(True):
+        for cell in plan_request(Request((str(experiment),), "smoke")).cells:
+            assert run_cell(cell, root, "cpu").state == "done"
+    paths = [path for name in FILES for path in root.rglob(name)]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
-def test_tables_do_not_depend_on_batches_and_threads(
+def test_results_do_not_depend_on_batches_and_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_experiment(tmp_path, ON_IMAGES)
+    experiment = write_experiment(tmp_path, ON_IMAGES)
     threads = torch.get_num_threads()
-    usual = tables(tmp_path, "--deterministic")
+    usual = results(experiment, tmp_path / "usual")
     monkeypatch.setenv("L2L_MEMORY_MIB", "1")
     torch.set_num_threads(1 if threads > 1 else 2)
     try:
-        assert tables(tmp_path, "--deterministic") == usual
+        split = results(experiment, tmp_path / "split")
     finally:
         torch.set_num_threads(threads)
+    assert len(usual) == 5
+    assert split == usual
 
 
 def test_deterministic_algorithms_are_asked_for_and_no_longer_than_wanted() -> None:
