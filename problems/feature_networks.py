@@ -63,17 +63,20 @@ class FeatureNetwork:
         self, state: Mapping[str, Any], scale: Tensor, shift: Tensor, notice: str = ""
     ) -> None:
         self.layers = _layers(state)
-        weights = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        # Without the classifier, which is most of a VGG.
+        weights = {key: value for key, value in state.items() if key.startswith("features.")}
         self._weights = {"scale": scale.view(3, 1, 1), "shift": shift.view(3, 1, 1), **weights}
         self._moved: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
         self.notice = notice
 
     def check(self, names: Sequence[str]) -> None:
-        """ValueError if a layer is not there."""
-        known = [layer.name for layer in self.layers if layer.kind != "pool"]
+        """SuiteError if a layer is not there."""
+        known = [layer.name for layer in self.layers if not layer.name.startswith("pool")]
         for name in names:
             if name not in known:
-                raise ValueError(f"there is no layer {name!r}: {nearest(name, known)}")
+                raise SuiteError(
+                    f"there is no layer {name!r} in the feature network: {nearest(name, known)}"
+                )
 
     def __call__(self, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Activations [C, h, w] of the named layers, of an image [3, H, W]."""

@@ -90,6 +90,13 @@ class NeuralArt(Problem):
         """θ as an image: uint8 [3, size, size]."""
         return to_pixels(params["image"])
 
+    def sources(self, rng: Rng) -> Tensors:
+        """The photo and the painting."""
+        return {
+            "content": photo(rng.split, rng.instance, self.size),
+            "style": style(self.style, self.size),
+        }
+
     @property
     def _features(self) -> FeatureNetwork:
         return feature_network(self.network)

@@ -72,11 +72,6 @@ def style(name: str, size: int) -> Tensor:
     return _square(_open(files[name]), size)
 
 
-def save_picture(pixels: Tensor, path: Path) -> None:
-    """Write uint8 [3, H, W] as PNG."""
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, format="png")
-
-
 def _folder(name: str) -> Path | None:
     """A folder of the data root; None if it is not there, and stand-ins are to be taken."""
     folder = data_root() / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from suite.cells import Cell
 from suite.config import Claim, Experiment
 from suite.curves import COLUMNS
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from suite.pictures import Pictures, load_pictures
 from suite.plan import Curve, Plan
-from suite.runners import CURVES
+from suite.runners import CURVES, PICTURES
 from suite.store import record_of
 from suite.trace_tables import COLUMNS as TABLES
 from suite.trace_tables import OWNER, Traces, joined
@@ -42,6 +44,32 @@ def collect_traces(plan: Plan, root: Path) -> Traces:
             tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
             found.append(Traces(**tables).owned(each.experiment, each.panel))
     return joined(found, OWNER)
+
+
+def collect_pictures(plan: Plan, root: Path, curves: pd.DataFrame) -> Pictures:
+    """Pictures of each panel's first optimizer and of the best of its others, by final loss.
+
+    Args:
+        plan: whose finished cells are looked at.
+        root: the results folder.
+        curves: from `collect_curves`.
+    """
+    pictures: Pictures = {}
+    for experiment in plan.experiments:
+        for panel in experiment.every_panel():
+            own = [c for c in plan.curves if (c.experiment, c.panel) == (experiment.name, panel)]
+            kept = [c for c in own if (c.cell.folder(root) / PICTURES).exists()]
+            if not kept:
+                continue
+            rows = curves[(curves["experiment"] == experiment.name) & (curves["panel"] == panel)]
+            ends = rows[rows["step"] == rows["step"].max()].groupby("optimizer")["loss"].mean()
+            first = kept[0]
+            best = sorted(kept[1:], key=lambda c: float(ends.get(c.optimizer, math.inf)))[:1]
+            for each in (first, *best):
+                found = load_pictures(each.cell.folder(root) / PICTURES)
+                place = (each.experiment, each.panel, each.optimizer)
+                pictures.update({(*place, *key): picture for key, picture in found.items()})
+    return pictures
 
 
 def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from suite.loop import descend
+from suite.loop import Point, descend
 from suite.memory import rows_at_once
 from suite.objective import Objective, param_spec
 from suite.types import Optimizer, Problem
@@ -22,6 +22,7 @@ def evaluate(
     seed: int,
     device: str | torch.device = "cpu",
     split: str = "test",
+    watch: Callable[[Objective, Point], None] | None = None,
 ) -> Tensor:
     """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
 
@@ -35,12 +36,17 @@ def evaluate(
         seed: the experiment's.
         device: where tensors live.
         split: the stream that instances are drawn from.
+        watch: is shown each point of each group.
     """
     numbers = list(range(instances)) if isinstance(instances, int) else list(instances)
     group = rows_at_once(param_spec(problem), optimizer, torch.device(device))
     losses = []
     for first in range(0, len(numbers), group):
         objective = Objective(problem, numbers[first : first + group], split, seed, device=device)
-        points = descend(objective, optimizer, steps)
-        losses.append(torch.stack([point.loss.cpu() for point in points], dim=1))
+        own = []
+        for point in descend(objective, optimizer, steps):
+            own.append(point.loss.cpu())
+            if watch is not None:
+                watch(objective, point)
+        losses.append(torch.stack(own, dim=1))
     return torch.cat(losses)

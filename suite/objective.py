@@ -54,7 +54,7 @@ class Objective:
         self.spec = param_spec(problem)
         self._split = split
         self._seed = seed
-        self._fixed = self._stack([problem.instance(self._rng("instance", i)) for i in instances])
+        self._fixed = self._stack([problem.instance(self.rng("instance", i)) for i in instances])
         self._batch: tuple[int, Any] = (-1, None)
 
         if problem.one_by_one:
@@ -72,9 +72,13 @@ class Objective:
         """r·n."""
         return self.copies * len(self.instances)
 
+    def rng(self, stream: str, instance: int, step: int = 0) -> Rng:
+        """The draws of an instance: for the stream ``instance``, ``init`` or ``batch``."""
+        return Rng(self._seed, f"{self._split}/{stream}", instance, step)
+
     def start(self) -> Tensor:
         """θ_0 [r·n, P]."""
-        rngs = [self._rng("init", i) for i in self.instances]
+        rngs = [self.rng("init", i) for i in self.instances]
         theta = self.spec.flatten(self._stack([self.problem.init(rng) for rng in rngs]))
         return theta.repeat(self.copies, 1)
 
@@ -138,9 +142,6 @@ class Objective:
                 losses.view(-1)[number] = loss.detach()
         return grads, losses
 
-    def _rng(self, stream: str, instance: int, step: int = 0) -> Rng:
-        return Rng(self._seed, f"{self._split}/{stream}", instance, step)
-
     def _stack(self, samples: list[Any]) -> Any:
         """A list of pytrees of tensors to one with a leading dimension."""
         return tree_map(lambda *parts: torch.stack(parts).to(self.device), *samples)
@@ -148,7 +149,7 @@ class Objective:
     def _batch_at(self, step: int) -> Any:
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
         if self._batch[0] != step:
-            rngs = [self._rng("batch", i, step) for i in self.instances]
+            rngs = [self.rng("batch", i, step) for i in self.instances]
             samples = [self.problem.batch(rng) for rng in rngs]
             self._batch = (step, None if samples[0] is None else self._stack(samples))
         return self._batch[1]

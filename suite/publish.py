@@ -6,7 +6,13 @@ import shlex
 from pathlib import Path
 
 from suite.cells import CELLS
-from suite.collect import collect_cells, collect_curves, collect_traces, experiment_infos
+from suite.collect import (
+    collect_cells,
+    collect_curves,
+    collect_pictures,
+    collect_traces,
+    experiment_infos,
+)
 from suite.files import write_text_atomic
 from suite.plan import Plan
 from suite.provenance import gather_provenance
@@ -25,11 +31,13 @@ def publish(plan: Plan, request: Request, root: Path) -> Report:
     """
     write_text_atomic(root / SOURCES, collect_cells(plan, root).to_csv(index=False))
     seeds = {each.name: each.seed for each in plan.experiments}
+    curves = collect_curves(plan, root)
     return write_results(
         root,
         experiment_infos(plan, request.profile),
-        collect_curves(plan, root),
+        curves,
         gather_provenance(shlex.split(request.command()), seeds),
+        collect_pictures(plan, root, curves),
         collect_traces(plan, root),
     )
 

@@ -25,6 +25,7 @@ SELECTION = "selection.csv"
 TUNING = "tuning.csv"
 BEST = "best.json"
 CURVES = "curves.parquet"
+PICTURES = "pictures.safetensors"
 
 # Called with what is done, out of what, and a note such as the validation loss.
 Progress = Callable[[int, int, str], None]
@@ -121,14 +122,24 @@ def run_tune(job: Job) -> None:
 
 
 def run_evaluate(job: Job) -> None:
-    """Runs one optimizer on test instances; leaves `curves.parquet`."""
+    """Runs one optimizer on test instances; leaves `curves.parquet`, and pictures if θ is one."""
     from suite.evaluate import evaluate
+    from suite.pictures import PictureLog, save_pictures, shows_pictures
 
     config = job.config
     optimizer, rate = _optimizer(job)
+    log = PictureLog(config["steps"]) if shows_pictures(job.problem) else None
     losses = evaluate(
-        job.problem, optimizer, config["steps"], config["instances"], config["seed"], job.device
+        job.problem,
+        optimizer,
+        config["steps"],
+        config["instances"],
+        config["seed"],
+        job.device,
+        watch=log,
     )
+    if log is not None:
+        save_pictures(job.folder / PICTURES, log.pictures)
     with atomic_path(job.folder / CURVES) as path:
         _tidy(losses, rate).to_parquet(path, index=False)
 

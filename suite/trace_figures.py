@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_pictures import Sheet
 from suite.figure_style import INK, RC, CurveStyle
 from suite.trace_tables import Traces
 
@@ -23,18 +23,9 @@ OVER_TIME, RESPONSES = 2, 3  # coordinates in Figure 10, and in Figures 11 to 13
 PER_ROW = 8
 
 
-@dataclass(frozen=True)
-class TraceFigure:
-    """A figure with the name of its file and what it shows."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-
 def draw_traces(
     experiment: ExperimentInfo, traces: Traces, styles: Mapping[str, CurveStyle]
-) -> Iterator[TraceFigure]:
+) -> Iterator[Sheet]:
     """The figures of each traced panel: one over time, and one for each of three coordinates.
 
     They show the first coordinates of the first traced instance.
@@ -49,14 +40,14 @@ def draw_traces(
         )
         name = f"{experiment.name}-{panel.name}"
         with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
-            yield TraceFigure(
+            yield Sheet(
                 f"{name}-updates",
                 f"{panel.title}: the updates proposed for single coordinates at the points of one "
                 "trajectory, at every step (the paper's Figure 10).",
                 _over_time(panel, recorded, styles),
             )
             for number, coordinate in enumerate(responses["coordinate"].unique()[:RESPONSES], 1):
-                yield TraceFigure(
+                yield Sheet(
                     f"{name}-response-{number}",
                     f"{panel.title}, coordinate {coordinate}: the update proposed at each step as "
                     "a function of the gradient, after the history of the trajectory; a dot marks "
@@ -119,14 +110,16 @@ def _responses(
         axis.axvline(0, color=INK, linewidth=0.4, alpha=0.4, zorder=1)
         axis.set_title(f"{step}", fontsize=7.5, pad=2, fontweight="normal")
         axis.set_xticks([-span, 0, span], [f"−{span:.2g}", "0", f"{span:.2g}"])
-        for label, side in zip(axis.get_xticklabels(), ("left", "center", "right"), strict=True):
-            label.set_horizontalalignment(side)  # or those of neighbours would meet
         axis.yaxis.set_major_locator(MaxNLocator(3))
         axis.tick_params(labelsize=6.5, length=2, width=0.5)
         for spine in axis.spines.values():
             spine.set_linewidth(0.5)
     for axis in axes.ravel()[len(steps) :]:
         axis.set_visible(False)
+    for axis in axes[-1]:
+        # In the middle of their ticks those of neighbours would meet.
+        for label, side in zip(axis.get_xticklabels(), ("left", "center", "right"), strict=False):
+            label.set_horizontalalignment(side)
     figure.supxlabel("Gradient", fontsize=9)
     figure.supylabel("Update", fontsize=9)
     _legend(figure, panel, responses, styles)

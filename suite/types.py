@@ -54,6 +54,14 @@ class Problem:
         """
         raise NotImplementedError
 
+    def picture(self, params: Tensors) -> Tensor:
+        """θ as an image, uint8 [3, H, W]. Optional, for problems whose parameters are one."""
+        raise NotImplementedError
+
+    def sources(self, rng: Rng) -> Tensors:
+        """Pictures, as `picture`, that an instance is made from, by name; to be shown beside it."""
+        return {}
+
     def group(self, name: str) -> str:
         """The group of parameter `name`, by which learned optimizers may be routed."""
         return "all"

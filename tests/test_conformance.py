@@ -20,8 +20,8 @@ from suite.types import Optimizer, ParamSpec, Problem
 
 SEED, SPLIT = 11, "validation"
 
-# Where the default needs data that tests do not have.
-DATA: dict[str, dict[str, Any]] = {"convnet": {"dataset": "mnist"}}
+# Where the default needs data that tests do not have, or is large.
+DATA: dict[str, dict[str, Any]] = {"convnet": {"dataset": "mnist"}, "neural-art": {"size": 16}}
 # Every registered one with its defaults, and these besides.
 PROBLEMS: list[dict[str, Any]] = [
     *({"name": name, **DATA.get(name, {})} for name in problems),

@@ -20,10 +20,9 @@ TITLE = "Learning to learn by gradient descent by gradient descent"
 
 @dataclass(frozen=True)
 class Content:
-    """All that a report shows.
+    """All that a report shows; `finals`, `figures` (SVG) and `sheets` go by experiment, in order.
 
-    `finals`, `figures` (SVG) and `traced` are one an experiment, in order; `traced` are figures of
-    single coordinates, as name, caption and SVG.
+    `sheets` are those of pictures and of single coordinates: name of the file, caption, SVG.
     """
 
     experiments: Sequence[ExperimentInfo]
@@ -33,7 +32,7 @@ class Content:
     rates: Table
     provenance: Mapping[str, Any]
     figures: Sequence[str]
-    traced: Sequence[Sequence[tuple[str, str, str]]]
+    sheets: Sequence[Sequence[tuple[str, str, str]]]
 
     def verdicts(self) -> dict[str, int]:
         """How many claims have each verdict, without those that none has."""
@@ -56,13 +55,13 @@ def html_page(content: Content) -> str:
             "figure": inline_svg(svg, f"f{number}", caption(experiment)),
             "caption": caption(experiment),
             "final": final,
-            "traced": [
-                (inline_svg(drawn, f"f{number}t{place}", text), text)
-                for place, (_, text, drawn) in enumerate(traced)
+            "sheets": [
+                {"figure": inline_svg(sheet, name, said), "caption": said}
+                for name, said, sheet in sheets
             ],
         }
-        for number, (experiment, svg, final, traced) in enumerate(
-            zip(content.experiments, content.figures, content.finals, content.traced, strict=True)
+        for number, (experiment, svg, final, sheets) in enumerate(
+            zip(content.experiments, content.figures, content.finals, content.sheets, strict=True)
         )
     ]
     return environment.get_template("report.html.j2").render(
@@ -80,14 +79,14 @@ def markdown_page(content: Content) -> str:
     parts = [f"# Reproduction report: *{TITLE}*", f"Claims: {counts or 'none'}."]
     parts += [f"> **Note.** {markdown_text(notice)}" for notice in notices(content.experiments)]
     parts += ["## Claims", markdown(content.claims)]
-    for experiment, final, traced in zip(
-        content.experiments, content.finals, content.traced, strict=True
+    for experiment, final, sheets in zip(
+        content.experiments, content.finals, content.sheets, strict=True
     ):
         parts.append(f"## {markdown_text(experiment.title)}")
         parts.append(f"![{markdown_text(experiment.title)}](figures/{experiment.name}.png)")
         parts += [markdown_text(caption(experiment)), markdown(final)]
-        for name, text, _ in traced:
-            parts += [f"![{markdown_text(text)}](figures/{name}.png)", markdown_text(text)]
+        for name, said, _ in sheets:
+            parts += [f"![{markdown_text(name)}](figures/{name}.png)", markdown_text(said)]
     parts += ["## All final losses", markdown(content.intervals)]
     parts += ["## Tuned learning rates", markdown(content.rates)]
     parts.append("## Settings")

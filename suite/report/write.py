@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,20 @@ import pandas as pd
 from suite.claims import check_claims
 from suite.curves import load_curves, runs_by_optimizer
 from suite.definitions import ExperimentInfo, load_experiments, save_experiments
+from suite.figure_pictures import picture_sheets
 from suite.figure_style import curve_styles
 from suite.figures import draw_experiment, save_figure
 from suite.files import atomic_path, write_text_atomic
 from suite.final import final_losses
+from suite.pictures import Pictures, load_pictures, save_pictures
 from suite.provenance import load_provenance, save_provenance
 from suite.report.pages import Content, html_page, markdown_page
 from suite.table_formats import save_table
 from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
 from suite.trace_figures import draw_traces
 from suite.trace_tables import Traces, load_traces, no_traces, store_traces
+
+PICTURES = "pictures.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def write_results(
     experiments: Sequence[ExperimentInfo],
     curves: pd.DataFrame,
     provenance: Mapping[str, Any],
+    pictures: Pictures | None = None,
     traces: Traces | None = None,
 ) -> Report:
     """Store what was found in `folder` (see docs/results.md), and write its report.
@@ -48,6 +54,7 @@ def write_results(
         experiments: what was to be run, in the report's order.
         curves: tidy, with the columns of `suite.curves.COLUMNS`; may lack what is not done yet.
         provenance: from `suite.provenance.gather_provenance`.
+        pictures: by (experiment, panel, optimizer, instance, step or source), where there are any.
         traces: of the panels that have them.
 
     Raises:
@@ -55,17 +62,20 @@ def write_results(
     """
     with atomic_path(folder / "curves.parquet") as path:
         curves.to_parquet(path, index=False)
-    store_traces(traces or no_traces(), folder)
     save_experiments(folder / "experiments.json", experiments)
     save_provenance(folder / "provenance.json", provenance)
+    (folder / PICTURES).unlink(missing_ok=True)
+    if pictures:
+        save_pictures(folder / PICTURES, pictures)
+    store_traces(traces or no_traces(), folder)
     return write_report(folder)
 
 
 def write_report(folder: Path) -> Report:
     """Write final.csv, claims.csv, figures/, tables/, report.md and report.html.
 
-    They are made from curves.parquet, experiments.json, provenance.json, and the tables of traces
-    if there are any, alone.
+    They are made from curves.parquet, experiments.json, provenance.json and, where there are any,
+    pictures.safetensors and the tables of traces alone.
 
     Raises:
         SuiteError: these are missing or damaged, or the folder cannot be written.
@@ -79,14 +89,16 @@ def write_report(folder: Path) -> Report:
     write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
 
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
-    traced: dict[str, list[tuple[str, str]]] = {}
+    pictures = load_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {}
+    sheets = [
+        [*picture_sheets(experiment, pictures), *draw_traces(experiment, traces, styles)]
+        for experiment in experiments
+    ]
     for experiment in experiments:
         figure = draw_experiment(experiment, runs, styles)
         save_figure(figure, folder / "figures", experiment.name)
-        traced[experiment.name] = []
-        for each in draw_traces(experiment, traces, styles):
-            save_figure(each.figure, folder / "figures", each.name)
-            traced[experiment.name].append((each.name, each.caption))
+    for sheet in itertools.chain(*sheets):
+        save_figure(sheet.figure, folder / "figures", sheet.name)
 
     content = Content(
         experiments=experiments,
@@ -96,10 +108,7 @@ def write_report(folder: Path) -> Report:
         rates=learning_rate_table(final),
         provenance=load_provenance(folder / "provenance.json"),
         figures=[_svg(folder, e.name) for e in experiments],
-        traced=[
-            [(name, caption, _svg(folder, name)) for name, caption in traced[e.name]]
-            for e in experiments
-        ],
+        sheets=[[(s.name, s.caption, _svg(folder, s.name)) for s in own] for own in sheets],
     )
     tables = (content.claims, content.intervals, content.rates, *content.finals)
     for table in (*tables, final_table(experiments, final, "final")):

@@ -1,0 +1,100 @@
+"""Sheets of pictures (Figure 9, Appendix C): what came of which content and style, and the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_style import RC
+from suite.pictures import Pictures
+
+SIDE = 1.45  # inches of a picture
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure beside the experiment's own, with the name of its file and what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Sheet]:
+    """Two sheets for each panel of which there are pictures.
+
+    ``<experiment>-<panel>-pictures`` has a row for each instance: its sources, then what each
+    optimizer came to. ``<experiment>-<panel>-steps`` has the first instance after a few steps, a
+    row for each optimizer.
+    """
+    sheets = []
+    for panel in experiment.panels:
+        own: Pictures = {
+            key[2:]: picture
+            for key, picture in pictures.items()
+            if key[:2] == (experiment.name, panel.name)
+        }
+        if own:
+            name = f"{experiment.name}-{panel.name}"
+            shown = [each for each in panel.optimizers if any(key[0] == each for key in own)]
+            who = " and ".join(shown)
+            sheets += [
+                Sheet(
+                    f"{name}-pictures",
+                    f"{panel.title}: sources of the first test runs, and what {who} made of them.",
+                    _results(panel, shown, own),
+                ),
+                Sheet(
+                    f"{name}-steps",
+                    f"{panel.title}: the first test run on its way, by {who}.",
+                    _steps(panel, shown, own),
+                ),
+            ]
+    return sheets
+
+
+def _results(panel: PanelInfo, shown: Sequence[str], pictures: Pictures) -> Figure:
+    instances = sorted({key[1] for key in pictures}, key=int)
+    sources = dict.fromkeys(key[2] for key in pictures if isinstance(key[2], str))
+    rows = [
+        [
+            *(pictures[shown[0], instance, source] for source in sources),
+            *(pictures[name, instance, panel.steps] for name in shown),
+        ]
+        for instance in instances
+    ]
+    heads = [str(source) for source in sources]
+    return _sheet(panel.title, rows, [*heads, *shown], [""] * len(rows))
+
+
+def _steps(panel: PanelInfo, shown: Sequence[str], pictures: Pictures) -> Figure:
+    first = min(int(key[1]) for key in pictures)
+    steps = sorted({key[2] for key in pictures if isinstance(key[2], int)})
+    rows = [[pictures[name, first, step] for step in steps] for name in shown]
+    heads = [f"{step} steps" for step in steps]
+    return _sheet(panel.title, rows, heads, shown)
+
+
+def _sheet(
+    title: str, rows: Sequence[Sequence[Tensor]], heads: Sequence[str], sides: Sequence[str]
+) -> Figure:
+    with mpl.rc_context(RC):
+        size = (SIDE * len(heads) + 0.4, SIDE * len(rows) + 0.6)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(rows), len(heads), squeeze=False)
+        for own, pictures, side in zip(axes, rows, sides, strict=True):
+            own[0].set_ylabel(side)
+            for axis, picture in zip(own, pictures, strict=True):
+                axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="none")
+                axis.set(xticks=[], yticks=[])
+                for spine in axis.spines.values():
+                    spine.set_visible(False)
+        for axis, head in zip(axes[0], heads, strict=True):
+            axis.set_title(head, loc="center", fontweight="normal")
+        figure.suptitle(title, fontsize=9, fontweight="bold")
+        return figure

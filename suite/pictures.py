@@ -1,0 +1,81 @@
+"""Pictures of runs whose parameters are an image: kept by evaluations, gathered for the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from suite.errors import SuiteError
+from suite.files import atomic_path
+from suite.loop import Point
+from suite.objective import Objective
+from suite.types import Problem
+
+# Which steps are kept beside a run's last, and of which instances.
+STEPS = (0, 8, 16, 32, 64, 128)
+INSTANCES = range(3)
+
+# Images uint8 [3, H, W] by strings and numbers that say which: an evaluation's by (instance, step)
+# or (instance, name of a source), the report's by (experiment, panel, optimizer, and these two).
+Pictures = dict[tuple[str | int, ...], Tensor]
+
+
+def shows_pictures(problem: Problem) -> bool:
+    """Whether the problem's parameters are an image."""
+    return type(problem).picture is not Problem.picture
+
+
+class PictureLog:
+    """Watches an evaluation, and keeps `pictures` of its first instances."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = {*STEPS, steps}
+        self.pictures: Pictures = {}
+
+    def __call__(self, objective: Objective, point: Point) -> None:
+        if point.step not in self.steps:
+            return
+        for row, instance in enumerate(objective.instances):
+            if instance not in INSTANCES:
+                continue
+            params = objective.spec.unflatten(point.theta[row])
+            self.pictures[instance, point.step] = objective.problem.picture(params)
+            if point.step == 0:
+                sources = objective.problem.sources(objective.rng("instance", instance))
+                self.pictures.update({(instance, name): each for name, each in sources.items()})
+
+
+def save_pictures(path: Path, pictures: Mapping[tuple[str | int, ...], Tensor]) -> None:
+    """Write them as a safetensors file; raises as `suite.files.atomic_path` does."""
+    # Instances may share a source, but tensors in a file share no memory.
+    named = {
+        json.dumps(key): picture.cpu().contiguous().clone() for key, picture in pictures.items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(named, temporary)
+
+
+def load_pictures(path: Path) -> Pictures:
+    """Read what `save_pictures` wrote.
+
+    Raises:
+        SuiteError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        return {_key(name): picture for name, picture in load_file(path).items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SuiteError(
+            f"{path} cannot be read as pictures ({error}): run the experiment again"
+        ) from error
+
+
+def _key(name: str) -> tuple[str | int, ...]:
+    parts = json.loads(name)
+    if not isinstance(parts, list) or not all(isinstance(part, str | int) for part in parts):
+        raise ValueError(f"{name!r} does not say which picture it is")
+    return tuple(parts)
