@@ -4,13 +4,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 RESULTS ?= results/report
 
-.PHONY: reproduce test report bench lint clean help
+.PHONY: reproduce test report bench soak fuzz lint clean help
 
 help:
 	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
 	@echo "make test        set up, run all tests"
 	@echo "make report      remake the report of $(RESULTS) from its tables"
-	@echo "make bench       measure the kernels and the loops against the alternatives"
+	@echo "make bench       measure against the alternatives; ARGS=--quick for a short version"
+	@echo "make soak        kill, damage and crowd runs, and compare their tables with an undisturbed one's"
+	@echo "make fuzz        10,000 hostile inputs for each reader of files"
 	@echo "make lint        ruff and mypy"
 	@echo "make clean       remove the virtual environment and what running leaves"
 
@@ -18,7 +20,7 @@ help:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
 	touch $@
 
 reproduce: $(VENV)/.installed
@@ -31,7 +33,13 @@ report: $(VENV)/.installed
 	$(RUN) reproduce.py report --results $(RESULTS)
 
 bench: $(VENV)/.installed
-	$(RUN) -m benchmarks
+	$(RUN) -m benchmarks $(ARGS)
+
+soak: $(VENV)/.installed
+	$(RUN) -m benchmarks.soak
+
+fuzz: $(VENV)/.installed
+	L2L_FUZZ=10000 $(RUN) -m pytest tests/test_untrusted_settings.py tests/test_untrusted_files.py
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -58,8 +58,10 @@ def run(
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
     results: Results = RESULTS,
     device: Annotated[Device, typer.Option(help="'auto' takes a GPU if any.")] = Device.auto,
-    executor: Annotated[str, typer.Option(help="Where cells run.")] = "local",
-    jobs: Annotated[int, typer.Option(help="Cells at a time, each in its own process.")] = 1,
+    executor: Annotated[str, typer.Option(help="Where cells run: 'local' or 'ray'.")] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells at a time; 1 here, as many as fit on a cluster.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="E.g. fig4.sizes.test_instances=8."),
@@ -69,6 +71,9 @@ def run(
         typer.Option(metavar="FILE", help="A Python file with problems or optimizers of yours."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the experiments' own.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only deterministic algorithms, for GPUs.")
+    ] = False,
 ) -> None:
     """Run experiments, or go on where they were stopped, and write the report."""
 
@@ -80,7 +85,7 @@ def run(
         request = Request(
             tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
         )
-        ended = run_request(request, results, device.value, executor, jobs)
+        ended = run_request(request, results, device.value, executor, jobs, deterministic)
         print_ended(ended)
         return FAILED if ended.failed else 0
 
@@ -149,7 +154,8 @@ def report(results: Results = RESULTS) -> None:
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
-        str | None, typer.Option(help="Only metatrain, select, tune, evaluate or trace cells.")
+        str | None,
+        typer.Option(help="Only promote, metatrain, select, tune, evaluate or trace cells."),
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")

@@ -1,67 +1,78 @@
-"""`make bench`: one table, measured in one run, printed and kept with the reference results."""
+"""`make bench`: one page of tables, each measured against its alternatives in the same run."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from benchmarks.window import AUTOGRAD_BYTES, WAYS, WINDOW
+from benchmarks.sweeps import sweeps
+from benchmarks.updates import batches, quadratics
+from benchmarks.window import CASES, windows
+from benchmarks.wrapper import wrapper
+from suite.files import write_text_atomic
 from suite.formatting import number
-from suite.table_formats import Cell, Table, markdown, save_table
+from suite.process import keep_freed_memory
+from suite.table_formats import Cell, Table, markdown
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference" / "benchmarks"
-# Hidden units of the MNIST network, by which its number of parameters is about 10^3 … 10^6.
-UNITS = (1, 20, 126, 1258)
-SECONDS = 4.0
+REPEATS = 5
 
 
-def windows() -> pd.DataFrame:
-    """Every way on every network, each in a process of its own, one after the other."""
-    rows = []
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for units in UNITS:
-        parameters = 795 * units + 10
-        for way in WAYS:
-            row: dict[str, object] = {"parameters": parameters, "way": way}
-            graph = way != "fused" and parameters * WINDOW * AUTOGRAD_BYTES
-            if graph < 0.6 * memory:
-                row |= _in_a_process(way, units)
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
-    table = pd.DataFrame(rows)
-    fused = table[table.way == "fused"].set_index("parameters").training_ms
-    table["fused_is_faster_by"] = table.training_ms / table.parameters.map(fused)
-    return table
+def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]]]:
+    """By name: a caption, and what measures."""
+    repeats = 1 if quick else REPEATS
+    return {
+        "window": (
+            "A step of meta-training and of evaluation on the MNIST network, by its number of "
+            "parameters; what would not fit in memory is left out",
+            lambda: windows(repeats, CASES[:2] if quick else CASES),
+        ),
+        "updates": (
+            "An update of φ from 20 steps on quadratics",
+            lambda: quadratics(repeats, 16 if quick else 128),
+        ),
+        "batches": ("Several runs an update, on MNIST", lambda: batches(repeats)),
+        "sweeps": (
+            "Tuning learning rates over runs of 100 steps; runs of torch.optim, one after the "
+            "other, are measured in part and scaled",
+            lambda: sweeps(min(repeats, 3), 10 if quick else 1),
+        ),
+        "wrapper": (
+            "A step on a million parameters in 20 tensors",
+            lambda: wrapper(repeats, 10**5 if quick else 10**6),
+        ),
+    }
 
 
-def _in_a_process(way: str, units: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.window", way, str(units), str(SECONDS)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    result: dict[str, float] = json.loads(told.stdout.splitlines()[-1])
-    return result
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print; without ``--quick`` write the page, and each table as CSV."""
+    parser = argparse.ArgumentParser("benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
+    quick = parser.parse_args(arguments).quick
+    keep_freed_memory()
+    page = []
+    for name, (caption, measure) in measurements(quick).items():
+        data = measure()
+        page.append(markdown(_table(name, caption, data)))
+        print(page[-1], flush=True)
+        if not quick:
+            write_text_atomic(FOLDER / f"{name}.csv", data.to_csv(index=False))
+    if not quick:
+        head = f"# Benchmarks\n\nMedians, on {torch.get_num_threads()} threads of a CPU.\n\n"
+        write_text_atomic(FOLDER / "benchmarks.md", head + "\n".join(page))
+        print(FOLDER)
 
 
-def main() -> None:
-    """Measure, print, write CSV, Markdown and LaTeX."""
-    data = windows()
+def _table(name: str, caption: str, data: pd.DataFrame) -> Table:
     texts = data.astype(object).map(lambda x: number(x) if isinstance(x, float) else str(x))
-    table = Table(
-        "window",
-        f"A window of {WINDOW} steps, per step, on {torch.get_num_threads()} threads",
-        tuple(data.columns),
-        tuple(tuple(map(Cell, row)) for row in texts.itertuples(index=False)),
-        data,
-    )
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    save_table(table, FOLDER)
-    print(f"{markdown(table)}\n{FOLDER}")
+    rows = tuple(tuple(map(Cell, row)) for row in texts.itertuples(index=False))
+    return Table(name, caption, tuple(data.columns), rows, data)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

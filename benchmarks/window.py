@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Callable, Sequence
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
 
+import pandas as pd
 import torch
 
 import optimizers.learned.lstm
+from benchmarks.timing import seconds
 from optimizers.kernels import reference
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
@@ -23,28 +30,29 @@ from suite.process import keep_freed_memory
 from suite.seeds import Rng
 
 WINDOW = 20
-PHASE = Phase(runs=1, horizon=WINDOW, window=WINDOW, rate=0.01)
 WAYS = ("autograd", "reference", "compiled", "fused")
+# Hidden units of the MNIST network, by which its number of parameters is about 10^3 … 10^6, and
+# the window's steps.
+CASES = ((1, WINDOW), (20, WINDOW), (126, WINDOW), (126, 100), (1258, WINDOW))
 # Bytes that autograd through the unroll keeps for a coordinate and step of a 2×20 LSTM.
 AUTOGRAD_BYTES = 2500
 
 
-def learned() -> LSTM:
+def learned(preprocessing: str = "log") -> LSTM:
     """A 2×20 LSTM with random weights."""
-    optimizer = LSTM()
+    optimizer = LSTM(preprocessing=preprocessing)
     return optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
 
 
-def by_autograd(objective: Objective, optimizer: LSTM) -> None:
+def by_autograd(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:
     """A window as PyTorch ports of the paper do it: one graph through optimizer and optimizee."""
-    assert optimizer.weights is not None
-    phi = optimizer.weights.clone().requires_grad_()
+    phi = optimizer.phi.clone().requires_grad_()
     moving = optimizer.with_weights(phi)
     theta = objective.start()
-    state = moving.init(objective.spec, 1)
+    state = moving.init(objective.spec, objective.rows)
     total = torch.zeros(())
     with torch.enable_grad():
-        for step in range(WINDOW):
+        for step in range(steps):
             _, grads = objective.value_and_grad(theta.detach(), step)
             update, state = moving.update(grads, state)
             theta = theta + update
@@ -52,32 +60,39 @@ def by_autograd(objective: Objective, optimizer: LSTM) -> None:
         torch.autograd.grad(total, phi)
 
 
-def by_suite(objective: Objective, optimizer: LSTM) -> None:
+def by_suite(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:
     """A window as this suite does it, with whatever kernel is in place."""
+    phase = Phase(runs=1, horizon=steps, window=steps, rate=0.01)
     with torch.no_grad():
         points = [point := start(objective, optimizer)]
-        for _ in range(WINDOW):
+        for _ in range(steps):
             point = advance(objective, optimizer, point)
             points.append(replace(point, state=None))
-        window_gradient(optimizer, points, PHASE, Rng(0, "unused"))
+        window_gradient(optimizer, points, phase, Rng(0, "unused"))
 
 
-def evaluate(objective: Objective, optimizer: LSTM) -> None:
+def evaluate(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:
     """As many steps without a meta-gradient."""
     with torch.no_grad():
-        for _ in descend(objective, optimizer, WINDOW):
+        for _ in descend(objective, optimizer, steps):
             pass
 
 
-def milliseconds(function: Callable[[], None], seconds: float) -> float:
-    """The fastest of several calls, for one step of the window."""
-    function()
-    best, begin = float("inf"), time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        started = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - started)
-    return best / WINDOW * 1e3
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(reference.step, dynamic=False)
+
+
+@contextmanager
+def using(way: str) -> Iterator[None]:
+    """The kernel of one of `WAYS` in place of what the suite would choose."""
+    with ExitStack() as stack:
+        if way == "compiled":
+            stack.enter_context(patch.object(reference, "step", _compiled()))
+        if way != "fused":
+            choice = patch.object(optimizers.learned.lstm, "kernel_for", lambda *_: reference)
+            stack.enter_context(choice)
+        yield
 
 
 def peak_mib() -> float:
@@ -87,29 +102,66 @@ def peak_mib() -> float:
     return int(status) / 1024
 
 
-def measure(way: str, units: int, seconds: float) -> dict[str, float]:
-    """Milliseconds of a step, and the peak of memory above what the process had before, in MiB."""
+@functools.cache
+def _case(units: int) -> tuple[Objective, LSTM, float]:
+    """An objective, an optimizer, and the memory of a process that has them, in MiB."""
     keep_freed_memory()
-    objective, optimizer = Objective(MLP(units=units), [0], "train", 0), learned()
-    if way != "fused":
-        optimizers.learned.lstm.kernel_for = lambda shape, like: reference
-    if way == "compiled":
-        reference.step = torch.compile(reference.step, dynamic=False)
-    train = by_autograd if way == "autograd" else by_suite
+    objective = Objective(MLP(units=units), [0], "train", 0)
     objective.value_and_grad(objective.start(), 0)
     peak_mib()
-    base = peak_mib()
-    trained = milliseconds(lambda: train(objective, optimizer), seconds)
-    peak = peak_mib() - base
-    evaluated = milliseconds(lambda: evaluate(objective, optimizer), seconds / 2)
-    return {"training_ms": trained, "evaluation_ms": evaluated, "peak_mib": peak}
+    return objective, learned(), peak_mib()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure one way on one network in this process; prints JSON."""
-    way, units, seconds = arguments
-    print(json.dumps(measure(way, int(units), float(seconds))))
+def measure(way: str, units: int, steps: int) -> tuple[float, float, float]:
+    """Milliseconds of a step of training and of evaluation; peak memory above base, in MiB."""
+    objective, optimizer, base = _case(units)
+    train = by_autograd if way == "autograd" else by_suite
+    with using(way):
+        trained = seconds(lambda: train(objective, optimizer, steps))
+        peak = peak_mib() - base
+        evaluated = seconds(lambda: evaluate(objective, optimizer, steps))
+    return 1e3 * trained / steps, 1e3 * evaluated / steps, peak
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def windows(
+    repeats: int, cases: Sequence[tuple[int, int]] = CASES, ways: Sequence[str] = WAYS
+) -> pd.DataFrame:
+    """Every way, ``fused`` among them, on every network, each in a process of its own, in turn.
+
+    Ways whose graph would not fit in memory are left out.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    spawn = multiprocessing.get_context("spawn")
+    rows = []
+    for units, steps in cases:
+        parameters = 795 * units + 10
+        fits = parameters * steps * AUTOGRAD_BYTES < 0.25 * memory
+        with ExitStack() as stack:
+            workers = {
+                way: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
+                for way in (ways if fits else ("fused",))
+            }
+            rounds = [
+                {way: worker.submit(measure, way, units, steps).result()}
+                for _ in range(repeats + 1)  # the first, which compiles, is left out below
+                for way, worker in workers.items()
+            ][len(workers) :]
+        for way in workers:
+            times = [told[way] for told in rounds if way in told]
+            training, evaluation, peak = (median(values) for values in zip(*times, strict=True))
+            rows.append(
+                {
+                    "parameters": parameters,
+                    "window": steps,
+                    "way": way,
+                    "training_ms": training,
+                    "evaluation_ms": evaluation,
+                    "peak_mib": peak,
+                    "training_ns_a_coordinate": 1e6 * training / parameters,
+                }
+            )
+    table = pd.DataFrame(rows)
+    fused = table[table.way == "fused"].set_index(["parameters", "window"]).training_ms
+    ours = [fused[key] for key in zip(table.parameters, table.window, strict=True)]
+    table["fused_is_faster_by"] = table.training_ms / ours
+    return table

@@ -14,7 +14,8 @@ from suite.digests import digest
 # Raised whenever the harness computes other numbers from the same configuration.
 RESULTS_VERSION = 1
 
-KINDS = ("metatrain", "select", "tune", "evaluate", "trace")
+# Those that many wait for come first.
+KINDS = ("promote", "metatrain", "select", "tune", "evaluate", "trace")
 
 CELLS = "cells"
 SHORT = 12

@@ -227,6 +227,42 @@ class AtLeastAsGood:
         return Outcome(judge(interval, self.tolerance), interval, note)
 
 
+@register_claim_test("follows")
+@dataclass(frozen=True)
+class Follows:
+    """The optimizer's curve is that of `than`, after `stride` updates for each one of the other's.
+
+    Estimate: the largest gap between the two over a run, as a part of the loss at θ_0, meant over
+    runs; claimed below `tolerance`.
+    """
+
+    panel: str
+    optimizer: str
+    than: str
+    tolerance: float
+    stride: float = 1.0
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the curves run by run."""
+        ours = evidence.curves(self.panel, self.optimizer)
+        theirs = evidence.curves(self.panel, self.than)
+        steps = [step for step in theirs if step * self.stride in ours]
+        instances = ours.index.intersection(theirs.index)
+        followed = theirs.loc[instances, steps]
+        with np.errstate(invalid="ignore"):
+            apart = (
+                ours.loc[instances, [step * self.stride for step in steps]] - followed.to_numpy()
+            )
+        # Where both diverged, how far they are apart cannot be said.
+        gaps = apart.abs().max(axis=1, skipna=False).fillna(np.inf) / followed[0]
+        interval = paired_difference(gaps.to_numpy(), np.zeros(len(gaps)))
+        note = f"largest gap between {self.optimizer} and {self.than} over a run, as a part of the "
+        note += f"first loss: mean {number(finite_mean(gaps))}, highest {number(gaps.max())}; "
+        note += f"claimed below {number(self.tolerance)}"
+        note += divergence(gaps.to_frame(self.optimizer), [self.optimizer])
+        return Outcome(judge(interval, self.tolerance), interval, note)
+
+
 def _against_best(
     test: EndsBelowAll | AreaBelowAll, evidence: Evidence, score: Score
 ) -> tuple[Interval, str, pd.DataFrame]:

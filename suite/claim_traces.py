@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from suite.claim_speed import ORDER
 from suite.claim_tests import register_claim_test
@@ -189,10 +190,10 @@ def _steepness(curves: pd.DataFrame) -> Floats:
     values = curves.to_numpy()
     central = np.abs(np.linspace(-1, 1, values.shape[1])) <= CENTRE + 1e-9
     spans, inner = np.ptp(values, axis=1), np.ptp(values[:, central], axis=1)
-    return np.divide(inner, spans, out=np.zeros_like(spans), where=spans > 0)
+    return np.asarray(np.divide(inner, spans, out=np.zeros_like(spans), where=spans > 0))
 
 
-def _share(index: pd.Index, which: Floats) -> Interval:
+def _share(index: pd.Index, which: NDArray[np.bool_]) -> Interval:
     """The share of rows that are so, over instances."""
     by_instance = pd.Series(which.astype(float), index=index).groupby("instance").mean()
     return mean_interval(by_instance.to_numpy())

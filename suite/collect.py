@@ -13,8 +13,10 @@ import yaml
 
 from suite.cells import Cell
 from suite.config import Claim, Experiment
-from suite.curves import COLUMNS
+from suite.curves import COLUMNS, RUN_COLUMNS
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from suite.errors import SuiteError
+from suite.parquet_file import load_parquet
 from suite.pictures import Pictures, load_pictures
 from suite.plan import Curve, Plan
 from suite.runners import CURVES, PICTURES
@@ -33,17 +35,6 @@ def collect_curves(plan: Plan, root: Path) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
-
-
-def collect_traces(plan: Plan, root: Path) -> Traces:
-    """The traces of what is finished."""
-    found = []
-    for each in plan.traces:
-        if record_of(each.cell, root):
-            folder = each.cell.folder(root)
-            tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
-            found.append(Traces(**tables).owned(each.experiment, each.panel))
-    return joined(found, OWNER)
 
 
 def collect_pictures(plan: Plan, root: Path, curves: pd.DataFrame) -> Pictures:
@@ -70,6 +61,17 @@ def collect_pictures(plan: Plan, root: Path, curves: pd.DataFrame) -> Pictures:
                 place = (each.experiment, each.panel, each.optimizer)
                 pictures.update({(*place, *key): picture for key, picture in found.items()})
     return pictures
+
+
+def collect_traces(plan: Plan, root: Path) -> Traces:
+    """The traces of what is finished."""
+    found = []
+    for each in plan.traces:
+        if record_of(each.cell, root):
+            folder = each.cell.folder(root)
+            tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+            found.append(Traces(**tables).owned(each.experiment, each.panel))
+    return joined(found, OWNER)
 
 
 def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
@@ -121,20 +123,33 @@ def settings_of(experiment: Experiment) -> str:
 
 
 def _curve(curve: Curve, root: Path) -> pd.DataFrame:
-    table = pd.read_parquet(curve.cell.folder(root) / CURVES)
+    path = curve.cell.folder(root) / CURVES
+    config = curve.cell.config
+    rows = config["instances"] * (config["steps"] + 1)
+    try:
+        table = load_parquet(path, RUN_COLUMNS, rows)
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
     return table.assign(
         experiment=curve.experiment,
         panel=curve.panel,
-        problem=curve.cell.config["problem"]["spec"]["name"],
+        problem=config["problem"]["spec"]["name"],
         optimizer=curve.optimizer,
     )
 
 
 def _upstream(cell: Cell) -> list[Cell]:
-    found = []
-    for each in cell.inputs:
-        found += [each, *_upstream(each)]
-    return found
+    """What it reads, and what that reads, each once."""
+    found: dict[str, Cell] = {}
+
+    def visit(of: Cell) -> None:
+        for each in of.inputs:
+            if each.key not in found:
+                found[each.key] = each
+                visit(each)
+
+    visit(cell)
+    return list(found.values())
 
 
 def _panel_infos(experiment: Experiment, plan: Plan) -> tuple[PanelInfo, ...]:

@@ -49,6 +49,8 @@ class Phase:
             far; never if not given.
         sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
             the meta-gradient (unbiased); all of them if not given.
+        second_order: keep ∂∇/∂φ, which the paper takes as 0: autograd through a window's
+            optimizee and optimizer, at a multiple of the time and memory.
     """
 
     runs: Count
@@ -65,10 +67,40 @@ class Phase:
     odd: bool = False
     patience: Count | None = None
     sample: Count | None = None
+    second_order: bool = False
 
     def __post_init__(self) -> None:
         if self.window > self.horizon:
             raise ValueError(f"window {self.window} must not be above horizon {self.horizon}")
+        if self.second_order and self.sample is not None:
+            raise ValueError("'second_order' needs all coordinates: leave 'sample' away")
+        if self.second_order and self.discount != 1.0:
+            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: leave it away with 'second_order'")
+
+
+@dataclass(frozen=True)
+class Population:
+    """A search for the learning rate on φ (section 3) and among seeds; see `suite.population`.
+
+    Args:
+        rates: lowest and highest of the first phase's rate, drawn log-uniformly between them. The
+            rates of later phases keep their ratio to it.
+        candidates: how many are drawn; they take the training's seeds in turn.
+        first_runs: optimizee runs, rounded up to a validation, after which they are first
+            compared; without it all train to the end, which is the paper's random search.
+        keep: the part of them that goes on after a comparison, to `1 / keep` times as many runs.
+        seed: of the draws.
+    """
+
+    rates: tuple[float, float]
+    candidates: Annotated[int, AtLeast(2)] = 16
+    first_runs: Count | None = None
+    keep: Annotated[float, Above(0), Below(1)] = 0.25
+    seed: Natural = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rates[0] < self.rates[1]:
+            raise ValueError(f"rates {list(self.rates)} must be two, the lower first, above 0")
 
 
 @dataclass(frozen=True)
@@ -84,6 +116,7 @@ class Training:
         validation_instances: runs of a validation.
         criterion: what a validation compares: the ``final`` loss (mean of the last tenth of the
             steps) as in the paper, or the ``mean`` over the run, which is less noisy.
+        population: a search for its rate, by which phases' rates are replaced.
         checkpoint: its name in `results/checkpoints/`.
         use: ``train`` it, or take the ``shipped`` checkpoint.
     """
@@ -95,6 +128,7 @@ class Training:
     validate_every: Count = 50
     validation_instances: Count = 20
     criterion: Literal["final", "mean"] = "final"
+    population: Population | None = None
     checkpoint: Name | None = None
     use: Literal["train", "shipped"] = "train"
 

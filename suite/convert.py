@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -152,10 +152,19 @@ def describe(kind: Any) -> str:
 
 def _mismatch(value: Any, kind: Any, where: str, hint: str = "") -> SuiteError:
     words = {True: "true", False: "false", None: "null"}
-    found = words[value] if value is None or isinstance(value, bool) else repr(value)
-    found = found if len(found) <= 60 else f"{found[:57]}..."
+    found = words[value] if value is None or isinstance(value, bool) else _shown(value)
     tail = f"; {hint}" if hint.startswith("did") else ""
     return SuiteError(f"{where} is {found}, but must be {describe(kind)}{tail}")
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value as Python writes it."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write whole numbers of thousands of digits.
+        text = f"a {type(value).__name__} of very many digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _can_be_written(kind: Any) -> bool:
@@ -194,7 +203,7 @@ def _convert_container(value: Any, kind: Any, origin: Any, where: str) -> Any:
             raise _mismatch(value, kind, where)
         kinds = [inner[0]] * len(value) if origin is not tuple or Ellipsis in inner else list(inner)
         if len(kinds) != len(value):
-            raise SuiteError(f"{where} is {value!r}, but must be a list of {len(kinds)}")
+            raise SuiteError(f"{where} is {_shown(value)}, but must be a list of {len(inner)}")
         items = [
             convert(item, each, f"{where}[{index}]")
             for index, (item, each) in enumerate(zip(value, kinds, strict=True))
@@ -213,8 +222,9 @@ def _convert_number(value: Any, kind: type, where: str) -> int | float:
             raise _mismatch(value, kind, where) from None
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise _mismatch(value, kind, where)
-    if not math.isfinite(number):
-        raise SuiteError(f"{where} is {value}, but must be a finite number")
+    # Whole numbers have no end in YAML; those that are compared with it as they are have one.
+    if not abs(number) <= sys.float_info.max:
+        raise SuiteError(f"{where} is {_shown(value)}, but must be a finite number")
     if kind is float:
         return float(number)
     if int(number) != number:

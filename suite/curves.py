@@ -11,18 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
+from suite.parquet_file import REAL, TEXT, WHOLE, load_parquet
 from suite.statistics import Floats
 
-COLUMNS = (
-    "experiment",
-    "panel",
-    "problem",
-    "optimizer",
-    "learning_rate",
-    "instance",
-    "step",
-    "loss",
-)
+# Of an evaluation's own table, and of all of them.
+RUN_COLUMNS = {"learning_rate": REAL, "instance": WHOLE, "step": WHOLE, "loss": REAL}
+TIDY = {"experiment": TEXT, "panel": TEXT, "problem": TEXT, "optimizer": TEXT, **RUN_COLUMNS}
+COLUMNS = tuple(TIDY)
 
 
 @dataclass(frozen=True)
@@ -58,25 +53,21 @@ def load_curves(path: Path) -> pd.DataFrame:
     """Read `curves.parquet`.
 
     Raises:
-        SuiteError: the file is missing, damaged, or lacks a column.
+        SuiteError: the file is missing, damaged, too large, or lacks a column.
     """
     try:
-        curves = pd.read_parquet(path)
+        return load_parquet(path, TIDY)
     except FileNotFoundError:
         raise SuiteError(f"{path} is missing: run the experiment into this folder first") from None
-    except Exception as error:  # pyarrow has no common base class for damaged files
+    except ValueError as error:
         raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
-    for column in COLUMNS:
-        if column not in curves:
-            raise SuiteError(f"{path} has no column {column!r}: run the experiment again")
-    return curves
 
 
 def runs_by_optimizer(curves: pd.DataFrame) -> dict[tuple[str, str, str], Runs]:
     """The runs of each (experiment, panel, optimizer) of a tidy table.
 
     Raises:
-        SuiteError: an optimizer has two losses for one instance and step.
+        SuiteError: an optimizer has not one loss for each of its instances and steps.
     """
     runs = {}
     for key, rows in curves.groupby(["experiment", "panel", "optimizer"], observed=True):
@@ -85,6 +76,11 @@ def runs_by_optimizer(curves: pd.DataFrame) -> dict[tuple[str, str, str], Runs]:
             raise SuiteError(
                 f"curves: {experiment}, panel {panel!r}, {optimizer!r} has more than one loss for "
                 "an instance and step; there must be one"
+            )
+        if rows["instance"].nunique() * rows["step"].nunique() != len(rows):
+            raise SuiteError(
+                f"curves: {experiment}, panel {panel!r}, {optimizer!r} lacks a loss of some "
+                "instance and step; run the experiment again"
             )
         table = rows.pivot(index="instance", columns="step", values="loss").sort_index(axis=1)
         loss = table.to_numpy(dtype=np.float64)

@@ -10,10 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from suite.bounds import FileName, NotEmpty
+from suite.convert import convert
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.json_file import load_json
 
 FORMAT = 1
 
@@ -60,9 +63,9 @@ class ClaimInfo:
 class ExperimentInfo:
     """One experiment as it was run; `settings` is its resolved YAML."""
 
-    name: str
+    name: Annotated[str, FileName()]
     title: str
-    panels: tuple[PanelInfo, ...]
+    panels: Annotated[tuple[PanelInfo, ...], NotEmpty()]
     claims: tuple[ClaimInfo, ...] = ()
     source: str = ""
     seed: int = 0
@@ -87,7 +90,7 @@ def load_experiments(path: Path) -> list[ExperimentInfo]:
         SuiteError: the file is missing, is not such a file, or has another format.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except FileNotFoundError:
         raise SuiteError(f"{path} is missing: run the experiment into this folder first") from None
     except (OSError, ValueError) as error:
@@ -95,20 +98,7 @@ def load_experiments(path: Path) -> list[ExperimentInfo]:
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise SuiteError(f"{path} has format {found}, this version reads {FORMAT}: run it again")
-    try:
-        return [_experiment(entry) for entry in content["experiments"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SuiteError(
-            f"{path} is not a list of experiments ({error!r}): run it again"
-        ) from error
-
-
-def _experiment(entry: Mapping[str, Any]) -> ExperimentInfo:
-    panels = tuple(_panel(panel) for panel in entry["panels"])
-    claims = tuple(ClaimInfo(**claim) for claim in entry["claims"])
-    return ExperimentInfo(**{**entry, "panels": panels, "claims": claims})
-
-
-def _panel(entry: Mapping[str, Any]) -> PanelInfo:
-    paper = PaperPanel(**entry["paper"]) if entry["paper"] else None
-    return PanelInfo(**{**entry, "optimizers": tuple(entry["optimizers"]), "paper": paper})
+    experiments: list[ExperimentInfo] = convert(
+        content.get("experiments"), list[ExperimentInfo], f"{path}: experiments"
+    )
+    return experiments

@@ -2,7 +2,15 @@
 
 
 class SuiteError(Exception):
-    """Wrong input or environment: one sentence with what was wrong, where, what would be right."""
+    """Wrong input or environment: one sentence with what was wrong, where, what would be right.
+
+    It quotes what it complains of, so what would break the line or steer a terminal is escaped.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.replace("\n", " "))
+        )
 
 
 class DataMissing(SuiteError):

@@ -107,6 +107,18 @@ class Evidence:
             )
         return table
 
+    def curves(self, panel: str, optimizer: str) -> pd.DataFrame:
+        """Losses of an optimizer's runs: a row an instance, a column a step.
+
+        Raises:
+            MissingRunsError: it was not run on this panel, or not to its end.
+        """
+        info = self.panel(panel)
+        runs = self.runs.get((self.experiment.name, panel, optimizer))
+        if runs is None or info.steps not in runs.steps:
+            raise MissingRunsError(f"no runs of {optimizer} to step {info.steps} in panel {panel}")
+        return pd.DataFrame(runs.loss, index=runs.instances, columns=runs.steps)
+
     def in_the_paper(self, panel: str, optimizers: Sequence[str]) -> str:
         """A clause with the paper's final losses of `optimizers`, empty where it shows none."""
         info = self.panel(panel)

@@ -1,8 +1,7 @@
-"""Where cells run: in this process, or in worker processes of this machine.
+"""Where cells run: in this process, in worker processes of this machine, or on a Ray cluster.
 
 An executor is a function from settings to a context manager that yields a `Workers`. One scheduler
-serves all: it hands out cells whose inputs are done and collects how they ended. A cluster is one
-more entry in `EXECUTORS`.
+serves all: it hands out cells whose inputs are done and collects how they ended.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from suite.cells import Cell
+from suite.device import find_device
 from suite.errors import SuiteError
 from suite.logs import log_to
 from suite.process import keep_freed_memory
@@ -35,15 +35,15 @@ class Settings:
 
     Args:
         root: the results folder.
-        device: ``cpu`` or ``cuda``.
-        jobs: cells at a time.
+        device: ``cpu`` or ``cuda``; ``auto`` where only the executor can tell.
+        jobs: cells at a time; if None, one here, and on a cluster as many as fit.
         plugins: users' files, which every process has to import.
         log: the run's log file.
     """
 
     root: Path
     device: str
-    jobs: int = 1
+    jobs: int | None = None
     plugins: tuple[Path, ...] = ()
     log: Path | None = None
 
@@ -55,10 +55,13 @@ class Workers:
     Args:
         capacity: cells at a time.
         submit: start a cell; its future gives the outcome, or `WorkerDied`.
+        attempts: workers that may die at one cell. One may have been short of memory, or hit by
+            something; on a machine of its own twice is no accident.
     """
 
     capacity: int
     submit: Callable[[Cell, Show], Future[Outcome]]
+    attempts: int = 2
 
 
 class WorkerDied(Exception):
@@ -79,15 +82,15 @@ def in_process(settings: Settings) -> Iterator[Workers]:
 
 
 @contextmanager
-def processes(settings: Settings) -> Iterator[Workers]:
-    """`settings.jobs` worker processes, which share the machine's threads evenly."""
+def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
+    """`jobs` worker processes, which share the machine's threads evenly."""
     # Spawned, not forked: a copy of a process that already runs threads may hang.
     context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // settings.jobs)
+    threads = max(1, torch.get_num_threads() // jobs)
 
     def start() -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            settings.jobs, context, initializer=_start_worker, initargs=(settings, threads)
+            jobs, context, initializer=_start_worker, initargs=(settings, threads)
         )
 
     pool = start()
@@ -102,7 +105,7 @@ def processes(settings: Settings) -> Iterator[Workers]:
         return _translated(inner)
 
     try:
-        yield Workers(settings.jobs, submit)
+        yield Workers(jobs, submit)
         pool.shutdown()
     except BaseException:
         # Whatever they are at can be resumed, so nobody has to wait for it.
@@ -114,12 +117,22 @@ def processes(settings: Settings) -> Iterator[Workers]:
 
 def local(settings: Settings) -> AbstractContextManager[Workers]:
     """This machine: this process for one job, worker processes for several."""
-    return in_process(settings) if settings.jobs == 1 else processes(settings)
+    settings = replace(settings, device=find_device(settings.device))
+    jobs = settings.jobs or 1
+    return in_process(settings) if jobs == 1 else processes(settings, jobs)
+
+
+def ray(settings: Settings) -> AbstractContextManager[Workers]:
+    """A Ray cluster."""
+    # Imported on use: it is an optional dependency.
+    from suite.ray_executor import cluster
+
+    return cluster(settings)
 
 
 Executor = Callable[[Settings], AbstractContextManager[Workers]]
 
-EXECUTORS: dict[str, Executor] = {"local": local}
+EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
 
 
 def find_executor(name: str) -> Executor:

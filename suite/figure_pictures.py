@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from suite.definitions import ExperimentInfo, PanelInfo
-from suite.figure_style import RC
+from suite.figure_style import RC, NamedFigure
 from suite.pictures import Pictures
 
 SIDE = 1.45  # inches of a picture
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A figure beside the experiment's own, with the name of its file and what it shows."""
-
-    name: str
-    caption: str
-    figure: Figure
-
-
-def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Sheet]:
+def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[NamedFigure]:
     """Two sheets for each panel of which there are pictures.
 
     ``<experiment>-<panel>-pictures`` has a row for each instance: its sources, then what each
@@ -44,12 +34,12 @@ def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Sheet
             shown = [each for each in panel.optimizers if any(key[0] == each for key in own)]
             who = " and ".join(shown)
             sheets += [
-                Sheet(
+                NamedFigure(
                     f"{name}-pictures",
                     f"{panel.title}: sources of the first test runs, and what {who} made of them.",
                     _results(panel, shown, own),
                 ),
-                Sheet(
+                NamedFigure(
                     f"{name}-steps",
                     f"{panel.title}: the first test run on its way, by {who}.",
                     _steps(panel, shown, own),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 
 # In the report these two are replaced, so that figures follow the page's light or dark theme.
 INK = "#1f2328"
@@ -39,6 +40,15 @@ class CurveStyle:
         return str(to_hex((mixed[0], mixed[1], mixed[2])))
 
 
+@dataclass(frozen=True)
+class NamedFigure:
+    """A figure with the name of its file and what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
 KNOWN = {
     "LSTM": CurveStyle("#D55E00", SOLID, "o", 2.2),
     "ADAM": CurveStyle("#0072B2", (0, (6, 1.6)), "s"),
@@ -46,6 +56,11 @@ KNOWN = {
     "SGD": CurveStyle("#CC79A7", (0, (2.6, 1.5)), "D"),
     "NAG": CurveStyle("#E69F00", (0, (9, 2)), "v"),
     "LSTM-sub": CurveStyle("#56B4E9", SOLID, "P", 2.0),
+    "LSTM+GAC": CurveStyle("#8A6FDF", SOLID, "X", 2.0),
+    "NTM-BFGS": CurveStyle("#C2185B", SOLID, ">", 2.0),
+    "NTM-L-BFGS": CurveStyle("#56B4E9", SOLID, "*", 2.0),
+    "BFGS": CurveStyle("#808000", (0, (4, 1.5)), "h"),
+    "L-BFGS": CurveStyle("#7A7A7A", (0, (4, 1.5, 1.4, 1.5, 1.4, 1.5)), "<"),
 }
 SPARE = (
     CurveStyle("#8A6FDF", (0, (4, 1.5)), "X"),

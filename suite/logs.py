@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from suite.errors import SuiteError
 
 LOGS = "logs"
+LATEST = "latest.log"
 
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
+
+
+class _OneLine(logging.Formatter):
+    """One line for each event; tracebacks are in the log of the cell that failed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage().replace("\n", " ")
+        record.asctime = self.formatTime(record)
+        return self.formatMessage(record)
 
 
 def log_to(path: Path) -> logging.Handler:
@@ -28,7 +39,7 @@ def log_to(path: Path) -> logging.Handler:
         raise SuiteError(
             f"{path.parent} cannot be written to ({error.strerror}): choose another --results"
         ) from error
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_OneLine(_FORMAT))
     logger = logging.getLogger("suite")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -40,8 +51,12 @@ def log_to(path: Path) -> logging.Handler:
 
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
-    """As `log_to`, for the length of the block."""
+    """As `log_to`, for the length of the block; `latest.log` beside it leads to it."""
     handler = log_to(path)
+    with suppress(OSError):  # some file systems have no links
+        link = path.with_name(f".{LATEST}.{os.getpid()}")
+        link.symlink_to(path.name)
+        link.replace(path.with_name(LATEST))
     try:
         yield
     finally:

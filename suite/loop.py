@@ -59,7 +59,9 @@ def start(objective: Objective, optimizer: Optimizer) -> Point:
 def advance(objective: Objective, optimizer: Optimizer, point: Point) -> Point:
     """One update, and the evaluation of where it leads."""
     updates, state = optimizer.update(point.grads, point.state)
-    theta = torch.where(point.alive.unsqueeze(1), point.theta + updates, point.theta)
+    theta = point.theta + updates
+    if not point.alive.all():
+        theta = torch.where(point.alive.unsqueeze(1), theta, point.theta)
     return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
 
 
@@ -88,6 +90,8 @@ def _evaluated(
         _, grads = objective.value_and_grad(theta + ahead, step)
     # A diverged run is frozen, and its zeros keep it out of everything that is summed over runs.
     alive = alive & loss.isfinite()
-    loss = torch.where(alive, loss, torch.inf)
-    grads = torch.where(alive.unsqueeze(1), grads, 0.0)
+    # Asking first saves two passes over all that there is, nearly always.
+    if not alive.all():
+        loss = torch.where(alive, loss, torch.inf)
+        grads = torch.where(alive.unsqueeze(1), grads, 0.0)
     return Point(step, theta, state, loss, grads, alive)

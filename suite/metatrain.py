@@ -19,6 +19,7 @@ from suite.meta_optimizers import meta_optimizer
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.registry import optimizers
+from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 from suite.training_state import TrainingState, load_state, save_state
 from suite.types import Problem
@@ -37,11 +38,13 @@ def metatrain(
     folder: Path,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
+    until: int | None = None,
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
 
     A run that was interrupted at any point goes on from its last validation, and ends with the
-    same bits as one that was not.
+    same bits as one that was not. With `until`, training ends with the first validation after so
+    many runs, and a later call goes on from there.
 
     Raises:
         SuiteError: what `folder` holds cannot be read, or nothing can be written there.
@@ -51,15 +54,18 @@ def metatrain(
     if state is None:
         state = TrainingState.fresh(untrained.initial_weights(Rng(seed, "phi")).to(device))
     total = sum(phase.runs for phase in training.phases)
+    until = total if until is None else min(until, total)
     if state.runs == 0:
         _validate(problem, untrained, training, seed, device, state, math.nan)
     first = 0
     for number, phase in enumerate(training.phases):
+        if state.validated >= until:
+            break
         if state.runs < first + phase.runs:
             state.enter(number)
             if phase.odd:
                 state.weights = untrained.odd_part(state.weights)
-        while state.runs < first + phase.runs:
+        while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)
             _update_over_run(problem, untrained, phase, rate, seed, device, state)
             state.runs += phase.batch
@@ -71,7 +77,7 @@ def metatrain(
                 save_state(folder, state)
                 write_text_atomic(folder / "log.csv", state.log_csv())
             if progress is not None:
-                progress(state.runs, total, f"validation {state.best:.4g}")
+                progress(min(state.runs, until), until, f"validation {state.best:.4g}")
         first += phase.runs
     write_text_atomic(folder / "log.csv", state.log_csv())
     save_optimizer(
@@ -115,8 +121,12 @@ def _update_over_run(
             # States are most of a point's memory, and only a window's first is needed again.
             points.append(replace(point, state=None))
             total += point.loss.mean().item()
-        rng = Rng(seed, "train/sample", state.runs, point.step)
-        gradient = within(window_gradient(optimizer, points, phase, rng))
+        if phase.second_order:
+            gradient = second_order_gradient(objective, optimizer, points, phase)
+        else:
+            rng = Rng(seed, "train/sample", state.runs, point.step)
+            gradient = window_gradient(optimizer, points, phase, rng)
+        gradient = within(gradient)
         norm = gradient.norm().item()
         if not math.isfinite(norm) or norm == 0:
             state.skipped += 1

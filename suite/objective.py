@@ -87,7 +87,14 @@ class Objective:
         return self._losses(self._split_copies(theta), self._batch_at(step)).flatten()
 
     def value_and_grad(self, theta: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """f(θ) [r·n] and ∇f(θ) [r·n, P] on the minibatch of `step`."""
+        """f(θ) [r·n] and ∇f(θ) [r·n, P] on the minibatch of `step`.
+
+        Where θ is part of a graph, so are both.
+        """
+        if torch.is_grad_enabled() and theta.requires_grad:
+            losses = self.value(theta, step)
+            (grads,) = torch.autograd.grad(losses.sum(), theta, create_graph=True)
+            return losses, grads
         grads, losses = self._grads_and_losses(self._split_copies(theta), self._batch_at(step))
         return losses.flatten(), grads.reshape(theta.shape)
 
@@ -121,22 +128,21 @@ class Objective:
         return grads, losses.detach()
 
     def _one_by_one(self, theta: Tensor, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """θ [P] of each row, and the loss there with its graph."""
+        """θ [P] of each row, and the loss there."""
         for copy in theta:
             for i, row in enumerate(copy):
                 fixed = tree_map(operator.itemgetter(i), self._fixed)
                 own = None if batch is None else tree_map(operator.itemgetter(i), batch)
-                row = row.detach().requires_grad_(torch.is_grad_enabled())
                 yield row, self._loss(row, fixed, own)
 
     def _losses_one_by_one(self, theta: Tensor, batch: Any) -> Tensor:
-        with torch.no_grad():
-            losses = torch.stack([loss for _, loss in self._one_by_one(theta, batch)])
+        losses = torch.stack([loss for _, loss in self._one_by_one(theta, batch)])
         return losses.view(theta.shape[:2])
 
     def _grads_and_losses_one_by_one(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
         grads, losses = torch.empty_like(theta), theta.new_empty(theta.shape[:2])
         with torch.enable_grad():
+            theta = theta.detach().requires_grad_()
             for number, (row, loss) in enumerate(self._one_by_one(theta, batch)):
                 grads.view(-1, theta.shape[-1])[number] = torch.autograd.grad(loss, row)[0]
                 losses.view(-1)[number] = loss.detach()

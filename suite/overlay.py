@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-import yaml
-
 from suite.convert import below, field_types, nearest
 from suite.errors import SuiteError
+from suite.yaml_file import MAX_DEPTH, parse_yaml
 
 
 def overlay(base: Any, change: Any, kind: Any, where: str) -> Any:
@@ -51,10 +50,13 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip(". "):
         raise SuiteError(f"--set {text}: must be KEY=VALUE, such as sizes.test_instances=8")
+    keys = key.strip().split(".")
+    if len(keys) > MAX_DEPTH:
+        raise SuiteError(f"--set {text[:60]}…: the key has more than {MAX_DEPTH} parts")
     try:
-        return key.strip().split("."), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SuiteError(f"--set {text}: the value is not YAML ({_first_line(error)})") from error
+        return keys, parse_yaml(value)
+    except ValueError as error:
+        raise SuiteError(f"--set {text}: the value {error}") from error
 
 
 def nested(keys: list[str], value: Any) -> Any:
@@ -95,7 +97,3 @@ def _kind_at(kind: Any, key: Any, base: Mapping[Any, Any], where: str) -> Any:
 
 def _is_dataclass(kind: Any) -> bool:
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -12,6 +12,15 @@ from suite.errors import SuiteError
 from suite.registry import nearest
 
 FOLDER = Path(__file__).parents[1] / "results" / "paper"
+MAX_BYTES = 16 * 2**20
+# By file, its columns of text and of numbers.
+COLUMNS = {
+    "figure_curves.csv": (
+        ("figure", "panel", "optimizer"),
+        ("step", "loss", "band_low", "band_high"),
+    ),
+    "figure6_final_loss.csv": (("optimizer",), ("layers", "hidden_units", "final_loss")),
+}
 
 
 @cache
@@ -24,7 +33,7 @@ def paper_curves() -> pd.DataFrame:
     curves of one point.
 
     Raises:
-        SuiteError: the file is missing.
+        SuiteError: the file is missing or damaged.
     """
     curves = _read("figure_curves.csv")
     late = (
@@ -41,7 +50,8 @@ def _figure6() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "figure": "fig6",
-            "panel": final["layers"].astype(str) + "x" + final["hidden_units"].astype(str),
+            "panel": final["layers"].map("{:.0f}x".format)
+            + final["hidden_units"].map("{:.0f}".format),
             "optimizer": final["optimizer"],
             "updates": 100.0,
             "loss": final["final_loss"],
@@ -98,9 +108,19 @@ def final_loss(figure: str, panel: str, optimizer: str) -> float | None:
 
 def _read(name: str) -> pd.DataFrame:
     path = FOLDER / name
+    texts, numbers = COLUMNS[name]
+    kinds = {**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)}
     try:
-        return pd.read_csv(path)
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
+        table = pd.read_csv(path, usecols=list(kinds), dtype=kinds, encoding="utf-8")
     except FileNotFoundError:
         raise SuiteError(
             f"results/paper/{name} is missing: it is part of the repository, check it out again"
         ) from None
+    except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
+        reason = str(error).splitlines()[0]
+        raise SuiteError(
+            f"results/paper/{name} is damaged ({reason}): check it out again"
+        ) from error
+    return table

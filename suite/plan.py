@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from optimizers.learned.base import Learned
-from optimizers.learned.checkpoint import load_optimizer
+from optimizers.learned.checkpoint import MAX_WEIGHTS, load_optimizer
 from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Trace, Training
 from suite.convert import nearest
 from suite.digests import definition_digest, file_digest
 from suite.errors import DataMissing, SuiteError
 from suite.objective import param_spec
+from suite.population import population_cells
 from suite.registry import optimizers, problems
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,25 +142,30 @@ def _trained(training: Training, where: str) -> _Trained:
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
     schedule = dataclasses.asdict(training)
-    for key in ("problem", "optimizer", "seeds", "checkpoint", "use"):
+    for key in ("problem", "optimizer", "seeds", "population", "checkpoint", "use"):
         del schedule[key]
-    cells = tuple(
-        make_cell(
-            "metatrain",
-            f"{name}-on-{training.problem['name']}-seed-{seed}",
-            {"problem": problem, "optimizer": optimizer, "training": schedule, "seed": seed},
+    for phase in schedule["phases"]:
+        # Part of the key only where it is asked for, so that it decides no other schedule's.
+        if not phase["second_order"]:
+            del phase["second_order"]
+    config = {"problem": problem, "optimizer": optimizer, "training": schedule}
+    validation = {
+        "problem": problem,
+        "steps": max(phase.horizon for phase in training.phases),
+        "instances": training.validation_instances,
+        "criterion": training.criterion,
+        "seed": SELECTION_SEED,
+    }
+    label = f"{name}-on-{training.problem['name']}"
+    if training.population is None:
+        cells = tuple(
+            make_cell("metatrain", f"{label}-seed-{seed}", {**config, "seed": seed})
+            for seed in training.seeds
         )
-        for seed in training.seeds
-    )
+    else:
+        cells = population_cells(label, config, validation, training)
     if len(cells) > 1:
-        validation = {
-            "problem": problem,
-            "steps": max(phase.horizon for phase in training.phases),
-            "instances": training.validation_instances,
-            "criterion": training.criterion,
-            "seed": SELECTION_SEED,
-        }
-        cells = (make_cell("select", f"{name}-on-{training.problem['name']}", validation, cells),)
+        cells = (make_cell("select", label, validation, cells),)
     return _Trained({"optimizer": optimizer}, cells, name)
 
 
@@ -169,6 +175,11 @@ def _check_trainable(training: Training, where: str) -> None:
     name = training.optimizer["name"]
     if not isinstance(optimizer, Learned):
         raise SuiteError(f"{where}.optimizer: {name!r} has no weights that could be trained")
+    if optimizer.layout.size > MAX_WEIGHTS:
+        raise SuiteError(
+            f"{where}.optimizer: {name!r} has {optimizer.layout.size:.3g} weights, "
+            f"but must have at most {MAX_WEIGHTS:,}"
+        )
     for number, phase in enumerate(training.phases):
         if phase.sample is not None and not optimizer.coordinatewise:
             raise SuiteError(

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+DETERMINISTIC = "L2L_DETERMINISTIC"
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -20,3 +27,33 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**30)
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Only deterministic algorithms, in this process and those that it starts.
+
+    PyTorch raises an error for an operation that has none. It matters on GPUs: what the suite does
+    on a CPU is deterministic either way.
+    """
+    if not wanted:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in (DETERMINISTIC, "CUBLAS_WORKSPACE_CONFIG")}
+    os.environ[DETERMINISTIC] = "1"
+    follow_environment()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def follow_environment() -> None:
+    """Ask PyTorch for deterministic algorithms where the environment does; workers inherit it."""
+    if os.environ.get(DETERMINISTIC):
+        # cuBLAS reads it when it starts; with it, products do not depend on the order of streams.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False

@@ -13,6 +13,7 @@ from pathlib import Path
 from suite.convert import fill
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.json_file import read_json
 
 PROGRESS = "progress.json"
 # Seconds between writes of the file, and between lines in the log.
@@ -77,7 +78,6 @@ class CellProgress:
 def read_progress(folder: Path) -> Step:
     """How far the cell in `folder` was when it last said so; all zero if it never did."""
     try:
-        content = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        return fill(Step, content, PROGRESS) if isinstance(content, dict) else Step()
-    except (OSError, ValueError, RecursionError, SuiteError):
+        return fill(Step, read_json(folder / PROGRESS) or {}, PROGRESS)
+    except SuiteError:
         return Step()

@@ -16,6 +16,7 @@ import torch
 
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.json_file import load_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn")
@@ -56,14 +57,11 @@ def load_provenance(path: Path) -> dict[str, Any]:
         SuiteError: the file is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return load_table(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} cannot be read ({error}): delete it or run again") from error
-    if not isinstance(content, dict):
-        raise SuiteError(f"{path} must hold one JSON object: delete it or run again")
-    return content
 
 
 def without_home(text: str) -> str:

@@ -17,9 +17,9 @@ from suite.config import Experiment, RawExperiment, build, read_experiment
 from suite.convert import fill, nearest
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.json_file import load_table
 from suite.plan import ROOT, Plan, make_plan
 from suite.registry import load_plugin
-from suite.store import read_json
 
 EXPERIMENTS = ROOT / "experiments"
 REQUEST = "request.json"
@@ -112,14 +112,17 @@ def saved_request(root: Path) -> Request:
     """What was last run into the results folder.
 
     Raises:
-        SuiteError: nothing was.
+        SuiteError: nothing was, or the file that says what is damaged.
     """
     path = root / CELLS / REQUEST
-    content = read_json(path)
-    if content is None:
+    try:
+        content = load_table(path)
+    except FileNotFoundError:
         raise SuiteError(
             f"{root}: nothing was run into this folder, use 'run' or another --results"
-        )
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
     return fill(Request, content, f"{path}:")
 
 

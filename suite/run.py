@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import torch
-
 from suite.cells import Cell
 from suite.display import bars
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor
 from suite.logs import logged_to, new_log
 from suite.plan import Plan
+from suite.process import deterministic
 from suite.publish import publish
 from suite.report import Report
 from suite.request import Request, plan_request, save_request
@@ -46,22 +45,14 @@ class Ended:
     log: Path
 
 
-def find_device(name: str) -> str:
-    """``cpu`` or ``cuda``, for ``auto`` whichever is the better one here.
-
-    Raises:
-        SuiteError: an unknown name, or no GPU where one is asked for.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise SuiteError(f"--device is {name!r}, but must be 'auto', 'cpu' or 'cuda'")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SuiteError("--device cuda: PyTorch finds no GPU here, use --device cpu or auto")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
-
-
-def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> Ended:
+def run(
+    request: Request,
+    root: Path,
+    device: str,
+    executor: str,
+    jobs: int | None,
+    only_deterministic: bool = False,
+) -> Ended:
     """Do everything that the request asks for and is not done, and write the report.
 
     Args:
@@ -69,19 +60,19 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> 
         root: the results folder.
         device: ``auto``, ``cpu`` or ``cuda``.
         executor: one of `suite.executors.EXECUTORS`.
-        jobs: cells at a time.
+        jobs: cells at a time; the executor's own number if None.
+        only_deterministic: refuse algorithms whose rounding may differ from run to run.
 
     Raises:
         SuiteError: wrong input, or a results folder that cannot be used.
         KeyboardInterrupt: by Ctrl-C or SIGTERM; everything can be resumed.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise SuiteError(f"--jobs is {jobs}, but must be at least 1")
-    start = find_executor(executor)
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
-    settings = Settings(root, find_device(device), jobs, plugins, log_file)
-    with _stopped_by_sigterm():
+    place = find_executor(executor)(Settings(root, device, jobs, plugins, log_file))
+    with _stopped_by_sigterm(), deterministic(only_deterministic):
         plan = plan_request(request)
         open_results(root)
         save_request(request, root)
@@ -90,10 +81,14 @@ def run(request: Request, root: Path, device: str, executor: str, jobs: int) -> 
             for name, reason in plan.without.items():
                 log.warning("%s is left out: %s", name, reason)
             todo = unfinished(plan.results, root)
-            with start(settings) as workers, bars(len(todo)) as display:
+            with place as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)
-            report = publish(plan, request, root)
-            return _ended(report, plan, todo, outcomes, log_file)
+            ended = _ended(publish(plan, request, root), plan, todo, outcomes, log_file)
+            log.info(
+                "ended: %d cells computed, %d failed, %d not run; the report is written",
+                *(len(outcomes) - len(ended.failed), len(ended.failed), len(ended.left_out)),
+            )
+            return ended
 
 
 def _ended(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from suite.convert import fill
 from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
+from suite.json_file import read_json
 from suite.plan import CHECKPOINTS
+from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
 from suite.registry import optimizers, problems
 
 OPTIMIZER = "optimizer.safetensors"
@@ -56,23 +58,54 @@ class Job:
 
 
 def run_metatrain(job: Job) -> None:
-    """Meta-trains one seed; leaves `optimizer.safetensors` and `log.csv`."""
+    """Meta-trains one seed, or a population's candidate up to a rung.
+
+    Leaves `optimizer.safetensors` and `log.csv`, of a candidate also `candidate.json`.
+    """
     from suite.metatrain import metatrain
 
     config = job.config
     spec = config["optimizer"]["spec"]
-    schedule = {
-        **config["training"],
-        "problem": config["problem"]["spec"],
-        "optimizer": spec,
-        "seeds": [config["seed"]],
-    }
+    schedule = {**config["training"], "problem": config["problem"]["spec"], "optimizer": spec}
     training = fill(Training, schedule, "training")
-    metatrain(job.problem, spec, training, config["seed"], job.folder, job.device, job.progress)
+    if "until" in config:
+        candidate = begin(config, job.inputs, job.folder)
+        training, seed = at_rate(training, candidate.rate), candidate.seed
+    else:
+        seed = config["seed"]
+    metatrain(
+        job.problem,
+        spec,
+        training,
+        seed,
+        job.folder,
+        job.device,
+        job.progress,
+        config.get("until"),
+    )
+
+
+def run_promote(job: Job) -> None:
+    """Keeps the best `count` candidates of a rung, by rank; leaves them and `selection.csv`."""
+    table = _validations(job)
+    best = table["validation"].sort_values(kind="stable").index[: job.config["count"]]
+    for rank, index in enumerate(best):
+        hand_on(job.inputs[index], rank, job.folder)
+    table["chosen"] = table.index.isin(best)
+    write_text_atomic(job.folder / SELECTION, table.to_csv(index=False))
 
 
 def run_select(job: Job) -> None:
     """Keeps the seed that is best on common validation instances; leaves it, `selection.csv`."""
+    table = _validations(job)
+    best = int(table["validation"].argmin())
+    table["chosen"] = table.index == best
+    write_bytes_atomic(job.folder / OPTIMIZER, (job.inputs[best] / OPTIMIZER).read_bytes())
+    write_text_atomic(job.folder / SELECTION, table.to_csv(index=False))
+
+
+def _validations(job: Job) -> pd.DataFrame:
+    """The inputs' losses on common validation instances, which none of them has seen."""
     from optimizers.learned.checkpoint import load_optimizer
     from suite.evaluate import evaluate
 
@@ -89,14 +122,14 @@ def run_select(job: Job) -> None:
             "validation",
         )
         considered = losses if config["criterion"] == "mean" else last_tenth(losses)
-        rows.append({"cell": folder.name, "validation": considered.mean().item()})
+        row = {"cell": folder.name, "validation": considered.mean().item()}
+        if (folder / CANDIDATE).exists():
+            row |= asdict(read_candidate(folder / CANDIDATE))
+        rows.append(row)
     table = pd.DataFrame(rows)
-    best = int(table["validation"].argmin())
-    if not math.isfinite(table["validation"][best]):
+    if not math.isfinite(table["validation"].min()):
         raise SuiteError("every seed of this training diverges on a validation instance")
-    table["chosen"] = table.index == best
-    write_bytes_atomic(job.folder / OPTIMIZER, (job.inputs[best] / OPTIMIZER).read_bytes())
-    write_text_atomic(job.folder / SELECTION, table.to_csv(index=False))
+    return table
 
 
 def last_tenth(losses: Tensor) -> Tensor:
@@ -182,11 +215,18 @@ def _optimizer(job: Job) -> tuple[Any, float]:
         return load_optimizer(path, job.device), float("nan")
     spec = dict(optimizer["spec"])
     if optimizer["tuned"]:
-        spec[optimizer["tuned"]] = json.loads((job.inputs[0] / BEST).read_text())["learning_rate"]
+        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
     elif job.inputs:
         return load_optimizer(job.inputs[0] / OPTIMIZER, job.device), float("nan")
     made = optimizers.make(spec)
     return made, float(spec.get(made.tuned, "nan"))
+
+
+def _tuned_rate(path: Path) -> float:
+    rate = (read_json(path) or {}).get("learning_rate")
+    if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise SuiteError(f"{path}: holds no learning rate, remove its folder to tune again")
+    return float(rate)
 
 
 def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
@@ -200,6 +240,7 @@ def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
 
 RUNNERS: dict[str, Callable[[Job], None]] = {
     "metatrain": run_metatrain,
+    "promote": run_promote,
     "select": run_select,
     "tune": run_tune,
     "evaluate": run_evaluate,

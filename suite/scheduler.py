@@ -18,8 +18,6 @@ from suite.store import Outcome
 
 # Seconds between looks at running cells, and at cells that another process has.
 POLL = 0.5
-# A worker that dies may have been short of memory or hit by something; twice is no accident.
-ATTEMPTS = 2
 
 log = logging.getLogger("suite")
 
@@ -59,6 +57,7 @@ def run_all(
         StorageError: the results folder cannot be written to.
     """
     state = _State({cell.key: cell for cell in cells}, frozenset(cell.key for cell in cells))
+    looked = time.monotonic()
     while state.waiting or state.running:
         if not _submit_ready(state, workers, display) and not state.running:
             if not state.busy_until:
@@ -68,9 +67,11 @@ def run_all(
             continue
         ended, _ = wait(state.running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in ended:
-            _end(state, future, display)
-        for cell in state.running.values():
-            display.progress(cell, read_progress(cell.folder(root)))
+            _end(state, future, workers.attempts, display)
+        if time.monotonic() - looked >= POLL:
+            for cell in state.running.values():
+                display.progress(cell, read_progress(cell.folder(root)))
+            looked = time.monotonic()
     return state.ended
 
 
@@ -104,17 +105,17 @@ def _is_done(state: _State, cell: Cell) -> bool:
     return cell.key not in state.all or (outcome is not None and outcome.state == "done")
 
 
-def _end(state: _State, future: Future[Outcome], display: Display) -> None:
+def _end(state: _State, future: Future[Outcome], attempts: int, display: Display) -> None:
     cell = state.running.pop(future)
     try:
         outcome = future.result()
     except WorkerDied:
         deaths = state.deaths[cell.key] = state.deaths.get(cell.key, 0) + 1
-        if deaths < ATTEMPTS:
+        if deaths < attempts:
             log.warning("%s: its worker process died; it is resumed", cell.label)
             state.waiting[cell.key] = cell
             return
-        sentence = "its worker process died twice: is there too little memory for --jobs?"
+        sentence = f"its worker process died {deaths} times: is there too little memory for it?"
         outcome = Outcome("failed", sentence)
     if outcome.state == "busy":
         state.busy_until[cell.key] = time.monotonic() + POLL

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,15 @@ from typing import Any
 from suite.cells import CELLS, Cell
 from suite.plan import Plan
 from suite.progress import read_progress
-from suite.store import RECORD, failure_of, read_json, record_of, state_of, unfinished
+from suite.store import (
+    RECORD,
+    failure_of,
+    owner_of,
+    read_record,
+    record_of,
+    state_of,
+    unfinished,
+)
 
 STATES = ("done", "running", "failed", "missing")
 
@@ -50,12 +61,16 @@ class Status:
         counts: cells by state.
         seconds_left: the sum of the estimates that there are, for one job.
         unknown: cells that are not done and have no estimate.
+        bytes: of all files in the results folder.
+        bytes_free: on its disk.
     """
 
     cells: tuple[CellStatus, ...]
     counts: Mapping[str, int]
     seconds_left: float
     unknown: int
+    bytes: int
+    bytes_free: int
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `status --json`."""
@@ -64,7 +79,7 @@ class Status:
 
 def status_of(plan: Plan, root: Path) -> Status:
     """The status of a plan in the results folder `root`."""
-    speeds = _speeds(root)
+    speeds = speeds_of(root)
     # A deleted cell that nothing needs any more is not missing.
     needed = {cell.key for cell in unfinished(plan.results, root)}
     shown = [cell for cell in plan.cells if cell.key in needed or record_of(cell, root)]
@@ -75,14 +90,27 @@ def status_of(plan: Plan, root: Path) -> Status:
         counts={state: sum(each.state == state for each in found) for state in STATES},
         seconds_left=round(sum(each for each in estimates if each is not None), 1),
         unknown=estimates.count(None),
+        bytes=_size(root),
+        bytes_free=shutil.disk_usage(root).free,
     )
 
 
 def work_of(kind: str, config: Mapping[str, Any]) -> float:
     """How much a cell has to do, in optimizee steps times runs; comparable within a kind."""
     if kind == "metatrain":
-        return float(sum(p["runs"] * p["horizon"] for p in config["training"]["phases"]))
+        return _training_work(config)
     return float(config.get("steps", 1) * config.get("instances", 1))
+
+
+def _training_work(config: Mapping[str, Any]) -> float:
+    """Of the whole schedule, or of a rung's part of it."""
+    since, until = config.get("since", 0), config.get("until", math.inf)
+    work = first = 0.0
+    for phase in config["training"]["phases"]:
+        last = first + phase["runs"]
+        work += phase["horizon"] * max(0, min(last, until) - max(first, since))
+        first = last
+    return work
 
 
 def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
@@ -94,28 +122,32 @@ def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
     note = failure_of(cell, root) if state == "failed" else ""
     if state == "running":
         note = f"{step.done}/{step.total} {step.note}".strip() if step.total else ""
-    left = _seconds_left(cell, speeds)
+        note = f"{note}; {owner_of(cell.label, root)}" if note else str(owner_of(cell.label, root))
+    left = seconds_for(cell, speeds)
     if step.done and step.total:
         left = step.seconds / step.done * (step.total - step.done)
     return CellStatus(cell.label, cell.kind, state, step.seconds, left, note)
 
 
-def _seconds_left(cell: Cell, speeds: Speeds) -> float | None:
+def seconds_for(cell: Cell, speeds: Speeds) -> float | None:
+    """How long a whole cell may take; None if no cell of its kind is done."""
     for key in ((cell.kind, _problem(cell.config)), (cell.kind, "")):
         if key in speeds:
             return speeds[key] * work_of(cell.kind, cell.config)
     return None
 
 
-def _speeds(root: Path) -> Speeds:
+def speeds_of(root: Path) -> Speeds:
+    """Seconds for a unit of work, of the finished cells in the results folder `root`."""
     samples = defaultdict(list)
     for path in (root / CELLS).glob(f"*/{RECORD}"):
-        record = read_json(path)
+        record = read_record(path)
+        if record is None:
+            continue
+        kind, config = record["kind"], record["config"]
         try:
-            assert record is not None
-            kind, config = record["kind"], record["config"]
             speed = record["seconds"] / work_of(kind, config)
-        except (AssertionError, KeyError, TypeError, ZeroDivisionError):
+        except (ValueError, KeyError, TypeError, ArithmeticError):
             # Damaged, so of no use for an estimate; running it again tells its owner.
             continue
         samples[kind, _problem(config)].append(speed)
@@ -123,5 +155,16 @@ def _speeds(root: Path) -> Speeds:
     return {key: statistics.median(values) for key, values in samples.items()}
 
 
+def _size(root: Path) -> int:
+    total = 0
+    for path in root.rglob("*"):
+        with suppress(OSError):  # others may be at work, and their temporary files go
+            total += path.lstat().st_size
+    return total
+
+
 def _problem(config: Mapping[str, Any]) -> str:
-    return str(config.get("problem", {}).get("spec", {}).get("name", ""))
+    try:
+        return str(config["problem"]["spec"]["name"])
+    except (KeyError, TypeError):
+        return ""

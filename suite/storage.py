@@ -12,7 +12,7 @@ from filelock import Timeout
 from suite.errors import SuiteError
 
 # What no cell can be blamed for, and what all others would meet too.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 class StorageError(SuiteError):

@@ -7,8 +7,10 @@ under its lock, which the operating system frees when its owner dies, and is don
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import math
 import platform
 import shutil
 from collections.abc import Iterable, Iterator
@@ -26,6 +28,9 @@ from suite.cells import CELLS, RESULTS_VERSION, Cell
 from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.json_file import read_json
+from suite.owner import Owner, owned, read_owner
+from suite.process import follow_environment
 from suite.progress import PROGRESS, CellProgress, Show
 from suite.runners import RUNNERS, Job
 from suite.storage import guarded, storage_cause
@@ -66,7 +71,7 @@ def open_results(root: Path) -> None:
     check_version(root)
     with guarded(root):
         (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
-        if not (root / CELLS / VERSION).exists():
+        if read_json(root / CELLS / VERSION) is None:
             content = json.dumps({"results_version": RESULTS_VERSION})
             write_text_atomic(root / CELLS / VERSION, content)
 
@@ -82,29 +87,33 @@ def check_version(root: Path) -> None:
         )
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The table in a JSON file; None if it is not there or not whole."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def record_of(cell: Cell, root: Path) -> dict[str, Any] | None:
     """What `cell.json` says, if the cell is done and all its files are as they were written."""
     folder = cell.folder(root)
-    record = read_json(folder / RECORD)
-    if record is None or record.get("key") != cell.key:
-        return None
-    files = record.get("files")
-    if not isinstance(files, dict):
+    record = read_record(folder / RECORD)
+    if record is None or record["key"] != cell.key:
         return None
     try:
-        whole = all(file_digest(folder / name) == files[name] for name in files)
-    except OSError:
+        # A file's own name: a record never leads out of its folder.
+        whole = all(
+            Path(name).name == name and file_digest(folder / name) == digest
+            for name, digest in record["files"].items()
+        )
+    except (OSError, ValueError):
         return None
     return record if whole else None
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a `cell.json` says; None if it is not there, not whole, or says something else."""
+    record = read_json(path)
+    if record is None:
+        return None
+    tables = all(isinstance(record.get(name), dict) for name in ("config", "files"))
+    texts = all(isinstance(record.get(name), str) for name in ("key", "kind", "finished"))
+    seconds = record.get("seconds")
+    timed = isinstance(seconds, int | float) and 0 <= seconds < math.inf
+    return record if tables and texts and timed else None
 
 
 def unfinished(cells: Iterable[Cell], root: Path) -> tuple[Cell, ...]:
@@ -175,16 +184,34 @@ def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> O
         with guarded(root), lock:
             if record_of(cell, root) is not None:
                 return Outcome("done")
-            return _compute(cell, root, device, show)
+            with owned(_owner_file(cell.label, root)):
+                return _compute(cell, root, device, show)
     except Timeout:
+        _tell_once(f"{cell.label} is waited for: at work in {owner_of(cell.label, root)}")
         return Outcome("busy")
+
+
+def owner_of(label: str, root: Path) -> Owner | str:
+    """Who works on the cell in folder `label`, which is locked."""
+    return read_owner(_owner_file(label, root)) or "another process"
+
+
+def _owner_file(label: str, root: Path) -> Path:
+    return root / CELLS / LOCKS / f"{label}.json"
+
+
+@functools.cache
+def _tell_once(sentence: str) -> None:
+    """A cell that is waited for is looked at twice a second, and told of once."""
+    log.info("%s", sentence)
 
 
 def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     folder = cell.folder(root)
-    _prepare(folder)
+    prepare(folder)
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
+    follow_environment()
     with _log_to(folder / LOG):
         log.info("%s starts", cell.label)
         try:
@@ -197,7 +224,8 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     return Outcome("done", seconds=seconds)
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
+    """Make a cell's folder ready to be worked in; what can be resumed stays."""
     if (folder / RECORD).exists():
         log.warning("%s is damaged and computed again", folder.name)
         shutil.rmtree(folder)

@@ -56,6 +56,7 @@ def print_status(status: Status) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     left = f"about {duration(status.seconds_left)} of work left{_unknown(status.unknown)}"
     console.print(f"{counts or 'nothing planned'}; {left}")
+    console.print(f"{status.bytes / 1e6:.1f} MB on disk, {status.bytes_free / 1e9:.1f} GB free")
 
 
 def print_report(report: Report) -> None:

@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from suite.definitions import ExperimentInfo, PanelInfo
-from suite.figure_pictures import Sheet
-from suite.figure_style import INK, RC, CurveStyle
+from suite.figure_style import INK, RC, CurveStyle, NamedFigure
 from suite.trace_tables import Traces
 
 OVER_TIME, RESPONSES = 2, 3  # coordinates in Figure 10, and in Figures 11 to 13
@@ -25,7 +24,7 @@ PER_ROW = 8
 
 def draw_traces(
     experiment: ExperimentInfo, traces: Traces, styles: Mapping[str, CurveStyle]
-) -> Iterator[Sheet]:
+) -> Iterator[NamedFigure]:
     """The figures of each traced panel: one over time, and one for each of three coordinates.
 
     They show the first coordinates of the first traced instance.
@@ -40,14 +39,14 @@ def draw_traces(
         )
         name = f"{experiment.name}-{panel.name}"
         with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
-            yield Sheet(
+            yield NamedFigure(
                 f"{name}-updates",
                 f"{panel.title}: the updates proposed for single coordinates at the points of one "
                 "trajectory, at every step (the paper's Figure 10).",
                 _over_time(panel, recorded, styles),
             )
             for number, coordinate in enumerate(responses["coordinate"].unique()[:RESPONSES], 1):
-                yield Sheet(
+                yield NamedFigure(
                     f"{name}-response-{number}",
                     f"{panel.title}, coordinate {coordinate}: the update proposed at each step as "
                     "a function of the gradient, after the history of the trajectory; a dot marks "

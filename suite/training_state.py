@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -21,6 +22,9 @@ from suite.files import atomic_path
 from suite.meta_optimizers import MetaState
 
 FILE = "state.safetensors"
+DIGEST = "sha256"
+# A state holds a few vectors of some thousand weights; anything of this size is something else.
+MAX_BYTES = 2**30
 NUMBERS = (
     "phase",
     "runs",
@@ -132,39 +136,67 @@ class TrainingState:
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all, with a digest of it."""
     tensors = {
         "weights": state.weights,
         "best_weights": state.best_weights,
         **{f"moments.{name}": value for name, value in state.moments.items()},
     }
+    tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
+    header[DIGEST] = _digest(tensors, header)
     with atomic_path(folder / FILE) as temporary:
-        save_file({name: value.clone() for name, value in tensors.items()}, temporary, header)
+        save_file(tensors, temporary, header)
 
 
 def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingState | None:
     """The state in a folder, or None if there is none.
 
     Raises:
-        SuiteError: the file is not whole.
+        SuiteError: the file is not whole, or not such a file.
     """
     path = folder / FILE
     if not path.exists():
         return None
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES:,} bytes")
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             # Copied to PyTorch's own alignment, on which the rounding of products depends.
-            tensors = {name: file.get_tensor(name).clone().to(device) for name in file.keys()}  # noqa: SIM118
-        moments = {
-            name.removeprefix("moments."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("moments.")
-        }
-        numbers = {name: json.loads(header[name]) for name in NUMBERS}
-        return TrainingState(tensors["weights"], tensors["best_weights"], moments, **numbers)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        # A flipped bit would go on unnoticed into everything after. States without a digest are
+        # of a training that began before there was one.
+        if header.pop(DIGEST, None) not in (None, _digest(tensors, header)):
+            raise ValueError("its digest differs")
+        return _state(header, {name: value.to(device) for name, value in tensors.items()})
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise SuiteError(
             f"{path}: is not a whole training state ({error}), remove it to train from the start"
         ) from error
+
+
+def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
+    numbers = {name: json.loads(header[name]) for name in NUMBERS}
+    for name, value in numbers.items():
+        kind = float if name in ("best", "train_sum") else list if name in ("norms", "log") else int
+        if not isinstance(value, int | float if kind is float else kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    weights, best = tensors["weights"], tensors["best_weights"]
+    if weights.ndim != 1 or weights.shape != best.shape:
+        raise ValueError("its weights are not two vectors of one size")
+    moments = {
+        name.removeprefix("moments."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("moments.")
+    }
+    return TrainingState(weights, best, moments, **numbers)
+
+
+def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

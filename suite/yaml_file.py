@@ -1,4 +1,4 @@
-"""Reading YAML safely, and strictly: a key that stands twice is an error."""
+"""Reading YAML safely, and strictly: a key that stands twice is an error, and so is a bomb."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ import yaml
 
 from suite.errors import SuiteError
 
-# Larger than any experiment; a bound before anything is parsed.
+# Larger than any experiment; bounds before anything is parsed, and before it is built.
 MAX_BYTES = 1_000_000
+MAX_NODES = 50_000
+MAX_DEPTH = 32
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that stands twice in one table."""
+    """YAML's safe loader, which also refuses a key that stands twice in one table.
+
+    A text of a few lines can stand for billions of values by aliases of aliases, so values are
+    counted as often as they are named.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _check_size(node, {}, 0)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         # Before merge keys (<<) are expanded: overriding what they bring is their purpose.
@@ -29,6 +41,50 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _check_size(
+    node: yaml.Node, known: dict[yaml.Node, tuple[int, int]], depth: int
+) -> tuple[int, int]:
+    """How many values a node stands for, and how many levels of them."""
+    if node not in known and depth <= MAX_DEPTH:
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            inner = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inner = [each for pair in node.value for each in pair]
+        sizes = [_check_size(each, known, depth + 1) for each in inner]
+        known[node] = 1 + sum(n for n, _ in sizes), 1 + max((h for _, h in sizes), default=0)
+    # One that contains itself is not known yet when it is met again, and ends here.
+    values, levels = known.get(node, (1, 1))
+    if depth + levels > MAX_DEPTH:
+        problem = f"it is more than {MAX_DEPTH} levels deep"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    if values > MAX_NODES:
+        problem = f"it stands for more than {MAX_NODES:,} values"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+    return values, levels
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        ValueError: it is not YAML, or stands for too much; one line, which names the line of YAML.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"is more than {MAX_BYTES:,} characters long")
+    try:
+        return yaml.load(text, _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ValueError(f"{line}is not valid YAML: {error.problem}") from error
+    except RecursionError as error:
+        raise ValueError("is not valid YAML: it is too deep") from error
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # PyYAML leaves some errors of its constructors as they come.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"is not valid YAML: {reason}") from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The table in a YAML file.
 
@@ -38,16 +94,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise SuiteError(f"{path}: must be at most {MAX_BYTES:,} bytes")
-        data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SuiteError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: must be text in UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SuiteError(f"{path}{line}: is not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SuiteError(f"{path}: is not valid YAML: {str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        place = f"{path}, {error}" if str(error).startswith("line ") else f"{path}: {error}"
+        raise SuiteError(place) from error
     if not isinstance(data, dict):
         raise SuiteError(f"{path}: must be a table of keys and values")
     return data

@@ -108,7 +108,7 @@ def test_set_without_experiment_goes_to_all_that_have_the_key(path: Path) -> Non
         ("training.t.checkpoint=../../secret", "letters, digits"),
         ("name=a/b", "letters, digits"),
         ("sizes.test_instances", "must be KEY=VALUE"),
-        ("sizes.test_instances=[", "not YAML"),
+        ("sizes.test_instances=[", "not valid YAML"),
     ],
 )
 def test_wrong_setting_is_told_where_and_what_is_right(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from optimizers.kernels import build, cpu, dispatch, reference
+from optimizers.kernels import build, dispatch, operators, reference
 from optimizers.kernels.shape import LSTMShape
 from optimizers.learned.lstm import LSTM
 from suite.seeds import Rng
@@ -133,7 +133,7 @@ def test_reference_is_an_unrolled_lstm_in_float64(case: Case) -> None:
 @given(cases)
 def test_fused_gradient_is_that_of_the_unrolled_lstm(case: Case) -> None:
     _, grad = unrolled(case.double())
-    assert relative_error(case.gradient(cpu), grad) <= 1e-5
+    assert relative_error(case.gradient(operators), grad) <= 1e-5
 
 
 @fused
@@ -141,7 +141,7 @@ def test_fused_gradient_is_that_of_the_unrolled_lstm(case: Case) -> None:
 @given(cases)
 def test_fused_step_is_the_references(case: Case) -> None:
     expected, expected_state = case.double().step(reference)
-    update, state = case.step(cpu)
+    update, state = case.step(operators)
     scale = case.weights.abs().max().item()
     assert (update - expected).abs().max() <= 1e-5 * scale * case.shape.hidden
     assert relative_error(state, expected_state) <= 1e-5
@@ -162,8 +162,8 @@ def test_older_processors_get_the_same_numbers(
         for scale in (0.3, 1.0):
             case = make_case(LSTMShape(2, 20, 2), 333, 5, seed=3, scale=scale)
             _, grad = unrolled(case.double())
-            assert relative_error(case.gradient(cpu), grad) <= 1e-5
-            assert relative_error(case.step(cpu)[1], case.double().step(reference)[1]) <= 1e-5
+            assert relative_error(case.gradient(operators), grad) <= 1e-5
+            assert relative_error(case.step(operators)[1], case.double().step(reference)[1]) <= 1e-5
     finally:
         build.load_library.cache_clear()
 
@@ -174,10 +174,10 @@ def test_older_processors_get_the_same_numbers(
 def test_stepping_carries_the_state_that_gradients_are_computed_from(case: Case) -> None:
     """The gradient of two windows is what the state after the first one makes of the second."""
     assume(len(case.features) > 1)
-    _, state = case.step(cpu)
+    _, state = case.step(operators)
     rest = Case(case.shape, case.weights, case.features[1:], state, case.cotangents[1:])
     expected = unrolled(rest.double())[1]
-    assert relative_error(rest.gradient(cpu), expected) <= 1e-5
+    assert relative_error(rest.gradient(operators), expected) <= 1e-5
 
 
 @fused
@@ -212,7 +212,7 @@ def test_results_do_not_depend_on_the_number_of_threads(k: int) -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append([case.gradient(cpu), *case.step(cpu)])
+            results.append([case.gradient(operators), *case.step(operators)])
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -222,10 +222,10 @@ def test_results_do_not_depend_on_the_number_of_threads(k: int) -> None:
 @fused
 def test_update_of_a_coordinate_does_not_depend_on_the_others() -> None:
     case = make_case(LSTMShape(2, 20, 2), 50, 1, seed=5)
-    update, state = case.step(cpu)
+    update, state = case.step(operators)
     alone = Case(
         case.shape, case.weights, case.features[..., 37:38], case.state[..., 37:38], case.cotangents
-    ).step(cpu)
+    ).step(operators)
     assert torch.equal(alone[0], update[37:38])
     assert torch.equal(alone[1], state[..., 37:38])
 
@@ -248,19 +248,21 @@ def test_inputs_that_are_views_are_read_as_what_they_show() -> None:
             if isinstance(x, Tensor)
         ),
     )
-    assert torch.equal(every_other.gradient(cpu), copied.gradient(cpu))
-    assert torch.equal(every_other.step(cpu)[0], copied.step(cpu)[0])
+    assert torch.equal(every_other.gradient(operators), copied.gradient(operators))
+    assert torch.equal(every_other.step(operators)[0], copied.step(operators)[0])
 
 
 @fused
 def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
     case = make_case(LSTMShape(1, 1, 1), 5, 2, seed=0)
     with pytest.raises(ValueError, match=r"state must be float32 \[1, 2, 1, 5\]"):
-        cpu.step(case.shape, case.weights, case.features[0], case.state[..., :4])
+        operators.step(case.shape, case.weights, case.features[0], case.state[..., :4])
     with pytest.raises(ValueError, match="cotangents must be float32"):
-        cpu.gradient(case.shape, case.weights, case.features, case.state, case.cotangents.double())
+        operators.gradient(
+            case.shape, case.weights, case.features, case.state, case.cotangents.double()
+        )
     with pytest.raises(ValueError, match="weights must be float32"):
-        cpu.step(case.shape, case.weights[:-1], case.features[0], case.state)
+        operators.step(case.shape, case.weights[:-1], case.features[0], case.state)
 
 
 @pytest.fixture

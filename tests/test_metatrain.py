@@ -31,6 +31,7 @@ from suite.metagradient import window_gradient
 from suite.metatrain import metatrain
 from suite.objective import Objective
 from suite.registry import optimizers
+from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 from suite.training_state import FILE, TrainingState, load_state
 from suite.types import ParamSpec, Problem
@@ -103,9 +104,10 @@ def test_meta_training_lowers_the_validation_loss(tmp_path: Path) -> None:
     assert finals[0] < 0.8 * finals[1], "on instances that training never saw"
 
 
-def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("second_order", [False, True])
+def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, second_order: bool) -> None:
     """Against the update written out: one run of two windows, plain ADAM at the phase's rate."""
-    phase = Phase(runs=3, horizon=8, window=5, rate=0.02, batch=3)
+    phase = Phase(runs=3, horizon=8, window=5, rate=0.02, batch=3, second_order=second_order)
     train(tmp_path, phase)
     state = load_state(tmp_path)
     assert state is not None
@@ -120,7 +122,11 @@ def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path) -> None:
         for _ in range(steps):
             points.append(advance(objective, learner.with_weights(phi), points[-1]))
         point = points[-1]
-        gradient = window_gradient(learner.with_weights(phi), points, phase, Rng(0, "x"))
+        moving = learner.with_weights(phi)
+        if second_order:
+            gradient = second_order_gradient(objective, moving, points, phase)
+        else:
+            gradient = window_gradient(moving, points, phase, Rng(0, "x"))
         update, moments = adam.update(gradient.unsqueeze(0), moments)
         phi = phi + update[0]
     assert torch.allclose(state.weights, phi, rtol=1e-5, atol=1e-7)

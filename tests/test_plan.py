@@ -107,6 +107,7 @@ def test_several_seeds_are_selected_from(tmp_path: Path) -> None:
         ("sizes.test_instances=5", {"LSTM", "SGD", "ADAM"}),
         ("seed=5", {"LSTM", "SGD", "ADAM"}),
         ("training.t.phases.0.rate=0.02", {"LSTM"}),
+        ("training.t.phases.0.second_order=true", {"LSTM"}),
         ("training.t.seeds=[2]", {"LSTM"}),
         ("panels.p.optimizers.ADAM.beta1=0.8", {"ADAM"}),
         ("panels.p.optimizers.ADAM.beta1=0.9", set()),

@@ -8,9 +8,15 @@ import subprocess
 
 import pandas as pd
 import pytest
-from tidy_curves import experiment, rows
+from tidy_curves import STEPS, experiment, rows
 
-from suite.definitions import PaperPanel, load_experiments
+from suite.definitions import (
+    ClaimInfo,
+    ExperimentInfo,
+    PanelInfo,
+    PaperPanel,
+    load_experiments,
+)
 from suite.errors import SuiteError
 from suite.provenance import gather_provenance, without_home
 from suite.report import write_report, write_results
@@ -60,6 +66,29 @@ def test_names_are_escaped_everywhere(folder):
     assert HOSTILE not in (folder / "report.md").read_text()
     assert latex_text("a_b & 50 % [x]") == r"a\_b \& 50 \% {[}x]"
     assert markdown_text("a|b*c") == r"a\|b\*c"
+
+
+def test_text_of_every_kind_is_escaped(tmp_path):
+    hostile = '"><img src=x onerror=alert(1)>' + HOSTILE + "<!-- -->]]>"
+    panel = PanelInfo("p", hostile, STEPS, (hostile, "../../up"), 0, None, hostile)
+    claims = (
+        ClaimInfo(hostile, hostile, "ends_below_all", {"panel": "p", "optimizer": "../../up"}),
+    )
+    info = ExperimentInfo(
+        "e", hostile, (panel,), claims, hostile, profile=hostile, settings=hostile
+    )
+    curves = pd.concat([rows(hostile, 0.1), rows("../../up", 0.2)])
+    root = tmp_path / "a" / "b" / "results"
+    write_results(root, [info], curves, {"commit": hostile, "versions": {hostile: hostile}})
+    page = (root / "report.html").read_text()
+    assert page.count("<script>") == 1  # the page's own
+    assert "<img" not in page
+    assert "<!--" not in page
+    assert "<script" not in (root / "report.md").read_text().replace("    " + hostile, "")
+    # Nothing was written beside the folder.
+    assert {path.relative_to(tmp_path).parts[:3] for path in tmp_path.rglob("*.*")} == {
+        ("a", "b", "results")
+    }
 
 
 def test_page_needs_no_network(folder):

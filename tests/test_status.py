@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from suite.cells import CELLS, Cell, make_cell
 from suite.clean import delete_cells, find_cells
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.owner import owned
 from suite.plan import Curve, Plan
 from suite.progress import CellProgress
 from suite.runners import RUNNERS, Job
@@ -40,7 +42,7 @@ def cell(kind: str, steps: int, *inputs: Cell, **config: object) -> Cell:
 
 def plan(*cells: Cell) -> Plan:
     curves = tuple(Curve("e", "p", each.name, each) for each in cells)
-    return Plan((), curves, cells, {})
+    return Plan((), curves, cells, {}, {})
 
 
 def states(status: Status) -> dict[str, str]:
@@ -80,14 +82,40 @@ def test_running_cell_tells_its_own_time_left(root: Path) -> None:
     with FileLock(root / CELLS / LOCKS / f"{running.label}.lock"):
         (told,) = status_of(plan(running), root).cells
     assert told.seconds_left == pytest.approx(10, abs=1)
-    assert told.note == "3/4 validation 0.5"
+    assert told.note == "3/4 validation 0.5; another process"
+
+
+def test_who_works_on_a_cell_is_told_while_the_lock_is_held(root: Path) -> None:
+    running = cell("tune", 10)
+    lock = root / CELLS / LOCKS / f"{running.label}.lock"
+    with FileLock(lock), owned(lock.with_suffix(".json")):
+        (told,) = status_of(plan(running), root).cells
+        assert f"process {os.getpid()} on {platform.node()} since 20" in told.note
+        assert run_cell(running, root, "cpu").state == "busy"
+    assert not lock.with_suffix(".json").exists()
+
+
+def test_owner_that_was_killed_is_no_longer_told(root: Path) -> None:
+    dead = cell("tune", 10)
+    stale = root / CELLS / LOCKS / f"{dead.label}.json"
+    stale.write_text('{"host": "gone", "pid": 1, "since": "2020-01-01"}')
+    assert states(status_of(plan(dead), root))[dead.label] == "missing"
+    assert run_cell(dead, root, "cpu").state == "done"
+    assert not stale.exists()
+
+
+def test_disk_use_is_told(root: Path) -> None:
+    run_cell(cell("tune", 1), root, "cpu")
+    found = status_of(plan(cell("tune", 1)), root)
+    assert found.bytes > 100
+    assert found.bytes_free > 0
 
 
 def test_deleted_cell_that_nothing_needs_is_not_missing(root: Path) -> None:
     tuned = cell("tune", 1)
     curve = cell("evaluate", 1, tuned)
     run_cell(curve, root, "cpu")
-    found = status_of(Plan((), plan(curve).curves, (tuned, curve), {}), root)
+    found = status_of(Plan((), plan(curve).curves, (tuned, curve), {}, {}), root)
     assert states(found) == {curve.label: "done"}
 
 

@@ -9,9 +9,20 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from optimizers.kernels import cpu, reference
+from optimizers.kernels import operators, reference
 from optimizers.kernels.build import BuildError, lstm_library
 from optimizers.kernels.shape import LSTMShape
+
+# The largest relative error of a float32 kernel that is taken for rounding.
+TOLERANCE = 1e-4
+
+
+def _notice(reason: str) -> None:
+    warnings.warn(
+        f"the fused LSTM kernel is not used ({reason}); the same results come slower "
+        "from plain PyTorch",
+        stacklevel=4,
+    )
 
 
 @functools.cache
@@ -19,17 +30,52 @@ def _fused_cpu(shape: LSTMShape) -> bool:
     try:
         lstm_library(shape.layers, shape.hidden, shape.inputs)
     except BuildError as error:
-        warnings.warn(
-            f"the fused LSTM kernel is not used ({error}); the same results come slower "
-            "from plain PyTorch",
-            stacklevel=3,
-        )
+        _notice(str(error))
         return False
     return True
 
 
+@functools.cache
+def _fused_gpu(shape: LSTMShape, device: torch.device) -> bool:
+    """Whether Triton's kernel compiles for this device and gives there what `reference` gives."""
+    try:
+        error = self_check(shape, device)
+    except Exception as failure:  # Triton, its compiler and the driver raise what they like
+        lines = str(failure).strip().splitlines()
+        _notice(f"{type(failure).__name__} on {device}: {lines[0] if lines else 'no message'}")
+        return False
+    if not error <= TOLERANCE:
+        _notice(f"on {device} it differs from the reference by {error:.1e}")
+        return False
+    return True
+
+
+def self_check(shape: LSTMShape, device: torch.device) -> float:
+    """The largest relative error of the operators against `reference` in a small case."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator).to(device)
+
+    steps, k = 3, 70
+    weights, features = 0.5 * normal(shape.size), normal(steps, shape.inputs, k)
+    state, cotangents = normal(shape.layers, 2, shape.hidden, k), normal(steps, k)
+
+    def results(kernel: ModuleType, dtype: torch.dtype) -> list[Tensor]:
+        w, x, s, c = (each.to(dtype) for each in (weights, features, state, cotangents))
+        return [*kernel.step(shape, w, x[0], s), kernel.gradient(shape, w, x, s, c)]
+
+    pairs = zip(results(operators, torch.float32), results(reference, torch.float64), strict=True)
+    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
+
+
 def kernel_for(shape: LSTMShape, like: Tensor) -> ModuleType:
     """The module whose `step` and `gradient` serve tensors such as `like`."""
-    if like.device.type == "cpu" and like.dtype == torch.float32 and _fused_cpu(shape):
-        return cpu
+    if torch.is_grad_enabled() and like.requires_grad:
+        return reference  # the one that is differentiable in the gradients
+    if like.dtype == torch.float32 and (
+        (like.device.type == "cpu" and _fused_cpu(shape))
+        or (like.device.type == "cuda" and _fused_gpu(shape, like.device))
+    ):
+        return operators
     return reference

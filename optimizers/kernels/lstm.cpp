@@ -7,7 +7,7 @@
 // Compile-time: LAYERS, HIDDEN, INPUTS (features of one coordinate).
 //
 // Layouts, row-major, K coordinates contiguous:
-//   features [T][INPUTS][K]   state [LAYERS][h, c][HIDDEN][K]   updates, cotangents [T][K]
+//   features [T][INPUTS][K]   state [LAYERS][h, c][HIDDEN][K]   updates [T][K]
 //   weights  per layer: W [4·HIDDEN][below + HIDDEN], b [4·HIDDEN], gates in the order i, f, g, o;
 //            then the output layer: w [HIDDEN], b [1].
 
@@ -19,8 +19,11 @@
 #include <memory>
 #include <new>
 
-#if defined(__AVX512DQ__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
+#endif
+#if defined(__linux__)
+#include <sys/mman.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -46,6 +49,8 @@ constexpr int STATE = 2 * L * H;  // rows of the state
 // Lengths of work are fixed by K alone, so sums do not depend on the number of threads.
 constexpr long CHUNK = 1024;
 constexpr long MAX_CHUNKS = 64;
+// A next state of more bytes is written past the caches: it would not be there when it is read.
+constexpr size_t STREAMED = 8 << 20;
 
 constexpr int below(int l) { return l == 0 ? F : H; }
 constexpr int fan_in(int l) { return below(l) + H; }
@@ -174,19 +179,49 @@ inline void store_row(float *row, const vec (&from)[V], long count) {
     std::memcpy(row, &from, count * sizeof(float));
 }
 
+// As store_row, past the caches where the row lies so that whole cache lines are written.
+inline void stream_row(float *row, const vec (&from)[V], long count) {
+#if defined(__AVX512F__)
+  if (count == TILE && reinterpret_cast<uintptr_t>(row) % sizeof(vec) == 0) {
+    for (int v = 0; v < V; v++) _mm512_stream_ps(row + v * WIDTH, from[v]);
+    return;
+  }
+#endif
+  store_row(row, from, count);
+}
+
+inline void finish_streams() {
+#if defined(__AVX512F__)
+  _mm_sfence();
+#endif
+}
+
+// Asks for large pages where memory is written for the first time: page faults of 4 kB would take
+// longer than the step.
+inline void ask_for_large_pages(void *memory, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t PAGE = 4096;
+  const uintptr_t from = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t first = (from + PAGE - 1) / PAGE * PAGE, last = (from + bytes) / PAGE * PAGE;
+  if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
+inline long state_row(int l, int part, int u) { return (2 * l + part) * H + u; }
+
 void load_state(State &state, const float *source, long K, long first, long count) {
   for (int l = 0; l < L; l++)
     for (int u = 0; u < H; u++) {
-      load_row(state.h[l][u], source + ((2 * l) * H + u) * K + first, count);
-      load_row(state.c[l][u], source + ((2 * l + 1) * H + u) * K + first, count);
+      load_row(state.h[l][u], source + state_row(l, 0, u) * K + first, count);
+      load_row(state.c[l][u], source + state_row(l, 1, u) * K + first, count);
     }
 }
 
 void store_state(float *target, const State &state, long K, long first, long count) {
   for (int l = 0; l < L; l++)
     for (int u = 0; u < H; u++) {
-      store_row(target + ((2 * l) * H + u) * K + first, state.h[l][u], count);
-      store_row(target + ((2 * l + 1) * H + u) * K + first, state.c[l][u], count);
+      store_row(target + state_row(l, 0, u) * K + first, state.h[l][u], count);
+      store_row(target + state_row(l, 1, u) * K + first, state.c[l][u], count);
     }
 }
 
@@ -244,15 +279,19 @@ inline void units_forward(const Packed &w, int l, int u0, const vec (*x)[V], con
     }
 }
 
-// One step of the network on one tile; h and c may not alias the previous ones.
-template <bool KEEP>
+// One step of the network on one tile; h and c may not alias the previous ones. `done(l, u)` is
+// called when those of unit u are there.
+template <bool KEEP, class Done>
 inline void step_forward(const Packed &w, const vec (*features)[V], const vec (*h_prev)[H][V],
-                         const vec (*c_prev)[H][V], vec (*h)[H][V], vec (*c)[H][V], Step *kept) {
+                         const vec (*c_prev)[H][V], vec (*h)[H][V], vec (*c)[H][V], Step *kept,
+                         Done done) {
   constexpr int UNITS = H % 2 == 0 ? 2 : 1;
   for (int l = 0; l < L; l++) {
     const vec(*x)[V] = l == 0 ? features : h[l - 1];
-    for (int u = 0; u < H; u += UNITS)
+    for (int u = 0; u < H; u += UNITS) {
       units_forward<KEEP, UNITS>(w, l, u, x, h_prev[l], c_prev[l], h[l], c[l], kept);
+      for (int own = u; own < u + UNITS; own++) done(l, own);
+    }
   }
 }
 
@@ -341,20 +380,30 @@ inline void all_weights_backward(vec (*into)[4], const void *gates, const vec (*
   for (; k < columns; k++) weight_backward<1>(into + k, dg, at(k), sizeof(Step), T);
 }
 
+// What backward reads and writes; d_last, d_features and d_state may be null.
+struct Window {
+  const float *features, *state, *d_updates, *d_last;
+  float *d_features, *d_state;
+  long K, T;
+};
+
 // steps[0] holds the state before the window (h and c only); steps[1 + t] is time t.
-void tile_backward(const Packed &w, Step *steps, long T, const float *features,
-                   const float *cotangents, long K, long first, long count, Gradient &grad) {
+void tile_backward(const Packed &w, Step *steps, const Window &window, long first, long count,
+                   Gradient &grad) {
+  const long K = window.K, T = window.T;
   for (long t = 0; t < T; t++) {
     Step &now = steps[1 + t], &before = steps[t];
     for (int k = 0; k < F; k++)
-      load_row(now.features[k], features + (t * F + k) * K + first, count);
-    step_forward<true>(w, now.features, before.h, before.c, now.h, now.c, &now);
+      load_row(now.features[k], window.features + (t * F + k) * K + first, count);
+    step_forward<true>(w, now.features, before.h, before.c, now.h, now.c, &now, [](int, int) {});
   }
-  vec dh[L][H][V] = {}, dc[L][H][V] = {};
+  State d = {};
+  if (window.d_last) load_state(d, window.d_last, K, first, count);
+  auto &dh = d.h, &dc = d.c;
   for (long t = T - 1; t >= 0; t--) {
     Step &now = steps[1 + t], &before = steps[t];
     vec lambda[V];
-    load_row(lambda, cotangents + t * K + first, count);
+    load_row(lambda, window.d_updates + t * K + first, count);
     for (int v = 0; v < V; v++) {
       grad.output_bias += lambda[v];
       for (int u = 0; u < H; u++) {
@@ -368,12 +417,12 @@ void tile_backward(const Packed &w, Step *steps, long T, const float *features,
           vec i = now.gates[l][u][0][v], f = now.gates[l][u][1][v];
           vec g = now.gates[l][u][2][v], o = now.gates[l][u][3][v];
           vec tc = now.tanh_c[l][u][v];
-          vec d = dh[l][u][v];
-          vec dcell = dc[l][u][v] + d * o * (1.f - tc * tc);
+          vec dout = dh[l][u][v];
+          vec dcell = dc[l][u][v] + dout * o * (1.f - tc * tc);
           vec di = dcell * g * i * (1.f - i);
           vec df = dcell * before.c[l][u][v] * f * (1.f - f);
           vec dg = dcell * i * (1.f - g * g);
-          vec do_ = d * tc * o * (1.f - o);
+          vec do_ = dout * tc * o * (1.f - o);
           dc[l][u][v] = dcell * f;
           now.gates[l][u][0][v] = di;
           now.gates[l][u][1][v] = df;
@@ -385,11 +434,17 @@ void tile_backward(const Packed &w, Step *steps, long T, const float *features,
           grad.bias[l][u][3] += do_;
           dh[l][u][v] = vec{};
         }
-      // The features are constants, so the first layer's inputs need no gradient.
       if (l > 0) all_inputs_backward(w.backward[l], now.gates[l], dh[l - 1], H);
       all_inputs_backward(w.backward[l] + below(l), now.gates[l], dh[l], H);
     }
+    if (window.d_features) {
+      vec dx[F][V] = {};
+      all_inputs_backward(w.backward[0], now.gates[0], dx, F);
+      for (int k = 0; k < F; k++)
+        store_row(window.d_features + (t * F + k) * K + first, dx[k], count);
+    }
   }
+  if (window.d_state) store_state(window.d_state, d, K, first, count);
   for (int l = 0; l < L; l++)
     for (int u = 0; u < H; u++) {
       const void *gates = steps[1].gates[l][u];
@@ -411,35 +466,62 @@ extern "C" {
 
 int lstm_weights() { return WEIGHTS; }
 
-// One step: features [INPUTS][K] and state to the update [K] and the next state, which may be the
-// same memory.
-int lstm_forward(const float *weights, const float *features, const float *state, float *update,
-                 float *next_state, long K, int threads) {
+// T steps: updates [T][K], and the state after them, which may be the memory of that before.
+int lstm_forward(const float *weights, const float *features, const float *state, float *updates,
+                 float *last, long K, long T, int threads) {
   auto storage = aligned<Packed>();
   if (!storage) return 1;
   const Packed &w = *new (storage.get()) Packed(weights);
   const long tiles = (K + TILE - 1) / TILE;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (long tile = 0; tile < tiles; tile++) {
-    const long first = tile * TILE, count = std::min<long>(TILE, K - first);
-    State before, after;
-    vec x[F][V], out[V];
-    load_state(before, state, K, first, count);
-    for (int k = 0; k < F; k++) load_row(x[k], features + k * K + first, count);
-    step_forward<false>(w, x, before.h, before.c, after.h, after.c, nullptr);
-    output(w, after.h[L - 1], out);
-    store_row(update + first, out, count);
-    store_state(next_state, after, K, first, count);
+  const size_t bytes = sizeof(float) * STATE * K;
+  const bool streamed = bytes > STREAMED;
+  if (streamed && last != state) ask_for_large_pages(last, bytes);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+#pragma omp for schedule(static) nowait
+    for (long tile = 0; tile < tiles; tile++) {
+      const long first = tile * TILE, count = std::min<long>(TILE, K - first);
+      State states[2];
+      load_state(states[0], state, K, first, count);
+      for (long t = 0; t < T; t++) {
+        const State &before = states[t % 2];
+        State &after = states[(t + 1) % 2];
+        vec x[F][V], out[V];
+        for (int k = 0; k < F; k++) load_row(x[k], features + (t * F + k) * K + first, count);
+        // Memory works while the processor does: each unit's state is written when it is there,
+        // and the next tile's is fetched.
+        auto done = [&](int l, int u) {
+          if (t < T - 1) return;
+          for (int part = 0; part < 2; part++) {
+            const long row = state_row(l, part, u) * K + first;
+            const vec(&from)[V] = part == 0 ? after.h[l][u] : after.c[l][u];
+            if (streamed)
+              stream_row(last + row, from, count);
+            else
+              store_row(last + row, from, count);
+            for (int v = 0; v < V; v++) __builtin_prefetch(state + row + TILE + v * WIDTH);
+          }
+        };
+        step_forward<false>(w, x, before.h, before.c, after.h, after.c, nullptr, done);
+        output(w, after.h[L - 1], out);
+        store_row(updates + t * K + first, out, count);
+      }
+    }
+    if (streamed) finish_streams();
   }
   return 0;
 }
 
-// Σ_t Σ_k cotangents[t][k] ∂update[t][k]/∂weights, written to `gradient` [WEIGHTS].
+// Given d_updates [T][K] and d_last (like the state), the gradient of the sum of updates and last
+// state weighted by them: d_weights [WEIGHTS]; d_features and d_state, like what they belong to.
+// d_last, d_features and d_state may be null.
 int lstm_backward(const float *weights, const float *features, const float *state,
-                  const float *cotangents, float *gradient, long K, long T, int threads) {
+                  const float *d_updates, const float *d_last, float *d_weights, float *d_features,
+                  float *d_state, long K, long T, int threads) {
   auto storage = aligned<Packed>();
   if (!storage) return 1;
   const Packed &w = *new (storage.get()) Packed(weights);
+  const Window window = {features, state, d_updates, d_last, d_features, d_state, K, T};
   const long chunks = std::max<long>(1, std::min(MAX_CHUNKS, (K + CHUNK - 1) / CHUNK));
   const long tiles = (K + TILE - 1) / TILE;
   auto partial = aligned<float>(chunks * WEIGHTS);
@@ -460,7 +542,7 @@ int lstm_backward(const float *weights, const float *features, const float *stat
         load_state(before, state, K, first, count);
         std::memcpy(steps.get()->h, before.h, sizeof before.h);
         std::memcpy(steps.get()->c, before.c, sizeof before.c);
-        tile_backward(w, steps.get(), T, features, cotangents, K, first, count, *grad);
+        tile_backward(w, steps.get(), window, first, count, *grad);
       }
       grad->reduce(partial.get() + chunk * WEIGHTS);
     }
@@ -469,7 +551,7 @@ int lstm_backward(const float *weights, const float *features, const float *stat
   for (int i = 0; i < WEIGHTS; i++) {
     double sum = 0;
     for (long chunk = 0; chunk < chunks; chunk++) sum += partial.get()[chunk * WEIGHTS + i];
-    gradient[i] = static_cast<float>(sum);
+    d_weights[i] = static_cast<float>(sum);
   }
   return 0;
 }

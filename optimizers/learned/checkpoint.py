@@ -18,8 +18,9 @@ from suite.registry import optimizers
 
 FORMAT = "learned-optimizer"
 VERSION = "1"
-# A checkpoint holds some thousand weights; anything near this size is something else.
-MAX_BYTES = 64 * 2**20
+# A learned optimizer has some thousand weights; anything near this size is something else.
+MAX_WEIGHTS = 2**24
+MAX_BYTES = 4 * MAX_WEIGHTS
 
 
 def save_optimizer(
@@ -70,7 +71,7 @@ def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
         )
     try:
         spec = dict(json.loads(header["optimizer"]))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise SuiteError(f"checkpoint {path}: its header names no optimizer") from error
     optimizer = optimizers.make(spec, f"checkpoint {path}")
     if not isinstance(optimizer, Learned):
@@ -85,6 +86,10 @@ def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
             raise SuiteError(
                 f"checkpoint {path}: {name} is {have}, but {spec['name']} as its header "
                 f"describes it has {want}: the file is of another architecture"
+            )
+        if parts[name].dtype != torch.float32:
+            raise SuiteError(
+                f"checkpoint {path}: {name} is {parts[name].dtype}, but must be float32"
             )
         if not parts[name].isfinite().all():
             raise SuiteError(f"checkpoint {path}: {name} has values that are not finite")

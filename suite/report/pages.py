@@ -20,9 +20,9 @@ TITLE = "Learning to learn by gradient descent by gradient descent"
 
 @dataclass(frozen=True)
 class Content:
-    """All that a report shows; `finals`, `figures` (SVG) and `sheets` go by experiment, in order.
+    """All that a report shows; `finals`, `figures` and `further` go by experiment, in order.
 
-    `sheets` are those of pictures and of single coordinates: name of the file, caption, SVG.
+    `figures` are SVG; `further` ones, of pictures and single coordinates, are name, caption, SVG.
     """
 
     experiments: Sequence[ExperimentInfo]
@@ -32,7 +32,7 @@ class Content:
     rates: Table
     provenance: Mapping[str, Any]
     figures: Sequence[str]
-    sheets: Sequence[Sequence[tuple[str, str, str]]]
+    further: Sequence[Sequence[tuple[str, str, str]]]
 
     def verdicts(self) -> dict[str, int]:
         """How many claims have each verdict, without those that none has."""
@@ -55,13 +55,13 @@ def html_page(content: Content) -> str:
             "figure": inline_svg(svg, f"f{number}", caption(experiment)),
             "caption": caption(experiment),
             "final": final,
-            "sheets": [
-                {"figure": inline_svg(sheet, name, said), "caption": said}
-                for name, said, sheet in sheets
+            "further": [
+                {"figure": inline_svg(drawn, name, said), "caption": said}
+                for name, said, drawn in further
             ],
         }
-        for number, (experiment, svg, final, sheets) in enumerate(
-            zip(content.experiments, content.figures, content.finals, content.sheets, strict=True)
+        for number, (experiment, svg, final, further) in enumerate(
+            zip(content.experiments, content.figures, content.finals, content.further, strict=True)
         )
     ]
     return environment.get_template("report.html.j2").render(
@@ -79,13 +79,13 @@ def markdown_page(content: Content) -> str:
     parts = [f"# Reproduction report: *{TITLE}*", f"Claims: {counts or 'none'}."]
     parts += [f"> **Note.** {markdown_text(notice)}" for notice in notices(content.experiments)]
     parts += ["## Claims", markdown(content.claims)]
-    for experiment, final, sheets in zip(
-        content.experiments, content.finals, content.sheets, strict=True
+    for experiment, final, further in zip(
+        content.experiments, content.finals, content.further, strict=True
     ):
         parts.append(f"## {markdown_text(experiment.title)}")
         parts.append(f"![{markdown_text(experiment.title)}](figures/{experiment.name}.png)")
         parts += [markdown_text(caption(experiment)), markdown(final)]
-        for name, said, _ in sheets:
+        for name, said, _ in further:
             parts += [f"![{markdown_text(name)}](figures/{name}.png)", markdown_text(said)]
     parts += ["## All final losses", markdown(content.intervals)]
     parts += ["## Tuned learning rates", markdown(content.rates)]

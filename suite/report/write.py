@@ -62,12 +62,12 @@ def write_results(
     """
     with atomic_path(folder / "curves.parquet") as path:
         curves.to_parquet(path, index=False)
+    store_traces(traces or no_traces(), folder)
     save_experiments(folder / "experiments.json", experiments)
     save_provenance(folder / "provenance.json", provenance)
     (folder / PICTURES).unlink(missing_ok=True)
     if pictures:
         save_pictures(folder / PICTURES, pictures)
-    store_traces(traces or no_traces(), folder)
     return write_report(folder)
 
 
@@ -90,15 +90,15 @@ def write_report(folder: Path) -> Report:
 
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
     pictures = load_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {}
-    sheets = [
+    further = [
         [*picture_sheets(experiment, pictures), *draw_traces(experiment, traces, styles)]
         for experiment in experiments
     ]
     for experiment in experiments:
         figure = draw_experiment(experiment, runs, styles)
         save_figure(figure, folder / "figures", experiment.name)
-    for sheet in itertools.chain(*sheets):
-        save_figure(sheet.figure, folder / "figures", sheet.name)
+    for each in itertools.chain(*further):
+        save_figure(each.figure, folder / "figures", each.name)
 
     content = Content(
         experiments=experiments,
@@ -108,7 +108,7 @@ def write_report(folder: Path) -> Report:
         rates=learning_rate_table(final),
         provenance=load_provenance(folder / "provenance.json"),
         figures=[_svg(folder, e.name) for e in experiments],
-        sheets=[[(s.name, s.caption, _svg(folder, s.name)) for s in own] for own in sheets],
+        further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
     )
     tables = (content.claims, content.intervals, content.rates, *content.finals)
     for table in (*tables, final_table(experiments, final, "final")):

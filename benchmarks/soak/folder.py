@@ -1,0 +1,114 @@
+"""The tiny experiments of the fault tests, and what must hold of a results folder after each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from suite.cells import CELLS, KINDS
+from suite.digests import file_digest
+from suite.store import LOG, RECORD
+
+PHASES = ("plan", *KINDS, "collect", "report")
+
+TINY = """
+title: Tiny {name}
+sizes: {{test_instances: 4, tuning_instances: 2}}
+training:
+  t:
+    problem: {{name: quadratic, dim: 3}}
+    optimizer: {{name: lstm, preprocessing: none, hidden: 4}}
+    phases: [{{runs: 16, horizon: 10, window: 5, rate: 0.01, batch: 2}}]
+    seeds: {seeds}
+    validate_every: 2
+    validation_instances: 4
+panels:
+  quadratics:
+    title: Quadratics
+    problem: {{name: quadratic, dim: {dim}}}
+    steps: 10
+    optimizers: {{LSTM: {{trained: t}}, SGD: {{name: sgd}}, ADAM: {{name: adam, lr: 0.1}}}}
+claims:
+  {name}-1: {{text: "SGD is best", test: ends_below_all, panel: quadratics, optimizer: SGD}}
+"""
+
+# Written last by a run; equal for equal results, but for the times in cells.csv.
+TABLES = ("curves.parquet", "final.csv", "claims.csv")
+SOURCES = "cells.csv"
+TIMES = ("seconds", "finished")
+
+
+def write_experiments(folder: Path) -> tuple[str, ...]:
+    """Two experiments that share cells; their files' names."""
+    names = []
+    for name, seeds, dim in (("one", [1, 2], 3), ("two", [1], 4)):
+        path = folder / f"{name}.yaml"
+        path.write_text(TINY.format(name=name, seeds=seeds, dim=dim))
+        names.append(str(path))
+    return tuple(names)
+
+
+def phase_of(path: Path, root: Path) -> str | None:
+    """The phase that a file of the results folder belongs to; None outside the folder."""
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:
+        return None
+    if parts[:1] == (CELLS,):
+        words = [part.split("-")[0] for part in parts[1:]]
+        return next((word for word in words if word in KINDS), "plan")
+    if parts[:1] == ("logs",) or not parts:
+        return "plan"
+    collected = ("curves", "cells", "experiments", "provenance")
+    return "collect" if parts[0].lstrip(".").startswith(collected) else "report"
+
+
+def tables(root: Path) -> dict[str, object]:
+    """What two runs of the same experiments must agree on."""
+    found: dict[str, object] = {name: (root / name).read_bytes() for name in TABLES}
+    with (root / SOURCES).open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+    return {**found, SOURCES: rows}
+
+
+def finished(root: Path) -> dict[str, int]:
+    """When each finished cell was finished, by the name of its folder."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in _records(root)}
+
+
+def starts(root: Path) -> dict[str, int]:
+    """How often each cell was begun, by the name of its folder."""
+    logs = (root / CELLS).glob(f"*/{LOG}")
+    return {path.parent.name: path.read_text().count(" starts\n") for path in logs}
+
+
+def half_written(root: Path, damaged: str = "") -> list[str]:
+    """Files that are there and not whole; there must be none, however a run ended.
+
+    The folder of a cell that was damaged on purpose is left out: it is not mended where all that
+    needs it is finished.
+    """
+    bad = []
+    for path in _records(root):
+        if path.parent.name == damaged:
+            continue
+        files = json.loads(path.read_text())["files"]
+        bad += [name for name in files if file_digest(path.parent / name) != files[name]]
+    for path in root.glob("**/[!.]*.json"):
+        if path.parent.name == damaged:
+            continue
+        try:
+            json.loads(path.read_text())
+        except ValueError:
+            bad.append(str(path))
+    for path in root.glob("**/[!.]*.parquet"):
+        content = path.read_bytes()
+        is_whole = content.startswith(b"PAR1") and content.endswith(b"PAR1")
+        if path.parent.name != damaged and not is_whole:
+            bad.append(str(path))
+    return bad
+
+
+def _records(root: Path) -> list[Path]:
+    return sorted((root / CELLS).glob(f"*/{RECORD}"))

@@ -1,0 +1,50 @@
+"""The benchmarks run, and compare what they say they do; nothing here is about speed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from benchmarks import updates, window
+from benchmarks.sweeps import BASELINES, PlainQuadratic, sweep
+from benchmarks.wrapper import wrapper
+from optimizers.kernels import reference
+from problems.quadratic import Quadratic
+
+
+def finite(table: pd.DataFrame) -> bool:
+    return bool((table.select_dtypes("number") > 0).all(axis=None))
+
+
+def test_window_in_a_process_of_its_own() -> None:
+    table = window.windows(1, [(1, 2)], ["fused"])
+    assert table.parameters.tolist() == [805]
+    assert table.fused_is_faster_by.tolist() == [1]
+
+
+@pytest.mark.parametrize("way", ["autograd", "reference"])
+def test_ways_take_the_reference_kernel(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    step = reference.step
+    monkeypatch.setattr(reference, "step", lambda *args: calls.append(1) or step(*args))  # type: ignore[func-returns-value]
+    training, evaluation, _ = window.measure(way, 1, 2)
+    assert training > 0
+    assert evaluation > 0
+    assert calls
+
+
+def test_updates() -> None:
+    assert finite(updates.quadratics(1, 2))
+    assert finite(updates.batches(1, units=1, batch=2))
+
+
+def test_sweep_has_a_row_for_each_baseline_and_their_sum() -> None:
+    table = sweep("quadratics", Quadratic(dim=2), PlainQuadratic, 2, 1, 1)
+    assert table.baseline.tolist() == [*BASELINES, "all"]
+    assert finite(table)
+
+
+def test_wrapper() -> None:
+    table = wrapper(1, parameters=2000)
+    assert table.over_kernel[0] == pytest.approx(1)
+    assert finite(table)

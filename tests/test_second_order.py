@@ -1,0 +1,155 @@
+"""The meta-gradient with ∂∇/∂φ, against finite differences through the whole window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from example_problems import Cliff, InDouble
+from torch import Tensor
+
+from optimizers.learned.lstm import LSTM
+from problems.mlp import MLP
+from problems.quadratic import Quadratic
+from suite import Tensors
+from suite.config import Phase
+from suite.loop import Point, advance, start
+from suite.metagradient import window_gradient
+from suite.objective import Objective
+from suite.second_order import second_order_gradient
+from suite.seeds import Rng
+from suite.types import Problem
+
+SEED = 7
+INSTANCES = (3, 1)
+
+
+@dataclass(frozen=True)
+class ByHand(InDouble):
+    """With the inner problem's own `losses`."""
+
+    def losses(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
+        return self.inner.losses(params, instance, batch)
+
+
+@dataclass(frozen=True)
+class OneByOne(InDouble):
+    """Not vectorised."""
+
+    one_by_one: ClassVar[bool] = True
+
+
+def phase(**options: Any) -> Phase:
+    return Phase(runs=1, horizon=1, window=1, rate=1, second_order=True, **options)
+
+
+def lstm(preprocessing: str, dtype: torch.dtype) -> LSTM:
+    # An output scale at which gradients change much within a window, and ∂∇/∂φ with them.
+    optimizer = LSTM(hidden=4, preprocessing=preprocessing, output_scale=0.5)
+    return optimizer.with_weights(optimizer.initial_weights(Rng(SEED, "phi")).to(dtype))
+
+
+@torch.no_grad()
+def walk(objective: Objective, optimizer: LSTM, point: Point, steps: int) -> list[Point]:
+    points = [point]
+    for _ in range(steps):
+        points.append(point := advance(objective, optimizer, point))
+    return points
+
+
+@torch.no_grad()
+def window(objective: Objective, optimizer: LSTM, first: int, steps: int) -> list[Point]:
+    begin = walk(objective, optimizer, start(objective, optimizer), first)[-1]
+    return walk(objective, optimizer, begin, steps)
+
+
+def meta_loss(points: Sequence[Point], log: bool) -> float:
+    losses = torch.stack([point.loss for point in points[1:]])
+    return float((losses.log() if log else losses).sum(0).mean())
+
+
+@pytest.mark.parametrize("objective", ["loss", "log_loss"])
+@pytest.mark.parametrize("form", [InDouble, ByHand, OneByOne])
+@pytest.mark.parametrize(
+    ("problem", "preprocessing"),
+    [(Quadratic(dim=4), "none"), (MLP(units=3, batch_size=16), "log")],
+    ids=["quadratic", "mlp"],
+)
+def test_gradient_is_that_of_finite_differences(
+    problem: Problem, preprocessing: str, form: type[InDouble], objective: str
+) -> None:
+    on = Objective(form(problem), INSTANCES, "train", SEED)
+    optimizer = lstm(preprocessing, torch.float64)
+    points = window(on, optimizer, 3, 5)
+    gradient = second_order_gradient(on, optimizer, points, phase(objective=objective))
+
+    for draw in range(3):
+        direction = Rng(SEED, "direction", draw).normal(optimizer.layout.size).double()
+        h = 1e-5 / direction.norm()
+        ends = [
+            meta_loss(
+                walk(
+                    on, optimizer.with_weights(optimizer.phi + side * h * direction), points[0], 5
+                ),
+                log=objective == "log_loss",
+            )
+            for side in (1, -1)
+        ]
+        slope = (ends[0] - ends[1]) / (2 * h)
+        assert (gradient @ direction).item() == pytest.approx(slope.item(), rel=1e-5)
+
+    first_order = window_gradient(
+        optimizer, points, replace(phase(objective=objective), second_order=False), Rng(0, "unused")
+    )
+    assert (gradient - first_order).norm() > 1e-3 * gradient.norm(), "∂∇/∂φ is of no matter here"
+
+
+def test_float32_agrees_with_float64() -> None:
+    """Where the fused kernel, which leaves no graph, serves the loop."""
+    gradients = []
+    for problem, dtype in (
+        (Quadratic(dim=4), torch.float32),
+        (ByHand(Quadratic(dim=4)), torch.float64),
+    ):
+        on = Objective(problem, INSTANCES, "train", SEED)
+        optimizer = lstm("none", dtype)
+        points = window(on, optimizer, 2, 5)
+        gradients.append(second_order_gradient(on, optimizer, points, phase()).double())
+    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-4 * float(gradients[1].norm()))
+
+
+def test_window_of_one_step_is_first_order() -> None:
+    """Its only gradient is from before the window."""
+    on = Objective(InDouble(Quadratic(dim=4)), INSTANCES, "train", SEED)
+    optimizer = lstm("none", torch.float64)
+    points = window(on, optimizer, 3, 1)
+    gradients = [
+        second_order_gradient(on, optimizer, points, phase()),
+        window_gradient(optimizer, points, phase(), Rng(0, "unused")),
+    ]
+    assert torch.allclose(*gradients, rtol=1e-10)
+
+
+def test_diverged_run_contributes_nothing() -> None:
+    optimizer = replace(lstm("none", torch.float64), output_scale=4.0)
+    instances = list(range(8))
+    on = Objective(InDouble(Cliff()), instances, "train", 3)
+    points = window(on, optimizer, 5, 4)
+    before, after = points[0].alive, points[-1].alive
+    assert 0 < after.sum() < before.sum() < len(before), "some diverge before, some within"
+    gradient = second_order_gradient(on, optimizer, points, phase())
+    survivors = after.nonzero().flatten().tolist()
+    alone = Objective(InDouble(Cliff()), survivors, "train", 3)
+    expected = second_order_gradient(alone, optimizer, window(alone, optimizer, 5, 4), phase())
+    assert torch.allclose(gradient, expected * len(survivors) / len(instances), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"sample": 10}, "'sample'"), ({"discount": 0.9}, "'discount'")]
+)
+def test_settings_that_do_not_go_with_it_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        phase(**options)

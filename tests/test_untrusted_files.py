@@ -1,0 +1,290 @@
+"""Files of any content: a reader takes them or says in one sentence why not, and never crashes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from fuzzing import VALUES, altered, damaged, fuzzed
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from tidy_curves import experiment, rows
+
+import suite.paper
+from optimizers.learned.checkpoint import load_optimizer, save_optimizer
+from suite.cells import CELLS, Cell, make_cell
+from suite.claims import check_claims
+from suite.collect import collect_curves
+from suite.curves import load_curves, runs_by_optimizer
+from suite.definitions import ExperimentInfo, load_experiments, save_experiments
+from suite.errors import SuiteError
+from suite.files import write_text_atomic
+from suite.final import final_losses
+from suite.json_file import MAX_BYTES, read_json
+from suite.parquet_file import REAL, load_parquet
+from suite.plan import Curve, Plan
+from suite.provenance import load_provenance
+from suite.registry import optimizers
+from suite.request import Request, save_request, saved_request
+from suite.runners import RUNNERS, _tuned_rate
+from suite.seeds import Rng
+from suite.status import status_of
+from suite.store import open_results, record_of, run_cell
+from suite.training_state import FILE, TrainingState, load_state, save_state
+
+SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 2, "layers": 1}
+TUNE = make_cell("tune", "t", {"steps": 3, "instances": 2, "problem": {"spec": {"name": "q"}}})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("untrusted")
+
+
+def refused(read: Any, *arguments: Any) -> bool:
+    """Whether the reader refuses; any error but the one for users is a failure of the test."""
+    try:
+        read(*arguments)
+    except SuiteError as error:
+        assert str(error).isprintable()
+        return True
+    return False
+
+
+def written(path: Path, make: Any) -> bytes:
+    make(path)
+    return path.read_bytes()
+
+
+def untrained() -> Any:
+    made = optimizers.make(SPEC)
+    return made.with_weights(made.initial_weights(Rng(0, "phi")))
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_checkpoint_is_loaded_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "optimizer.safetensors"
+    if data.draw(st.booleans()):
+        whole = written(path, lambda p: save_optimizer(p, SPEC, untrained()))
+        path.write_bytes(data.draw(damaged(whole)))
+    else:
+        header = {"format": "learned-optimizer", "version": "1"}
+        header["optimizer"] = json.dumps(data.draw(altered(SPEC)))
+        parts = optimizers.make(SPEC).layout.split(untrained().phi)
+        kind = data.draw(st.sampled_from([torch.float32, torch.int64, torch.bool, torch.bfloat16]))
+        save_file({name: part.to(kind) for name, part in parts.items()}, path, header)
+    refused(load_optimizer, path)
+
+
+def test_header_nested_deeply_is_refused(folder: Path) -> None:
+    path = folder / "deep.safetensors"
+    header = {"format": "learned-optimizer", "version": "1", "optimizer": 99_999 * "["}
+    save_file({"x": torch.zeros(1)}, path, header)
+    assert refused(load_optimizer, path)
+
+
+def state() -> TrainingState:
+    weights = torch.arange(4.0)
+    made = TrainingState(weights, weights + 1, {"m": weights, "t": torch.tensor(3.0)}, runs=4)
+    made.record(0.5, 0.5, 3.0, 0.1)
+    return made
+
+
+@fuzzed
+@given(data=st.data())
+def test_damaged_training_state_is_never_taken_for_another(
+    folder: Path, data: st.DataObject
+) -> None:
+    whole = written(folder / FILE, lambda p: save_state(p.parent, state()))
+    (folder / FILE).write_bytes(data.draw(damaged(whole)))
+    if not refused(load_state, folder):
+        found = load_state(folder)
+        assert found is not None
+        assert found.log_csv() == state().log_csv()
+        assert torch.equal(found.weights, state().weights)
+        assert torch.equal(found.moments["t"], state().moments["t"])
+
+
+@pytest.mark.parametrize("change", [{"runs": '"four"'}, {"log": "{}"}, {"norms": 9999 * "["}])
+def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -> None:
+    names = [field for field in TrainingState.__dataclass_fields__ if "weights" not in field]
+    header = {n: json.dumps(getattr(state(), n)) for n in names if n != "moments"} | change
+    save_file({"weights": torch.zeros(3), "best_weights": torch.ones(3)}, folder / FILE, header)
+    assert refused(load_state, folder)
+
+
+def plan(*cells: Cell) -> Plan:
+    return Plan((), tuple(Curve("e", "p", "o", each) for each in cells), cells, {})
+
+
+@pytest.fixture
+def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(RUNNERS, "tune", lambda job: write_text_atomic(job.folder / "out.txt", "x"))
+    open_results(tmp_path)
+    run_cell(TUNE, tmp_path, "cpu")
+    return tmp_path
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_record_of_a_cell_is_believed_or_not(done: Path, data: st.DataObject) -> None:
+    path = TUNE.folder(done) / "cell.json"
+    keep = path.with_name("keep")
+    if not keep.exists():
+        keep.write_bytes(path.read_bytes())
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(damaged(keep.read_bytes())))
+    else:
+        path.write_text(json.dumps(data.draw(altered(json.loads(keep.read_text())))))
+    record_of(TUNE, done)
+    for name in ("progress.json", "failed.json"):
+        (TUNE.folder(done) / name).write_text(json.dumps(data.draw(altered({"done": 1, "pid": 2}))))
+    json.dumps(status_of(plan(TUNE), done).as_json())
+
+
+@pytest.mark.parametrize("name", ["../../version.json", "/etc/hostname", "a\0b", "", ".."])
+def test_record_never_leads_out_of_its_folder(done: Path, name: str) -> None:
+    path = TUNE.folder(done) / "cell.json"
+    record = json.loads(path.read_text())
+    record["files"] = {name: "0"}
+    path.write_text(json.dumps(record))
+    assert record_of(TUNE, done) is None
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_request_is_taken_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / CELLS / "request.json"
+    whole = written(path, lambda _: save_request(Request(("fig4",), "smoke", ("a=1",), 3), folder))
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(damaged(whole)))
+    else:
+        path.write_text(json.dumps(data.draw(altered(json.loads(whole)))))
+    refused(saved_request, folder)
+
+
+@fuzzed
+@given(content=altered({"learning_rate": 0.1}))
+def test_any_tuned_rate_is_taken_or_refused(folder: Path, content: Any) -> None:
+    path = folder / "best.json"
+    path.write_text(json.dumps(content))
+    if not refused(_tuned_rate, path):
+        assert 0 < _tuned_rate(path) < float("inf")
+
+
+@fuzzed
+@given(content=st.one_of(VALUES, altered({"commit": "abc", "seeds": {"e": 1}})))
+def test_any_provenance_is_taken_or_refused(folder: Path, content: Any) -> None:
+    path = folder / "provenance.json"
+    path.write_text(json.dumps(content))
+    refused(load_provenance, path)
+
+
+def info() -> ExperimentInfo:
+    return experiment(["LSTM", "ADAM"], "ends_below_all", {"panel": "p", "optimizer": "LSTM"})
+
+
+CURVES = pd.concat([rows("LSTM", 0.1, instances=3), rows("ADAM", 0.2, instances=3)])
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_definition_is_reported_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "experiments.json"
+    whole = written(path, lambda p: save_experiments(p, [info()]))
+    path.write_text(json.dumps(data.draw(altered(json.loads(whole)))))
+
+    def report() -> None:
+        found = load_experiments(path)
+        runs = runs_by_optimizer(CURVES)
+        final_losses(found, runs)
+        check_claims(found, runs)
+
+    refused(report)
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "a/b", "", "."])
+def test_definition_whose_figure_would_leave_the_folder_is_refused(folder: Path, name: str) -> None:
+    path = folder / "experiments.json"
+    save_experiments(path, [info()])
+    path.write_text(path.read_text().replace('"name": "e"', f'"name": "{name}"'))
+    with pytest.raises(SuiteError, match="letters, digits"):
+        load_experiments(path)
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_parquet_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "curves.parquet"
+    table = CURVES[:20]
+    if data.draw(st.booleans()):
+        whole = written(path, lambda p: table.to_parquet(p, index=False))
+        path.write_bytes(data.draw(damaged(whole)))
+    else:
+        column = data.draw(st.sampled_from(list(table)))
+        values = data.draw(st.sampled_from([None, "x", 1, 2.5, True, float("nan"), b"x"]))
+        some = [values if data.draw(st.booleans()) else table[column].iloc[0]] * len(table)
+        changed = pa.table({**{c: table[c].tolist() for c in table}, column: pa.array(some)})
+        pq.write_table(changed, path)
+    refused(lambda: runs_by_optimizer(load_curves(path)))
+
+
+def test_parquet_that_stands_for_too_many_rows_is_refused_unread(folder: Path) -> None:
+    path = folder / "rows.parquet"
+    pq.write_table(pa.table({"loss": pa.array([0.0]).take(pa.array([0] * 10**5))}), path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match="100,000 rows, but must be at most 99,999"):
+        load_parquet(path, {"loss": REAL}, max_rows=99_999)
+
+
+def test_runs_that_would_take_a_huge_table_are_refused() -> None:
+    sparse = CURVES[:20].assign(instance=range(20), step=range(20))
+    with pytest.raises(SuiteError, match="lacks a loss of some instance and step"):
+        runs_by_optimizer(sparse)
+
+
+def test_curve_with_more_rows_than_its_cell_has_runs_is_refused(tmp_path: Path) -> None:
+    cell = make_cell("evaluate", "e", {**TUNE.config, "instances": 1})
+
+    def work(job: Any) -> None:
+        CURVES.to_parquet(job.folder / "curves.parquet", index=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RUNNERS, "evaluate", work)
+        open_results(tmp_path)
+        run_cell(cell, tmp_path, "cpu")
+    with pytest.raises(SuiteError, match="must be at most 4"):
+        collect_curves(plan(cell), tmp_path)
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_curves_of_the_paper_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(list(suite.paper.COLUMNS)))
+    whole = (Path(suite.paper.__file__).parents[1] / "results/paper" / name).read_bytes()[:600]
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.getbasetemp()
+        patch.setattr(suite.paper, "FOLDER", folder)
+        (folder / name).write_bytes(data.draw(damaged(whole)))
+        refused(suite.paper._read, name)
+
+
+def test_large_files_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "large").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    assert read_json(folder / "large") is None
+    monkeypatch.setattr(suite.paper, "FOLDER", folder)
+    with (folder / "figure_curves.csv").open("wb") as file:
+        file.truncate(suite.paper.MAX_BYTES + 1)
+    with pytest.raises(SuiteError, match="more than"):
+        suite.paper._read("figure_curves.csv")
