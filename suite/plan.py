@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +45,18 @@ class Plan:
     Args:
         experiments: as configured.
         curves: what the report is made from.
-        traces: likewise, of the panels that have one.
         cells: all the work, each piece once, inputs before what reads them.
+        traces: as `curves`, of the panels that have one.
         notices: what readers must know about the data of a panel, by (experiment, panel).
         without: experiments that are left out because their data is missing, with the reason.
     """
 
     experiments: tuple[Experiment, ...]
     curves: tuple[Curve, ...]
-    traces: tuple[Curve, ...]
     cells: tuple[Cell, ...]
-    notices: Mapping[tuple[str, str], str]
-    without: Mapping[str, str]
+    traces: tuple[Curve, ...] = ()
+    notices: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[Cell, ...]:
@@ -93,7 +93,7 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
         traces += own_traces
         notices |= own_notices
     cells = in_order(curve.cell for curve in (*curves, *traces))
-    return Plan(tuple(kept), tuple(curves), tuple(traces), cells, notices, without)
+    return Plan(tuple(kept), tuple(curves), cells, tuple(traces), notices, without)
 
 
 def _curves(

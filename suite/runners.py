@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -224,7 +225,7 @@ def _optimizer(job: Job) -> tuple[Any, float]:
 
 def _tuned_rate(path: Path) -> float:
     rate = (read_json(path) or {}).get("learning_rate")
-    if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+    if not isinstance(rate, int | float) or not 0 < rate <= sys.float_info.max:
         raise SuiteError(f"{path}: holds no learning rate, remove its folder to tune again")
     return float(rate)
 

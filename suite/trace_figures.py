@@ -109,16 +109,15 @@ def _responses(
         axis.axvline(0, color=INK, linewidth=0.4, alpha=0.4, zorder=1)
         axis.set_title(f"{step}", fontsize=7.5, pad=2, fontweight="normal")
         axis.set_xticks([-span, 0, span], [f"−{span:.2g}", "0", f"{span:.2g}"])
+        # Labels of neighbours would meet if those at the ends were centred; inner axes have none.
+        for label, side in zip(axis.get_xticklabels(), ("left", "center", "right"), strict=False):
+            label.set_horizontalalignment(side)
         axis.yaxis.set_major_locator(MaxNLocator(3))
         axis.tick_params(labelsize=6.5, length=2, width=0.5)
         for spine in axis.spines.values():
             spine.set_linewidth(0.5)
     for axis in axes.ravel()[len(steps) :]:
         axis.set_visible(False)
-    for axis in axes[-1]:
-        # In the middle of their ticks those of neighbours would meet.
-        for label, side in zip(axis.get_xticklabels(), ("left", "center", "right"), strict=False):
-            label.set_horizontalalignment(side)
     figure.supxlabel("Gradient", fontsize=9)
     figure.supylabel("Update", fontsize=9)
     _legend(figure, panel, responses, styles)

@@ -49,8 +49,11 @@ def test_operator_is_a_window_of_steps_and_differentiable_in_everything(case: Ca
     double = case.double()
     for value, expected in zip(window(case, True), window(double, False), strict=True):
         assert (value - expected).abs().max() <= 1e-4 * (1 + expected.abs().max())
-    for value, expected in zip(gradients(case, True), gradients(double, False), strict=True):
-        assert (value - expected).norm() <= 1e-5 * expected.norm() + 1e-30
+    # φ's, the meta-gradient, has the usual bound; those of features and states are less exact.
+    bounds = (1e-5, 1e-4, 1e-4)
+    pairs = zip(bounds, gradients(case, True), gradients(double, False), strict=True)
+    for bound, value, expected in pairs:
+        assert (value - expected).norm() <= bound * expected.norm() + 1e-30
 
 
 def test_gradient_of_one_output_alone() -> None:

@@ -242,7 +242,10 @@ def test_the_five_seeds_are_those_of_figure_4() -> None:
     trained = [
         cell
         for cell in both.cells
-        if cell.kind == "metatrain" and cell.config["problem"]["spec"]["name"] == "mlp"
+        if cell.kind == "metatrain"
+        and cell.config["problem"]["spec"]["name"] == "mlp"
+        # One from scratch, with a short schedule of its own, is beside them.
+        and len(cell.config["training"]["phases"]) > 1
     ]
     assert sorted(cell.config["seed"] for cell in trained) == [1, 2, 3, 4, 5]
 

@@ -42,7 +42,7 @@ def cell(kind: str, steps: int, *inputs: Cell, **config: object) -> Cell:
 
 def plan(*cells: Cell) -> Plan:
     curves = tuple(Curve("e", "p", each.name, each) for each in cells)
-    return Plan((), curves, cells, {}, {})
+    return Plan((), curves, cells)
 
 
 def states(status: Status) -> dict[str, str]:
@@ -115,7 +115,7 @@ def test_deleted_cell_that_nothing_needs_is_not_missing(root: Path) -> None:
     tuned = cell("tune", 1)
     curve = cell("evaluate", 1, tuned)
     run_cell(curve, root, "cpu")
-    found = status_of(Plan((), plan(curve).curves, (tuned, curve), {}, {}), root)
+    found = status_of(Plan((), plan(curve).curves, (tuned, curve)), root)
     assert states(found) == {curve.label: "done"}
 
 

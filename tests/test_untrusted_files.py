@@ -122,7 +122,7 @@ def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -
 
 
 def plan(*cells: Cell) -> Plan:
-    return Plan((), tuple(Curve("e", "p", "o", each) for each in cells), cells, {})
+    return Plan((), tuple(Curve("e", "p", "o", each) for each in cells), cells)
 
 
 @pytest.fixture
