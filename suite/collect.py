@@ -21,8 +21,7 @@ from suite.pictures import Pictures, load_pictures
 from suite.plan import Curve, Plan
 from suite.runners import CURVES, PICTURES
 from suite.store import record_of
-from suite.trace_tables import COLUMNS as TABLES
-from suite.trace_tables import OWNER, Traces, joined
+from suite.trace_tables import OWNER, Traces, joined, read_tables
 
 
 def collect_curves(plan: Plan, root: Path) -> pd.DataFrame:
@@ -68,9 +67,8 @@ def collect_traces(plan: Plan, root: Path) -> Traces:
     found = []
     for each in plan.traces:
         if record_of(each.cell, root):
-            folder = each.cell.folder(root)
-            tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
-            found.append(Traces(**tables).owned(each.experiment, each.panel))
+            tables = read_tables(each.cell.folder(root))
+            found.append(tables.owned(each.experiment, each.panel))
     return joined(found, OWNER)
 
 

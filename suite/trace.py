@@ -226,7 +226,9 @@ def _spec_of(spec: ParamSpec, chosen: Tensor, copies: int) -> tuple[ParamSpec, i
     their number is the second value.
     """
     ends = np.cumsum([shape.numel() for shape in spec.shapes.values()])
-    names = [list(spec.shapes)[i] for i in np.searchsorted(ends, chosen.cpu(), side="right")]
+    names = [
+        list(spec.shapes)[i] for i in np.searchsorted(ends, chosen.cpu().numpy(), side="right")
+    ]
     shapes = {str(k): torch.Size([copies]) for k in range(len(names))}
     groups = {str(k): spec.groups.get(name, "all") for k, name in enumerate(names)}
     rest = dict.fromkeys(spec.groups.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import pandas as pd
 
 from suite.errors import SuiteError
 from suite.files import atomic_path
+from suite.parquet_file import REAL, TEXT, WHOLE, load_parquet
 
-PLACE = ("optimizer", "instance", "coordinate")
+PLACE = {"optimizer": TEXT, "instance": WHOLE, "coordinate": WHOLE}
 COLUMNS = {
-    "traces": (*PLACE, "step", "gradient", "update"),
-    "responses": (*PLACE, "step", "gradient", "update"),
-    "impulses": (*PLACE, "lag", "effect"),
+    "traces": {**PLACE, "step": WHOLE, "gradient": REAL, "update": REAL},
+    "responses": {**PLACE, "step": WHOLE, "gradient": REAL, "update": REAL},
+    "impulses": {**PLACE, "lag": WHOLE, "effect": REAL},
 }
-OWNER = ("experiment", "panel")
+OWNER = {"experiment": TEXT, "panel": TEXT}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Traces:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def joined(parts: list[Traces], columns: tuple[str, ...] = ()) -> Traces:
+def joined(parts: list[Traces], columns: Iterable[str] = ()) -> Traces:
     """The rows of all parts; tables with the leading `columns` and no rows if there is none."""
     found = {}
     for name, own in COLUMNS.items():
@@ -90,16 +92,25 @@ def load_traces(folder: Path) -> Traces:
     """Read what `store_traces` left.
 
     Raises:
-        SuiteError: a file is damaged, lacks a column, or is there without the others.
+        SuiteError: a file is damaged, lacks a column, or is missing beside the others.
     """
     if not any((folder / f"{name}.parquet").exists() for name in COLUMNS):
         return no_traces()
+    return read_tables(folder, OWNER)
+
+
+def read_tables(folder: Path, owner: Mapping[str, str] | None = None) -> Traces:
+    """The tables of a cell, or with the columns of `owner` those of a results folder.
+
+    Raises:
+        SuiteError: a file is missing, damaged, or lacks a column.
+    """
     found = {}
     for name, columns in COLUMNS.items():
         path = folder / f"{name}.parquet"
         try:
-            found[name] = pd.read_parquet(path, columns=[*OWNER, *columns])
-        except Exception as error:  # pyarrow has no common base class for damaged files
+            found[name] = load_parquet(path, {**(owner or {}), **columns})
+        except (OSError, ValueError) as error:
             raise SuiteError(
                 f"{path} cannot be read ({error}): run the experiment again"
             ) from error
