@@ -7,15 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from suite.claim_tests import EndsBelowAll, register_claim_test
+from suite.claim_tests import EndsBelowAll, against_best, register_claim_test
 from suite.curves import Runs
 from suite.definitions import PanelInfo
-from suite.evidence import SMALLEST_LOSS, Evidence, Outcome, Verdict, finite_mean, judge
+from suite.evidence import Evidence, Outcome, finite_mean, judge, mean_log, worst
 from suite.formatting import number
-from suite.statistics import Floats, paired_difference
-
-# From the best verdict to the worst: of two, a claim that needs both has the worse.
-ORDER: tuple[Verdict, ...] = ("reproduced", "inconclusive", "contradicted")
+from suite.statistics import Floats
 
 
 @register_claim_test("learns_faster")
@@ -35,11 +32,7 @@ class LearnsFaster:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the early losses with the best baseline's."""
-        names = evidence.baselines(self.panel, self.optimizer, self.baselines)
-        scores = evidence.scores(self.panel, [self.optimizer, *names], self._early)
-        means = scores[names].apply(finite_mean)
-        best = str(means.idxmin()) if means.notna().any() else names[0]
-        interval = paired_difference(scores[self.optimizer].to_numpy(), scores[best].to_numpy())
+        interval, best, scores = against_best(self, evidence, self._early)
         note = (
             f"mean log10 loss of the first {self.until:.0f} updates, {self.optimizer} "
             f"{number(finite_mean(scores[self.optimizer]))} minus best baseline {best} "
@@ -51,8 +44,7 @@ class LearnsFaster:
         if panel.steps not in runs.steps:
             return pd.Series(dtype=float)
         shown = (runs.steps >= 1) & (runs.steps <= self.until)
-        logs = np.log10(np.maximum(runs.loss[:, shown], SMALLEST_LOSS))
-        return pd.Series(logs.mean(axis=1), index=runs.instances)
+        return mean_log(runs, shown)
 
     def _how_soon(self, evidence: Evidence, baseline: str) -> str:
         """After how many updates the mean loss, over a tenth of the steps, is the baseline's."""
@@ -85,7 +77,7 @@ class LearnsFasterAndEndsBelow:
         given = (self.panel, self.optimizer)
         early = LearnsFaster(*given, self.until, self.baselines).check(evidence)
         end = EndsBelowAll(*given, self.baselines).check(evidence)
-        verdict = max(early.verdict, end.verdict, key=ORDER.index)
+        verdict = worst((early.verdict, end.verdict))
         note = f"{early.note} ({early.verdict}); at the end, {end.note} ({end.verdict})"
         return Outcome(verdict, early.interval, note)
 

@@ -23,6 +23,7 @@ from suite.evidence import (
     final_loss,
     finite_mean,
     judge,
+    judge_above,
     log_area,
     loss_sum,
 )
@@ -70,7 +71,7 @@ class EndsBelowAll:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        interval, best, losses = _against_best(self, evidence, final_loss)
+        interval, best, losses = against_best(self, evidence, final_loss)
         note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
         note += divergence(losses, [self.optimizer], [best])
         return Outcome(judge(interval, 0.0), interval, note)
@@ -92,7 +93,7 @@ class AreaBelowAll:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the area under log10 loss with the best baseline's."""
-        interval, best, areas = _against_best(self, evidence, log_area)
+        interval, best, areas = against_best(self, evidence, log_area)
         note = f"mean log10 loss, {_means(areas, self.optimizer, best)}; "
         note += f"claimed below {number(-self.margin)}"
         note += divergence(areas, [self.optimizer], [best])
@@ -142,14 +143,13 @@ class EndsBelowInGrid:
         instances = []
         for panel in panels:
             test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
-            difference, _, _ = _against_best(test, evidence, final_loss)
+            difference, _, _ = against_best(test, evidence, final_loss)
             ends = (difference.high, difference.estimate, difference.low)
             counts += [end < 0 for end in ends]
             instances.append(difference.n)
         sure, below, maybe = counts / len(panels)
-        # `judge` asks for a quantity below a threshold, and here it must be above.
         interval = Interval(below, sure, maybe, min(instances))
-        verdict = judge(interval.negated(), -self.share + TIE)
+        verdict = judge_above(interval, self.share - TIE)
         note = (
             f"{self.optimizer} ends below in {counts[1]:.0f} of {len(panels)} panels, surely in "
             f"{counts[0]:.0f}, perhaps in {counts[2]:.0f}; claimed in {number(self.share)} of them"
@@ -263,8 +263,27 @@ class Follows:
         return Outcome(judge(interval, self.tolerance), interval, note)
 
 
-def _against_best(
-    test: EndsBelowAll | AreaBelowAll, evidence: Evidence, score: Score
+class AgainstBest(Protocol):
+    """A test of an optimizer against the best of the panel's baselines."""
+
+    @property
+    def panel(self) -> str:
+        """The panel's name."""
+        ...
+
+    @property
+    def optimizer(self) -> str:
+        """The optimizer's label."""
+        ...
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The baselines' labels; all of the panel's if there are none."""
+        ...
+
+
+def against_best(
+    test: AgainstBest, evidence: Evidence, score: Score
 ) -> tuple[Interval, str, pd.DataFrame]:
     """The paired difference to the best baseline, its name, and everyone's scores."""
     names = evidence.baselines(test.panel, test.optimizer, test.baselines)

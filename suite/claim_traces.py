@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from suite.claim_speed import ORDER
 from suite.claim_tests import register_claim_test
-from suite.evidence import Evidence, MissingRunsError, Outcome, Verdict, judge
+from suite.evidence import Evidence, MissingRunsError, Outcome, judge, judge_above, worst
 from suite.formatting import interval, number
 from suite.statistics import Floats, Interval, mean_interval, paired_difference, ratio_of_means
 from suite.trace_tables import Traces
@@ -49,7 +48,7 @@ class BiggerUpdates:
         note = "mean absolute update " + ", ".join(
             f"{name} {number(means[name].mean())}" for name in (self.optimizer, *self.than)
         )
-        return Outcome(_above(ratios[biggest], 1.0), ratios[biggest], note)
+        return Outcome(judge_above(ratios[biggest], 1.0), ratios[biggest], note)
 
 
 @register_claim_test("short_noisy_momentum")
@@ -86,7 +85,7 @@ class ShortNoisyMomentum:
         momentum = mean_interval(share[self.optimizer].to_numpy())
         shorter = paired_difference(*_pair(scale, self.optimizer, self.than))
         noisier = _ratio(noise, self.optimizer, self.than)
-        verdicts = (_above(momentum, 0.0), judge(shorter, 0.0), _above(noisier, 1.0))
+        verdicts = (judge_above(momentum, 0.0), judge(shorter, 0.0), judge_above(noisier, 1.0))
         mean_scale, mean_noise = (
             f"{self.optimizer} {number(each[self.optimizer].mean())}, "
             f"{self.than} {number(each[self.than].mean())}"
@@ -97,7 +96,7 @@ class ShortNoisyMomentum:
             f"{interval(momentum.low, momentum.high)} ({verdicts[0]}); "
             f"mean lag {mean_scale} ({verdicts[1]}); noise {mean_noise} ({verdicts[2]})"
         )
-        return Outcome(max(verdicts, key=ORDER.index), shorter, note)
+        return Outcome(worst(verdicts), shorter, note)
 
 
 @register_claim_test("step_like_responses")
@@ -127,14 +126,14 @@ class StepLikeResponses:
         others = _share(theirs.index, _steepness(theirs) > STEEP)
         products = ours.to_numpy() * theirs.reindex(ours.index).to_numpy()
         opposite = _share(ours.index, products.sum(axis=1) < 0)
-        verdicts = (_above(steep, self.often), _above(opposite, self.sometimes))
+        verdicts = (judge_above(steep, self.often), judge_above(opposite, self.sometimes))
         note = (
             f"step-like: {number(steep.estimate)}, claimed above {number(self.often)} "
             f"({verdicts[0]}; {self.than} {number(others.estimate)}); opposite to {self.than}: "
             f"{number(opposite.estimate)} {interval(opposite.low, opposite.high)}, claimed above "
             f"{number(self.sometimes)} ({verdicts[1]})"
         )
-        return Outcome(max(verdicts, key=ORDER.index), steep, note)
+        return Outcome(worst(verdicts), steep, note)
 
 
 def _traces(evidence: Evidence, panel: str, optimizers: Iterable[str]) -> Traces:
@@ -157,11 +156,6 @@ def _pair(values: pd.DataFrame, one: str, other: str) -> tuple[Floats, Floats]:
 
 def _ratio(values: pd.DataFrame, one: str, other: str) -> Interval:
     return ratio_of_means(*_pair(values, one, other))
-
-
-def _above(found: Interval, threshold: float) -> Verdict:
-    """The verdict on "the quantity is above `threshold`"."""
-    return judge(found.negated(), -threshold)
 
 
 def _roughness(traces: pd.DataFrame) -> pd.Series:

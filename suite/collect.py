@@ -15,8 +15,7 @@ from suite.cells import Cell
 from suite.config import Claim, Experiment
 from suite.curves import COLUMNS, RUN_COLUMNS
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
-from suite.errors import SuiteError
-from suite.parquet_file import load_parquet
+from suite.parquet_file import load_result
 from suite.pictures import Pictures, load_pictures
 from suite.plan import Curve, Plan
 from suite.runners import CURVES, PICTURES
@@ -124,11 +123,7 @@ def _curve(curve: Curve, root: Path) -> pd.DataFrame:
     path = curve.cell.folder(root) / CURVES
     config = curve.cell.config
     rows = config["instances"] * (config["steps"] + 1)
-    try:
-        table = load_parquet(path, RUN_COLUMNS, rows)
-    except (OSError, ValueError) as error:
-        raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
-    return table.assign(
+    return load_result(path, RUN_COLUMNS, rows).assign(
         experiment=curve.experiment,
         panel=curve.panel,
         problem=config["problem"]["spec"]["name"],

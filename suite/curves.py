@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
-from suite.parquet_file import REAL, TEXT, WHOLE, load_parquet
+from suite.parquet_file import REAL, TEXT, WHOLE, load_result
 from suite.statistics import Floats
 
 # Of an evaluation's own table, and of all of them.
@@ -55,12 +55,9 @@ def load_curves(path: Path) -> pd.DataFrame:
     Raises:
         SuiteError: the file is missing, damaged, too large, or lacks a column.
     """
-    try:
-        return load_parquet(path, TIDY)
-    except FileNotFoundError:
-        raise SuiteError(f"{path} is missing: run the experiment into this folder first") from None
-    except ValueError as error:
-        raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
+    if not path.exists():
+        raise SuiteError(f"{path} is missing: run the experiment into this folder first")
+    return load_result(path, TIDY)
 
 
 def runs_by_optimizer(curves: pd.DataFrame) -> dict[tuple[str, str, str], Runs]:

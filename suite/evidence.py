@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from suite.curves import Runs, RunTable
 from suite.definitions import ExperimentInfo, PanelInfo
@@ -138,8 +139,13 @@ def log_area(runs: Runs, panel: PanelInfo) -> pd.Series:
     shown = (runs.steps > panel.first_shown) & (runs.steps <= panel.steps)
     if panel.steps not in runs.steps:
         return pd.Series(dtype=float)
-    area = np.log10(np.maximum(runs.loss[:, shown], SMALLEST_LOSS)).mean(axis=1)
-    return pd.Series(area, index=runs.instances)
+    return mean_log(runs, shown)
+
+
+def mean_log(runs: Runs, shown: NDArray[np.bool_]) -> pd.Series:
+    """The mean log10 of the loss over the steps that are `shown` [T], indexed by instance."""
+    logs = np.log10(np.maximum(runs.loss[:, shown], SMALLEST_LOSS))
+    return pd.Series(logs.mean(axis=1), index=runs.instances)
 
 
 def loss_sum(runs: Runs, panel: PanelInfo) -> pd.Series:
@@ -161,6 +167,17 @@ def judge(interval: Interval, threshold: float) -> Verdict:
     if interval.low > threshold:
         return "contradicted"
     return "inconclusive"
+
+
+def judge_above(interval: Interval, threshold: float) -> Verdict:
+    """The verdict on "the quantity is above `threshold`"."""
+    return judge(interval.negated(), -threshold)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict on a claim that needs all of several things."""
+    order: tuple[Verdict, ...] = ("reproduced", "inconclusive", "contradicted")
+    return max(verdicts, key=order.index)
 
 
 def divergence(losses: pd.DataFrame, lower: Sequence[str], higher: Sequence[str] = ()) -> str:

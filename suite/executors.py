@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -102,7 +103,7 @@ def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
         except BrokenProcessPool:
             pool = start()
             inner = pool.submit(run_cell, cell, settings.root, settings.device)
-        return _translated(inner)
+        return translated(inner, _known)
 
     try:
         yield Workers(jobs, submit)
@@ -163,21 +164,24 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _translated(inner: Future[Outcome]) -> Future[Outcome]:
-    """The same future, with `WorkerDied` for a pool that broke."""
-    outer: Future[Outcome] = Future()
+def translated(inner: Future[Any], known: Callable[[BaseException], BaseException]) -> Future[Any]:
+    """The same future, with the error that is `known` to the scheduler for its own."""
+    outer: Future[Any] = Future()
 
-    def copy(done: Future[Outcome]) -> None:
+    def copy(done: Future[Any]) -> None:
         if done.cancelled():
             outer.cancel()
             return
         error = done.exception()
-        if isinstance(error, BrokenProcessPool):
-            outer.set_exception(WorkerDied())
-        elif error is not None:
-            outer.set_exception(error)
+        if error is not None:
+            outer.set_exception(known(error))
         else:
             outer.set_result(done.result())
 
     inner.add_done_callback(copy)
     return outer
+
+
+def _known(error: BaseException) -> BaseException:
+    """`WorkerDied` for a pool that broke."""
+    return WorkerDied() if isinstance(error, BrokenProcessPool) else error

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from suite.curves import Runs
 from suite.definitions import PanelInfo
-from suite.figure_panel import BAND_ALPHA, log_scale
-from suite.figure_style import PAPER_DASH, PAPER_WIDTH, CurveStyle
+from suite.figure_panel import draw_own, draw_paper, log_scale
+from suite.figure_style import CurveStyle
 from suite.final import paper_loss
 from suite.statistics import mean_interval
 
@@ -49,14 +49,7 @@ def draw_grid(
         style = styles[name]
         theirs = np.array([paper_loss(panel, name) for panel in panels])
         if np.isfinite(theirs).any():
-            axis.plot(
-                places,
-                theirs,
-                color=style.paper_colour,
-                linestyle=PAPER_DASH,
-                linewidth=PAPER_WIDTH,
-                zorder=2,
-            )
+            draw_paper(axis, places, theirs, style)
             drawn.append(theirs[np.isfinite(theirs)])
         ends = [
             (place, mean_interval(own[name].after(panel.steps).to_numpy()))
@@ -65,28 +58,9 @@ def draw_grid(
         ]
         ends = [(place, end) for place, end in ends if end.n]
         if ends:
-            at = [x for x, _ in ends]
-            axis.fill_between(
-                at,
-                [end.low for _, end in ends],
-                [end.high for _, end in ends],
-                color=style.colour,
-                alpha=BAND_ALPHA,
-                linewidth=0,
-                zorder=3,
-            )
             means = np.array([end.estimate for _, end in ends])
-            axis.plot(
-                at,
-                means,
-                color=style.colour,
-                linestyle=style.dash,
-                linewidth=style.width,
-                marker=style.marker,
-                markersize=4,
-                markeredgewidth=0,
-                zorder=10 - order * 0.1,
-            )
+            band = ([end.low for _, end in ends], [end.high for _, end in ends])
+            draw_own(axis, [place for place, _ in ends], means, band, style, order)
             drawn.append(means)
     log_scale(axis, drawn)
     axis.set_xlabel(field)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from suite.curves import Runs
 from suite.definitions import PanelInfo
@@ -31,7 +30,7 @@ def draw_panel(
         for name, curve in panel_curves(panel.paper.figure, panel.paper.panel).items():
             shown = curve[curve["updates"].between(panel.first_shown, panel.steps)]
             if name in panel.optimizers and len(shown):
-                _paper_curve(
+                draw_paper(
                     axis, shown["updates"].to_numpy(), shown["loss"].to_numpy(), styles[name]
                 )
                 drawn.append(shown["loss"].to_numpy())
@@ -43,19 +42,17 @@ def draw_panel(
         if losses.size:
             mean, low, high = mean_band(losses)
             steps = runs[name].steps[shown_steps]
-            colour = styles[name].colour
-            axis.fill_between(
-                steps, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=3
-            )
-            _own_curve(axis, steps, mean, styles[name], place, len(panel.optimizers))
+            markers = _spread_markers(len(steps), place, len(panel.optimizers))
+            draw_own(axis, steps, mean, (low, high), styles[name], place, markers)
             drawn.append(mean)
     _scales(axis, panel, drawn)
     sns.despine(ax=axis)
 
 
-def _paper_curve(axis: Axes, steps: Floats, losses: Floats, style: CurveStyle) -> None:
+def draw_paper(axis: Axes, x: ArrayLike, losses: Floats, style: CurveStyle) -> None:
+    """Draw the paper's losses at the places `x`."""
     axis.plot(
-        steps,
+        x,
         losses,
         color=style.paper_colour,
         linestyle=PAPER_DASH,
@@ -64,11 +61,22 @@ def _paper_curve(axis: Axes, steps: Floats, losses: Floats, style: CurveStyle) -
     )
 
 
-def _own_curve(
-    axis: Axes, steps: NDArray[np.int64], mean: Floats, style: CurveStyle, place: int, curves: int
+def draw_own(
+    axis: Axes,
+    x: ArrayLike,
+    mean: Floats,
+    band: tuple[ArrayLike, ArrayLike],
+    style: CurveStyle,
+    place: int,
+    markers: tuple[int, int] | None = None,
 ) -> None:
+    """Draw our mean losses at the places `x` in their band, a marker at each or where asked.
+
+    What comes first in the experiment, the learned optimizer as a rule, lies on top.
+    """
+    axis.fill_between(x, *band, color=style.colour, alpha=BAND_ALPHA, linewidth=0, zorder=3)
     axis.plot(
-        steps,
+        x,
         mean,
         color=style.colour,
         linestyle=style.dash,
@@ -76,8 +84,7 @@ def _own_curve(
         marker=style.marker,
         markersize=4,
         markeredgewidth=0,
-        markevery=_spread_markers(len(steps), place, curves),
-        # What comes first in the experiment, the learned optimizer as a rule, lies on top.
+        markevery=markers,
         zorder=10 - place * 0.1,
     )
 

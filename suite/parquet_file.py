@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from suite.errors import SuiteError
+
 # 10 figures of 5 optimizers, each 1000 instances of 1000 steps, and as much again.
 MAX_ROWS = 10**8
 # Uncompressed, as the file's footer tells.
@@ -42,6 +44,14 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
         if kind == WHOLE and table[name].null_count:
             raise ValueError(f"column {name!r} has empty places")
     return table.to_pandas(ignore_metadata=True)
+
+
+def load_result(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROWS) -> pd.DataFrame:
+    """As `load_parquet`, of a file that a run wrote; SuiteError if it is missing or damaged."""
+    try:
+        return load_parquet(path, columns, max_rows)
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
 
 
 def _check_size(metadata: pq.FileMetaData, max_rows: int) -> None:

@@ -111,9 +111,12 @@ def _curves(
         problem = _problem_config(panel.problem, f"{place}.problem")
         if problem["notice"]:
             notices[experiment.name, name] = problem["notice"]
+        swept = problem
+        if panel.tuning_problem is not None:
+            swept = _problem_config(panel.tuning_problem, f"{place}.tuning_problem")
         evaluated = {
             label: _evaluate(
-                experiment, panel, problem, spec, trained, f"{place}.optimizers.{label}"
+                experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
             )
             for label, spec in panel.optimizers.items()
         }
@@ -218,6 +221,7 @@ def _evaluate(
     experiment: Experiment,
     panel: Panel,
     problem: Mapping[str, Any],
+    swept: Mapping[str, Any],
     spec: Spec,
     trained: Mapping[str, _Trained],
     where: str,
@@ -236,12 +240,8 @@ def _evaluate(
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
-        sweep_problem = problem
-        if panel.tuning_problem is not None:
-            place = f"{experiment.name}.yaml: tuning_problem"
-            sweep_problem = _problem_config(panel.tuning_problem, place)
         sweep = {
-            "problem": sweep_problem,
+            "problem": swept,
             "optimizer": optimizer,
             "steps": panel.tuning_steps or panel.steps,
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,

@@ -13,14 +13,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from suite.cells import CELLS, Cell
+from suite.cells import Cell
 from suite.errors import SuiteError
 from suite.executors import Settings, WorkerDied, Workers
 from suite.progress import PROGRESS, Show
 from suite.ray_futures import translated
 from suite.ray_worker import Order, Returned, run_travelling
 from suite.storage import guarded
-from suite.store import LOCKS, Outcome, prepare, record_of
+from suite.store import Outcome, lock_file, prepare, record_of
 from suite.transport import Files, pack, unpack
 
 # Seconds between looks into the mailbox.
@@ -107,7 +107,7 @@ class _Travels:
         ended: Future[Outcome] = Future()
         root = self._settings.root
         # Taken by one thread and freed by another.
-        lock = FileLock(root / CELLS / LOCKS / f"{cell.label}.lock", timeout=0, thread_local=False)
+        lock = FileLock(lock_file(cell.label, root), timeout=0, thread_local=False)
         try:
             with guarded(root):
                 lock.acquire()

@@ -149,7 +149,7 @@ def state_of(cell: Cell, root: Path) -> State:
 
 def is_locked(label: str, root: Path) -> bool:
     """Whether a living process works on the cell in folder `label`."""
-    path = root / CELLS / LOCKS / f"{label}.lock"
+    path = lock_file(label, root)
     if not path.exists():
         return False
     try:
@@ -179,7 +179,7 @@ def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> O
     Raises:
         StorageError: the folder cannot be written to.
     """
-    lock = FileLock(root / CELLS / LOCKS / f"{cell.label}.lock", timeout=0)
+    lock = FileLock(lock_file(cell.label, root), timeout=0)
     try:
         with guarded(root), lock:
             if record_of(cell, root) is not None:
@@ -194,6 +194,11 @@ def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> O
 def owner_of(label: str, root: Path) -> Owner | str:
     """Who works on the cell in folder `label`, which is locked."""
     return read_owner(_owner_file(label, root)) or "another process"
+
+
+def lock_file(label: str, root: Path) -> Path:
+    """What whoever works on the cell in folder `label` holds locked."""
+    return root / CELLS / LOCKS / f"{label}.lock"
 
 
 def _owner_file(label: str, root: Path) -> Path:

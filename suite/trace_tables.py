@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.errors import SuiteError
 from suite.files import atomic_path
-from suite.parquet_file import REAL, TEXT, WHOLE, load_parquet
+from suite.parquet_file import REAL, TEXT, WHOLE, load_result
 
 PLACE = {"optimizer": TEXT, "instance": WHOLE, "coordinate": WHOLE}
 COLUMNS = {
@@ -105,13 +104,9 @@ def read_tables(folder: Path, owner: Mapping[str, str] | None = None) -> Traces:
     Raises:
         SuiteError: a file is missing, damaged, or lacks a column.
     """
-    found = {}
-    for name, columns in COLUMNS.items():
-        path = folder / f"{name}.parquet"
-        try:
-            found[name] = load_parquet(path, {**(owner or {}), **columns})
-        except (OSError, ValueError) as error:
-            raise SuiteError(
-                f"{path} cannot be read ({error}): run the experiment again"
-            ) from error
-    return Traces(**found)
+    return Traces(
+        **{
+            name: load_result(folder / f"{name}.parquet", {**(owner or {}), **columns})
+            for name, columns in COLUMNS.items()
+        }
+    )
