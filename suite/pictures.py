@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from suite.errors import SuiteError
-from suite.files import atomic_path
+from suite.files import write_bytes_atomic
 from suite.loop import Point
 from suite.objective import Objective
 from suite.types import Problem
@@ -23,6 +24,9 @@ INSTANCES = range(3)
 # Images uint8 [3, H, W] by strings and numbers that say which: an evaluation's by (instance, step)
 # or (instance, name of a source), the report's by (experiment, panel, optimizer, and these two).
 Pictures = dict[tuple[str | int, ...], Tensor]
+
+# Three runs at seven steps, even at 1,024×1,024, are a fourth of it.
+MAX_BYTES = 2**28
 
 
 def shows_pictures(problem: Problem) -> bool:
@@ -51,23 +55,24 @@ class PictureLog:
 
 
 def save_pictures(path: Path, pictures: Mapping[tuple[str | int, ...], Tensor]) -> None:
-    """Write them as a safetensors file; raises as `suite.files.atomic_path` does."""
+    """Write them as a safetensors file; raises as `suite.files.write_bytes_atomic` does."""
     # Instances may share a source, but tensors in a file share no memory.
     named = {
         json.dumps(key): picture.cpu().contiguous().clone() for key, picture in pictures.items()
     }
-    with atomic_path(path) as temporary:
-        save_file(named, temporary)
+    write_bytes_atomic(path, save(named))
 
 
 def load_pictures(path: Path) -> Pictures:
     """Read what `save_pictures` wrote.
 
     Raises:
-        SuiteError: the file is missing, damaged, or holds something else.
+        SuiteError: the file is missing, damaged, too large, or holds something else.
     """
     try:
-        return {_key(name): picture for name, picture in load_file(path).items()}
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
+        return {_key(name): _image(picture) for name, picture in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise SuiteError(
             f"{path} cannot be read as pictures ({error}): run the experiment again"
@@ -79,3 +84,9 @@ def _key(name: str) -> tuple[str | int, ...]:
     if not isinstance(parts, list) or not all(isinstance(part, str | int) for part in parts):
         raise ValueError(f"{name!r} does not say which picture it is")
     return tuple(parts)
+
+
+def _image(picture: Tensor) -> Tensor:
+    if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) != 3:
+        raise ValueError(f"{picture.dtype} {list(picture.shape)} is no image uint8 [3, H, W]")
+    return picture

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from queue import Empty, Queue
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from suite.cells import Cell
 from suite.errors import SuiteError
@@ -20,7 +20,7 @@ from suite.progress import PROGRESS, Show
 from suite.ray_futures import translated
 from suite.ray_worker import Order, Returned, run_travelling
 from suite.storage import guarded
-from suite.store import Outcome, lock_file, prepare, record_of
+from suite.store import Outcome, held, prepare, record_of
 from suite.transport import Files, pack, unpack
 
 # Seconds between looks into the mailbox.
@@ -97,7 +97,7 @@ class _Travels:
         self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
         # What cells read, in the object store once however many read it.
         self._sent: dict[str, Any] = {}
-        self._under_way: dict[str, tuple[Cell, FileLock]] = {}
+        self._under_way: dict[str, tuple[Cell, ExitStack]] = {}
         # What came back, for the one thread that writes: Ray's own must not wait for disks.
         self._arrived: Queue[tuple[Cell, Future[Returned], Future[Outcome]]] = Queue()
         self.stop = threading.Event()
@@ -107,15 +107,15 @@ class _Travels:
         ended: Future[Outcome] = Future()
         root = self._settings.root
         # Taken by one thread and freed by another.
-        lock = FileLock(lock_file(cell.label, root), timeout=0, thread_local=False)
+        hold = ExitStack()
         try:
             with guarded(root):
-                lock.acquire()
+                hold.enter_context(held(cell.label, root))
         except Timeout:
             ended.set_result(Outcome("busy"))
             return ended
         if record_of(cell, root) is not None:
-            lock.release()
+            hold.close()
             ended.set_result(Outcome("done"))
             return ended
         folder = cell.folder(root)
@@ -123,7 +123,7 @@ class _Travels:
             prepare(folder)
         order = Order(cell, self._settings.device, self._cpus, self._plugins, pack(folder))
         inputs = [self._store(each) for each in cell.inputs]
-        self._under_way[cell.label] = cell, lock
+        self._under_way[cell.label] = cell, hold
         inner = translated(self._task.remote(order, self._mailbox, *inputs).future())
         inner.add_done_callback(lambda done: self._arrived.put((cell, done, ended)))
         return ended
@@ -138,8 +138,8 @@ class _Travels:
                 self._take_checkpoints()
                 looked = time.monotonic()
         self._take_checkpoints()
-        for _, lock in self._under_way.values():
-            lock.release()
+        for _, hold in self._under_way.values():
+            hold.close()
 
     def _take_checkpoints(self) -> None:
         try:
@@ -162,7 +162,7 @@ class _Travels:
             # What a worker sent before it died is where the next one goes on.
             self._take_checkpoints()
         # Checkpoints that come later are of no use any more.
-        _, lock = self._under_way.pop(cell.label)
+        _, hold = self._under_way.pop(cell.label)
         try:
             if error is not None and not isinstance(error, WorkerDied):
                 # A full disk there, say: not the results folder's affair.
@@ -171,10 +171,10 @@ class _Travels:
                 with guarded(self._settings.root):
                     outcome = self._unpacked(cell, done.result())
         except Exception as error:
-            lock.release()
+            hold.close()
             ended.set_exception(error)
         else:
-            lock.release()
+            hold.close()
             ended.set_result(outcome)
 
     def _unpacked(self, cell: Cell, returned: Returned) -> Outcome:

@@ -149,7 +149,7 @@ def state_of(cell: Cell, root: Path) -> State:
 
 def is_locked(label: str, root: Path) -> bool:
     """Whether a living process works on the cell in folder `label`."""
-    path = lock_file(label, root)
+    path = _lock_file(label, root)
     if not path.exists():
         return False
     try:
@@ -179,16 +179,26 @@ def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> O
     Raises:
         StorageError: the folder cannot be written to.
     """
-    lock = FileLock(lock_file(cell.label, root), timeout=0)
     try:
-        with guarded(root), lock:
+        with guarded(root), held(cell.label, root):
             if record_of(cell, root) is not None:
                 return Outcome("done")
-            with owned(_owner_file(cell.label, root)):
-                return _compute(cell, root, device, show)
+            return _compute(cell, root, device, show)
     except Timeout:
         _tell_once(f"{cell.label} is waited for: at work in {owner_of(cell.label, root)}")
         return Outcome("busy")
+
+
+@contextmanager
+def held(label: str, root: Path) -> Iterator[None]:
+    """Hold the cell in folder `label` for the length of the block, which any thread may end.
+
+    Raises:
+        Timeout: another process holds it.
+    """
+    lock = FileLock(_lock_file(label, root), timeout=0, thread_local=False)
+    with lock, owned(_owner_file(label, root)):
+        yield
 
 
 def owner_of(label: str, root: Path) -> Owner | str:
@@ -196,7 +206,7 @@ def owner_of(label: str, root: Path) -> Owner | str:
     return read_owner(_owner_file(label, root)) or "another process"
 
 
-def lock_file(label: str, root: Path) -> Path:
+def _lock_file(label: str, root: Path) -> Path:
     """What whoever works on the cell in folder `label` holds locked."""
     return root / CELLS / LOCKS / f"{label}.lock"
 

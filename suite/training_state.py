@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from suite.errors import SuiteError
-from suite.files import atomic_path
+from suite.files import write_bytes_atomic
 from suite.meta_optimizers import MetaState
 
 FILE = "state.safetensors"
@@ -145,8 +145,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
     header[DIGEST] = _digest(tensors, header)
-    with atomic_path(folder / FILE) as temporary:
-        save_file(tensors, temporary, header)
+    write_bytes_atomic(folder / FILE, save(tensors, header))
 
 
 def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingState | None:

@@ -183,7 +183,7 @@ def test_failed_save_keeps_the_old_checkpoint(path: Path, monkeypatch: pytest.Mo
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SuiteError, match="No space left on device"):
         save_optimizer(path, SPEC, make().with_weights(make().weights * 2))
     assert torch.equal(load_optimizer(path).weights, make().weights)

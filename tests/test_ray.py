@@ -9,12 +9,12 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from filelock import FileLock
 from test_executors import Seen, fake, wait_for
 
 from suite.cells import Cell
@@ -29,7 +29,7 @@ from suite.request import Request, plan_request
 from suite.runners import RUNNERS
 from suite.scheduler import run_all
 from suite.storage import StorageError
-from suite.store import Outcome, open_results, state_of
+from suite.store import Outcome, held, open_results, owner_of, state_of
 
 os.environ.update(QUIET)
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
@@ -172,13 +172,16 @@ def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(tmp_path
     """It is not the results folder's disk, so the run goes on."""
     cell, ended = fake("full"), Future[Outcome]()
     travels = object.__new__(_Travels)
-    lock = FileLock(tmp_path / "lock", timeout=0, thread_local=False)
-    lock.acquire()
-    travels._under_way = {cell.label: (cell, lock)}
+    open_results(tmp_path)
+    hold = ExitStack()
+    hold.enter_context(held(cell.label, tmp_path))
+    assert f"process {os.getpid()} on" in str(owner_of(cell.label, tmp_path))
+    travels._under_way = {cell.label: (cell, hold)}
     travels._take_checkpoints = lambda: None  # type: ignore[method-assign]
     travels._come_back(cell, failed(StorageError("/tmp is full")), ended)
     assert ended.result() == Outcome("failed", "on its node: /tmp is full")
-    assert not lock.is_locked
+    with held(cell.label, tmp_path):
+        pass
 
 
 SCRIPT = """

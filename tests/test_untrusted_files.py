@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from tidy_curves import experiment, rows
 
 import suite.paper
+import suite.pictures
 from optimizers.learned.checkpoint import load_optimizer, save_optimizer
 from suite.cells import CELLS, Cell, make_cell
 from suite.claims import check_claims
@@ -29,6 +30,7 @@ from suite.files import write_text_atomic
 from suite.final import final_losses
 from suite.json_file import MAX_BYTES, read_json
 from suite.parquet_file import REAL, load_parquet
+from suite.pictures import load_pictures, save_pictures
 from suite.plan import Curve, Plan
 from suite.provenance import load_provenance
 from suite.registry import optimizers
@@ -119,6 +121,22 @@ def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -
     header = {n: json.dumps(getattr(state(), n)) for n in names if n != "moments"} | change
     save_file({"weights": torch.zeros(3), "best_weights": torch.ones(3)}, folder / FILE, header)
     assert refused(load_state, folder)
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_pictures_are_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "pictures.safetensors"
+    image = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    if data.draw(st.booleans()):
+        whole = written(path, lambda p: save_pictures(p, {("e", 0, 8): image}))
+        path.write_bytes(data.draw(damaged(whole)))
+    else:
+        name = data.draw(st.one_of(st.text(max_size=9), st.builds(json.dumps, VALUES)))
+        others = [image, image[0], image.float(), image[:2], image[:, :0]]
+        other = data.draw(st.sampled_from(others))
+        save_file({name: other.contiguous()}, path)
+    refused(load_pictures, path)
 
 
 def plan(*cells: Cell) -> Plan:
@@ -288,3 +306,7 @@ def test_large_files_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch)
         file.truncate(suite.paper.MAX_BYTES + 1)
     with pytest.raises(SuiteError, match="more than"):
         suite.paper._read("figure_curves.csv")
+    with (folder / "large.safetensors").open("wb") as file:
+        file.truncate(suite.pictures.MAX_BYTES + 1)
+    with pytest.raises(SuiteError, match="larger than"):
+        load_pictures(folder / "large.safetensors")

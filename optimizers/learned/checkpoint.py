@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from optimizers.learned.base import Learned
 from suite.errors import SuiteError
-from suite.files import atomic_path
+from suite.files import write_bytes_atomic
 from suite.registry import optimizers
 
 FORMAT = "learned-optimizer"
@@ -41,8 +41,8 @@ def save_optimizer(
         "optimizer": json.dumps(dict(spec), sort_keys=True),
         "about": json.dumps(about, sort_keys=True),
     }
-    with atomic_path(path) as temporary:
-        save_file({name: part.contiguous() for name, part in parts.items()}, temporary, header)
+    contiguous = {name: part.contiguous() for name, part in parts.items()}
+    write_bytes_atomic(path, save(contiguous, header))
 
 
 def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
