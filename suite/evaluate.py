@@ -45,8 +45,8 @@ def evaluate(
         objective = Objective(problem, numbers[first : first + group], split, seed, device=device)
         own = []
         for point in descend(objective, optimizer, steps):
-            own.append(point.loss.cpu())
+            own.append(point.loss)
             if watch is not None:
                 watch(objective, point)
-        losses.append(torch.stack(own, dim=1))
+        losses.append(torch.stack(own, dim=1).cpu())
     return torch.cat(losses)

@@ -112,7 +112,8 @@ def _update_over_run(
     meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
     state.moments = state.moments or meta.init(state.weights)
     point = start(objective, optimizer)
-    total = point.loss.mean().item()
+    # Summed where it is, so that a GPU is waited for once a window, by the norm below.
+    total = point.loss.mean().double()
     for window in range(math.ceil(phase.horizon / phase.window)):
         steps = min(phase.window, phase.horizon - window * phase.window)
         points = [point]
@@ -120,7 +121,7 @@ def _update_over_run(
             point = advance(objective, optimizer, point)
             # States are most of a point's memory, and only a window's first is needed again.
             points.append(replace(point, state=None))
-            total += point.loss.mean().item()
+            total += point.loss.mean()
         if phase.second_order:
             gradient = second_order_gradient(objective, optimizer, points, phase)
         else:
@@ -136,7 +137,7 @@ def _update_over_run(
         update, state.moments = meta.update(gradient, state.moments, rate)
         state.weights = state.weights + within(update)
         optimizer = untrained.with_weights(state.weights)
-    state.train_sum += total * phase.batch
+    state.train_sum += total.item() * phase.batch
     state.train_runs += phase.batch
 
 
