@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 from suite.curves import Runs, RunTable
 from suite.definitions import ExperimentInfo, PanelInfo
 from suite.figure_grid import draw_grid, grid_title, same_axis
+from suite.figure_legend import place_legend
 from suite.figure_panel import BAND_ALPHA, draw_panel
 from suite.figure_style import GREY, PAPER_DASH, PAPER_WIDTH, RC, CurveStyle
 from suite.files import atomic_path
@@ -72,13 +73,7 @@ def draw_experiment(
             axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
         for axis in axes[len(slots) :]:
             axis.set_visible(False)
-        figure.legend(
-            handles=_legend(experiment, styles),
-            loc="outside upper center",
-            ncols=8 if columns > 2 else 4,
-            handlelength=3.4,
-            columnspacing=1.8,
-        )
+        place_legend(figure, _handles(experiment, styles))
         figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
         return figure
 
@@ -126,7 +121,7 @@ def _mark(notes: Sequence[str], remarks: Sequence[str]) -> str:
     return " ".join(str(notes.index(remark) + 1) for remark in remarks).translate(digits)
 
 
-def _legend(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> list[Artist]:
+def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> list[Artist]:
     names = dict.fromkeys(name for panel in experiment.panels for name in panel.optimizers)
     handles: list[Artist] = [
         Line2D(

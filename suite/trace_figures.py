@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_legend import place_legend
 from suite.figure_style import INK, RC, CurveStyle, NamedFigure
 from suite.trace_tables import Traces
 
@@ -154,4 +155,4 @@ def _legend(
         for name in panel.optimizers
         if name in there
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=3.4)
+    place_legend(figure, handles)

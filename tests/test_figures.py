@@ -89,3 +89,13 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
     assert list(line.get_xdata()) == [5, 10]
     at = curves[(curves["panel"] == "b") & (curves["step"] == STEPS)]["loss"].mean()
     assert np.isclose(line.get_ydata()[1], at)
+
+
+def test_legend_of_many_curves_stays_within_the_figure():
+    names = [f"optimizer number {number}" for number in range(9)]
+    curves = pd.concat([rows(name, 0.1) for name in names])
+    figure = draw_experiment(experiment(names), runs_by_optimizer(curves), curve_styles(names))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert len(figure.legends) == 1

@@ -1,0 +1,25 @@
+"""The legend above a figure's panels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+
+
+def place_legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Name the `handles` in as few rows as fit the figure's width, about equally long."""
+    for rows in itertools.count(1):
+        columns = -(-len(handles) // rows)
+        legend = figure.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=columns,
+            handlelength=3.4,
+            columnspacing=1.8,
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
