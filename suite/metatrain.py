@@ -119,8 +119,8 @@ def _update_over_run(
         points = [point]
         for _ in range(steps):
             point = advance(objective, optimizer, point)
-            # States are most of a point's memory, and only a window's first is needed again.
-            points.append(replace(point, state=None))
+            # States are most of a point's memory, and mostly only a window's first is read again.
+            points.append(point if phase.second_order else replace(point, state=None))
             total += point.loss.mean()
         if phase.second_order:
             gradient = second_order_gradient(objective, optimizer, points, phase)

@@ -19,6 +19,7 @@ from suite.config import Phase
 from suite.loop import Point, advance, start
 from suite.metagradient import window_gradient
 from suite.objective import Objective
+from suite.registry import optimizers
 from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 from suite.types import Problem
@@ -71,6 +72,26 @@ def meta_loss(points: Sequence[Point], log: bool) -> float:
     return float((losses.log() if log else losses).sum(0).mean())
 
 
+def slope_along(
+    direction: Tensor, on: Objective, optimizer: Any, points: Sequence[Point], log: bool
+) -> float:
+    """The change of the window's meta-loss with φ in one direction, by finite differences."""
+    h = 1e-5 / float(direction.norm())
+    ends = [
+        meta_loss(
+            walk(
+                on,
+                optimizer.with_weights(optimizer.phi + side * h * direction),
+                points[0],
+                len(points) - 1,
+            ),
+            log,
+        )
+        for side in (1, -1)
+    ]
+    return (ends[0] - ends[1]) / (2 * h)
+
+
 @pytest.mark.parametrize("objective", ["loss", "log_loss"])
 @pytest.mark.parametrize("form", [InDouble, ByHand, OneByOne])
 @pytest.mark.parametrize(
@@ -88,23 +109,34 @@ def test_gradient_is_that_of_finite_differences(
 
     for draw in range(3):
         direction = Rng(SEED, "direction", draw).normal(optimizer.layout.size).double()
-        h = 1e-5 / direction.norm()
-        ends = [
-            meta_loss(
-                walk(
-                    on, optimizer.with_weights(optimizer.phi + side * h * direction), points[0], 5
-                ),
-                log=objective == "log_loss",
-            )
-            for side in (1, -1)
-        ]
-        slope = (ends[0] - ends[1]) / (2 * h)
-        assert (gradient @ direction).item() == pytest.approx(slope.item(), rel=1e-5)
+        slope = slope_along(direction, on, optimizer, points, log=objective == "log_loss")
+        assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-5)
 
     first_order = window_gradient(
         optimizer, points, replace(phase(objective=objective), second_order=False), Rng(0, "unused")
     )
     assert (gradient - first_order).norm() > 1e-3 * gradient.norm(), "∂∇/∂φ is of no matter here"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "lstm-gac", "hidden": 4},
+        {"name": "ntm-bfgs", "hidden": 4},
+        {"name": "ntm-l-bfgs", "hidden": 4},
+        {"name": "routed", "groups": {"all": {"name": "lstm", "hidden": 4}}},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_any_learned_optimizer_has_it(spec: dict[str, Any]) -> None:
+    on = Objective(InDouble(Quadratic(dim=4)), INSTANCES, "train", SEED)
+    made = optimizers.make(spec)
+    optimizer = made.with_weights(made.initial_weights(Rng(SEED, "phi")).double())
+    points = window(on, optimizer, 3, 4)
+    gradient = second_order_gradient(on, optimizer, points, phase())
+    direction = Rng(SEED, "direction").normal(optimizer.layout.size).double()
+    slope = slope_along(direction, on, optimizer, points, log=False)
+    assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-4)
 
 
 def test_float32_agrees_with_float64() -> None:

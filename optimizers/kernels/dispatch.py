@@ -71,8 +71,6 @@ def self_check(shape: LSTMShape, device: torch.device) -> float:
 
 def kernel_for(shape: LSTMShape, like: Tensor) -> ModuleType:
     """The module whose `step` and `gradient` serve tensors such as `like`."""
-    if torch.is_grad_enabled() and like.requires_grad:
-        return reference  # the one that is differentiable in the gradients
     if like.dtype == torch.float32 and (
         (like.device.type == "cpu" and _fused_cpu(shape))
         or (like.device.type == "cuda" and _fused_gpu(shape, like.device))
