@@ -27,15 +27,17 @@ from suite.loop import advance, descend, start
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.process import keep_freed_memory
+from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 
 WINDOW = 20
-WAYS = ("autograd", "reference", "compiled", "fused")
+WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")
+# Bytes that those on the fused kernel keep for a coordinate and step, and the others about.
+OURS = {"fused": 16, "second order": 400}
+AUTOGRAD_BYTES = 2500
 # Hidden units of the MNIST network, by which its number of parameters is about 10^3 … 10^6, and
 # the window's steps.
 CASES = ((1, WINDOW), (20, WINDOW), (126, WINDOW), (126, 100), (1258, WINDOW))
-# Bytes that autograd through the unroll keeps for a coordinate and step of a 2×20 LSTM.
-AUTOGRAD_BYTES = 2500
 
 
 def learned(preprocessing: str = "log") -> LSTM:
@@ -44,7 +46,9 @@ def learned(preprocessing: str = "log") -> LSTM:
     return optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
 
 
-def by_autograd(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:
+def by_autograd(
+    objective: Objective, optimizer: LSTM, steps: int = WINDOW, second_order: bool = False
+) -> None:
     """A window as PyTorch ports of the paper do it: one graph through optimizer and optimizee."""
     phi = optimizer.phi.clone().requires_grad_()
     moving = optimizer.with_weights(phi)
@@ -53,22 +57,28 @@ def by_autograd(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> N
     total = torch.zeros(())
     with torch.enable_grad():
         for step in range(steps):
-            _, grads = objective.value_and_grad(theta.detach(), step)
+            kept = second_order and step > 0
+            _, grads = objective.value_and_grad(theta if kept else theta.detach(), step)
             update, state = moving.update(grads, state)
             theta = theta + update
             total = total + objective.value(theta, step + 1).sum()
         torch.autograd.grad(total, phi)
 
 
-def by_suite(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:
+def by_suite(
+    objective: Objective, optimizer: LSTM, steps: int = WINDOW, second_order: bool = False
+) -> None:
     """A window as this suite does it, with whatever kernel is in place."""
-    phase = Phase(runs=1, horizon=steps, window=steps, rate=0.01)
+    phase = Phase(runs=1, horizon=steps, window=steps, rate=0.01, second_order=second_order)
     with torch.no_grad():
         points = [point := start(objective, optimizer)]
         for _ in range(steps):
             point = advance(objective, optimizer, point)
-            points.append(replace(point, state=None))
-        window_gradient(optimizer, points, phase, Rng(0, "unused"))
+            points.append(point if second_order else replace(point, state=None))
+        if second_order:
+            second_order_gradient(objective, optimizer, points, phase)
+        else:
+            window_gradient(optimizer, points, phase, Rng(0, "unused"))
 
 
 def evaluate(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:
@@ -89,7 +99,7 @@ def using(way: str) -> Iterator[None]:
     with ExitStack() as stack:
         if way == "compiled":
             stack.enter_context(patch.object(reference, "step", _compiled()))
-        if way != "fused":
+        if way not in OURS:
             choice = patch.object(optimizers.learned.lstm, "kernel_for", lambda *_: reference)
             stack.enter_context(choice)
         yield
@@ -115,9 +125,10 @@ def _case(units: int) -> tuple[Objective, LSTM, float]:
 def measure(way: str, units: int, steps: int) -> tuple[float, float, float]:
     """Milliseconds of a step of training and of evaluation; peak memory above base, in MiB."""
     objective, optimizer, base = _case(units)
-    train = by_autograd if way == "autograd" else by_suite
+    train = by_autograd if way.endswith("autograd") else by_suite
+    second_order = way.startswith("second order")
     with using(way):
-        trained = seconds(lambda: train(objective, optimizer, steps))
+        trained = seconds(lambda: train(objective, optimizer, steps, second_order))
         peak = peak_mib() - base
         evaluated = seconds(lambda: evaluate(objective, optimizer, steps))
     return 1e3 * trained / steps, 1e3 * evaluated / steps, peak
@@ -135,11 +146,12 @@ def windows(
     rows = []
     for units, steps in cases:
         parameters = 795 * units + 10
-        fits = parameters * steps * AUTOGRAD_BYTES < 0.25 * memory
+        allowed = 0.25 * memory / (parameters * steps)
         with ExitStack() as stack:
             workers = {
                 way: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
-                for way in (ways if fits else ("fused",))
+                for way in ways
+                if OURS.get(way, AUTOGRAD_BYTES) < allowed
             }
             rounds = [
                 {way: worker.submit(measure, way, units, steps).result()}

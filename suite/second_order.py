@@ -24,8 +24,8 @@ def second_order_gradient(
 
     θ, state and gradient at the window's start are constants. Going back through the window, the
     graph of one step is built, used and freed; what stays are the adjoints of the θ and the state
-    before it. So every gradient is computed once more and differentiated, but memory is that of
-    one step, however long the window.
+    before it. So every gradient is computed once more and differentiated, but a longer window
+    takes no more memory than its θ, gradients and states.
 
     Args:
         objective: that the window was walked on.
