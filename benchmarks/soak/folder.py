@@ -20,7 +20,7 @@ training:
     problem: {{name: quadratic, dim: 3}}
     optimizer: {{name: lstm, preprocessing: none, hidden: 4}}
     phases: [{{runs: 16, horizon: 10, window: 5, rate: 0.01, batch: 2}}]
-    seeds: {seeds}
+    {search}
     validate_every: 2
     validation_instances: 4
 panels:
@@ -29,22 +29,25 @@ panels:
     problem: {{name: quadratic, dim: {dim}}}
     steps: 10
     optimizers: {{LSTM: {{trained: t}}, SGD: {{name: sgd}}, ADAM: {{name: adam, lr: 0.1}}}}
+    trace: {{along: LSTM, coordinates: 2, probed: 1, points: 21, lags: 5, response_steps: 5}}
 claims:
   {name}-1: {{text: "SGD is best", test: ends_below_all, panel: quadratics, optimizer: SGD}}
 """
 
 # Written last by a run; equal for equal results, but for the times in cells.csv.
-TABLES = ("curves.parquet", "final.csv", "claims.csv")
+TRACES = ("traces.parquet", "responses.parquet", "impulses.parquet")
+TABLES = ("curves.parquet", *TRACES, "final.csv", "claims.csv")
 SOURCES = "cells.csv"
 TIMES = ("seconds", "finished")
 
 
 def write_experiments(folder: Path) -> tuple[str, ...]:
-    """Two experiments that share cells; their files' names."""
+    """Two experiments that share cells and have cells of every kind; their files' names."""
     names = []
-    for name, seeds, dim in (("one", [1, 2], 3), ("two", [1], 4)):
+    population = "population: {rates: [0.005, 0.02], candidates: 3, first_runs: 4, keep: 0.5}"
+    for name, search, dim in (("one", "seeds: [1, 2]", 3), ("two", population, 4)):
         path = folder / f"{name}.yaml"
-        path.write_text(TINY.format(name=name, seeds=seeds, dim=dim))
+        path.write_text(TINY.format(name=name, search=search, dim=dim))
         names.append(str(path))
     return tuple(names)
 
@@ -60,7 +63,8 @@ def phase_of(path: Path, root: Path) -> str | None:
         return next((word for word in words if word in KINDS), "plan")
     if parts[:1] == ("logs",) or not parts:
         return "plan"
-    collected = ("curves", "cells", "experiments", "provenance")
+    traces = (name.partition(".")[0] for name in TRACES)
+    collected = ("curves", "cells", "experiments", "provenance", *traces)
     return "collect" if parts[0].lstrip(".").startswith(collected) else "report"
 
 
