@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RESULTS ?= results/report
+# Cells at a time: one a core, but no more than memory is likely to be there for.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .PHONY: reproduce test report bench soak fuzz lint clean help
 
@@ -24,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 reproduce: $(VENV)/.installed
-	$(RUN) reproduce.py run --profile quick --results $(RESULTS)
+	$(RUN) reproduce.py run --profile quick --results $(RESULTS) --jobs $(JOBS)
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest

@@ -28,7 +28,7 @@ def cotangents(points: Sequence[Point], weights: Tensor, discount: float = 1.0) 
     Returns:
         λ [T, n, P].
     """
-    terms = torch.stack([point.grads for point in points[1:]]) * weights.unsqueeze(-1)
+    terms = torch.stack([point.grads for point in points[1:]]).mul_(weights.unsqueeze(-1))
     if discount == 1.0:
         return terms.flip(0).cumsum(0).flip(0)
     for step in range(len(terms) - 2, -1, -1):
@@ -57,7 +57,8 @@ def window_gradient(optimizer: Learned, points: Sequence[Point], phase: Phase, r
     """
     # A run that diverges in the window adds nothing, even if its gradient was infinite before.
     alive = points[-1].alive.unsqueeze(1)
-    points = [replace(p, grads=torch.where(alive, p.grads, 0.0)) for p in points]
+    if not alive.all():
+        points = [replace(p, grads=torch.where(alive, p.grads, 0.0)) for p in points]
     grads = torch.stack([point.grads for point in points[:-1]])
     lambdas = cotangents(points, loss_weights(points, phase.objective), phase.discount)
     parts = []
