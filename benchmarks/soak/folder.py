@@ -9,6 +9,7 @@ from pathlib import Path
 from suite.cells import CELLS, KINDS
 from suite.digests import file_digest
 from suite.store import LOG, RECORD
+from suite.trace_tables import COLUMNS
 
 PHASES = ("plan", *KINDS, "collect", "report")
 
@@ -35,8 +36,7 @@ claims:
 """
 
 # Written last by a run; equal for equal results, but for the times in cells.csv.
-TRACES = ("traces.parquet", "responses.parquet", "impulses.parquet")
-TABLES = ("curves.parquet", *TRACES, "final.csv", "claims.csv")
+TABLES = ("curves.parquet", *(f"{name}.parquet" for name in COLUMNS), "final.csv", "claims.csv")
 SOURCES = "cells.csv"
 TIMES = ("seconds", "finished")
 
@@ -63,8 +63,7 @@ def phase_of(path: Path, root: Path) -> str | None:
         return next((word for word in words if word in KINDS), "plan")
     if parts[:1] == ("logs",) or not parts:
         return "plan"
-    traces = (name.partition(".")[0] for name in TRACES)
-    collected = ("curves", "cells", "experiments", "provenance", *traces)
+    collected = ("curves", "cells", "experiments", "provenance", *COLUMNS)
     return "collect" if parts[0].lstrip(".").startswith(collected) else "report"
 
 
