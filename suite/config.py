@@ -372,6 +372,8 @@ def _with_profile(raw: RawExperiment, profile: str) -> dict[str, Any]:
         if key not in PROFILES:
             raise SuiteError(f"{where} has no {key!r}: known are {', '.join(PROFILES)}")
     change = profiles.get(profile) or {}
+    if not isinstance(change, dict):
+        raise SuiteError(f"{where}.{profile} is {change!r:.60}, but must be a table")
     result: dict[str, Any] = overlay(data, change, Experiment, f"{where}.{profile}")
     return result
 

@@ -75,6 +75,9 @@ class Evidence:
         """The `named` ones, or else the panel's other optimizers except those that are learned.
 
         Learned optimizers are known by having no tuned learning rate in the curves.
+
+        Raises:
+            MissingRunsError: there is none.
         """
         if named:
             return list(named)
@@ -83,6 +86,8 @@ class Evidence:
             runs = self.runs.get((self.experiment.name, panel, other))
             if other != optimizer and (runs is None or np.isfinite(runs.learning_rate)):
                 found.append(other)
+        if not found:
+            raise MissingRunsError(f"no baselines beside {optimizer} in panel {panel}")
         return found
 
     def scores(self, panel: str, optimizers: Sequence[str], score: Score) -> pd.DataFrame:

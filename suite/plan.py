@@ -280,7 +280,7 @@ def _find_trained(spec: Spec, trained: Mapping[str, _Trained], where: str) -> _T
     if len(spec) > 1:
         extra = next(key for key in spec if key != "trained")
         raise SuiteError(f"{where} has 'trained', so {extra!r} belongs under training.{name}")
-    if name not in trained:
+    if not isinstance(name, str) or name not in trained:
         hint = nearest(str(name), trained)
         raise SuiteError(f"{where}.trained: there is no training {name!r}: {hint}")
     return trained[name]

@@ -61,6 +61,12 @@ def test_missing_runs_are_unchecked_and_named():
     assert row.verdict == "unchecked"
 
 
+def test_claim_on_a_panel_without_baselines_is_unchecked():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), optimizers=["LSTM"])
+    assert row.verdict == "unchecked"
+    assert "no baselines beside LSTM" in row.note
+
+
 def test_divergence_of_the_one_claimed_lower_counts_against_the_claim():
     others = rows("ADAM", 0.2), rows("NAG", 0.3)
     one = verdict("ends_below_all", BELOW, rows("LSTM", 0.01, diverged=[3]), *others)

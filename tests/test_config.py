@@ -131,6 +131,7 @@ def test_wrong_setting_is_told_where_and_what_is_right(
         (FILE.replace("title: Tiny", "titel: Tiny"), "has no 'titel': did you mean 'title'"),
         (FILE.replace("smoke:", "somke:"), "known are smoke, quick, reference, paper"),
         (FILE.replace("t: {use: shipped}", "u: {use: shipped}"), "profiles.smoke.training"),
+        (FILE.partition("profiles:")[0] + "profiles: {smoke: true}", "profiles.smoke is True"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )

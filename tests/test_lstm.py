@@ -133,6 +133,7 @@ def test_optimizer_without_weights_says_what_to_do() -> None:
         ({"preprocessing": "sqrt"}, "preprocessing must be one of log, scale, none, not 'sqrt'"),
         ({"hidden": 0}, "hidden must be at least 1, not 0"),
         ({"layers": -1}, "layers must be at least 1, not -1"),
+        ({"layers": 10**12}, "layers must be at most"),
         ({"weights": [1.0]}, "weights"),
         ({"hiden": 5}, "hidden"),
     ],

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from optimizers.layout import Layout
 
+# Far above anything that is trained; keeps a stray number from taking all memory.
+MAX_SIZE = 10_000
+
 
 @dataclass(frozen=True)
 class LSTMShape(Layout):
@@ -28,6 +31,8 @@ class LSTMShape(Layout):
         for name in ("layers", "hidden", "inputs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if getattr(self, name) > MAX_SIZE:
+                raise ValueError(f"{name} must be at most {MAX_SIZE}")
 
     def parameters(self) -> dict[str, torch.Size]:
         """Names and shapes of the parts of φ, in order."""
