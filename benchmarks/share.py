@@ -10,13 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from suite.config import Training
-from suite.loop import advance, start
+from suite.loop import start, walk
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.process import keep_freed_memory
@@ -65,10 +64,8 @@ def shares(training: Training, windows: int = WINDOWS) -> dict[str, float]:
     clock.seconds.clear()
     with clock("all"):
         for _ in range(windows):
-            points = [point]
-            for _ in range(phase.window):
-                point = advance(objective, optimizer, point)
-                points.append(replace(point, state=None))
+            points = walk(objective, optimizer, point, phase.window)
+            point = points[-1]
             with clock("optimizer"):
                 window_gradient(optimizer, points, phase, Rng(0, "sample"))
     total = clock.seconds.pop("all")

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +22,7 @@ from optimizers.kernels import reference
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from suite.config import Phase
-from suite.loop import advance, descend, start
+from suite.loop import descend, start, walk
 from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.process import keep_freed_memory
@@ -71,10 +70,7 @@ def by_suite(
     """A window as this suite does it, with whatever kernel is in place."""
     phase = Phase(runs=1, horizon=steps, window=steps, rate=0.01, second_order=second_order)
     with torch.no_grad():
-        points = [point := start(objective, optimizer)]
-        for _ in range(steps):
-            point = advance(objective, optimizer, point)
-            points.append(point if second_order else replace(point, state=None))
+        points = walk(objective, optimizer, start(objective, optimizer), steps, second_order)
         if second_order:
             second_order_gradient(objective, optimizer, points, phase)
         else:

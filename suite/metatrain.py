@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from optimizers.learned.checkpoint import save_optimizer
 from suite.config import Phase, Training
 from suite.evaluate import evaluate
 from suite.files import write_text_atomic
-from suite.loop import advance, start
+from suite.loop import start, walk
 from suite.meta_optimizers import meta_optimizer
 from suite.metagradient import window_gradient
 from suite.objective import Objective
@@ -116,12 +115,10 @@ def _update_over_run(
     total = point.loss.mean().double()
     for window in range(math.ceil(phase.horizon / phase.window)):
         steps = min(phase.window, phase.horizon - window * phase.window)
-        points = [point]
-        for _ in range(steps):
-            point = advance(objective, optimizer, point)
-            # States are most of a point's memory, and mostly only a window's first is read again.
-            points.append(point if phase.second_order else replace(point, state=None))
-            total += point.loss.mean()
+        points = walk(objective, optimizer, point, steps, whole=phase.second_order)
+        point = points[-1]
+        for each in points[1:]:
+            total += each.loss.mean()
         if phase.second_order:
             gradient = second_order_gradient(objective, optimizer, points, phase)
         else:

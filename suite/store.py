@@ -82,8 +82,9 @@ def check_version(root: Path) -> None:
     found = content.get("results_version") if content is not None else RESULTS_VERSION
     if found != RESULTS_VERSION:
         raise SuiteError(
-            f"{root} was made by results version {found}, this is version {RESULTS_VERSION}: "
-            "choose another --results, or empty it with 'python reproduce.py clean'"
+            f"{root / CELLS / VERSION} says that results version {found} made this folder, but "
+            f"this is version {RESULTS_VERSION}: choose another --results, or empty it with "
+            "'python reproduce.py clean'"
         )
 
 

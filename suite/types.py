@@ -112,7 +112,11 @@ class Optimizer:
         return None
 
     def update(self, grads: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Gradients [n, P] to updates [n, P], which the loop adds to θ, and the next state."""
+        """Gradients [n, P] to updates [n, P], which the loop adds to θ, and the next state.
+
+        An `update` with a third parameter, `into`, is given memory for the next state there: that
+        of the state itself, where nobody reads that again.
+        """
         raise NotImplementedError
 
     def lookahead(self, state: Any) -> Tensor | None:

@@ -127,7 +127,7 @@ def test_unexpected_failure_leaves_a_traceback_in_the_cells_log(
 
 def test_folder_of_another_version_is_refused(root: Path) -> None:
     (root / CELLS / "version.json").write_text('{"results_version": 0}')
-    with pytest.raises(SuiteError, match="made by results version 0, this is version"):
+    with pytest.raises(SuiteError, match="results version 0 made this folder, but this is version"):
         open_results(root)
 
 

@@ -227,7 +227,7 @@ def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
     (cells / "version.json").write_text('{"results_version": 0}')
     done = command("run", write_experiment(tmp_path), "--results", tmp_path / "out")
     assert done.exit_code == 2
-    assert "made by results version 0" in done.stderr
+    assert "results version 0 made this folder" in done.stderr
 
 
 def test_list_names_everything() -> None:

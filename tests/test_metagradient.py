@@ -15,6 +15,7 @@ from torch import Tensor
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
+from suite import loop, metagradient
 from suite.config import Phase
 from suite.loop import Point, advance, start
 from suite.metagradient import window_gradient
@@ -40,7 +41,12 @@ def in_double(optimizer: LSTM) -> LSTM:
 
 
 def walk(
-    problem: Problem, optimizer: Any, instances: Sequence[int], first: int, window: int
+    problem: Problem,
+    optimizer: Any,
+    instances: Sequence[int],
+    first: int,
+    window: int,
+    whole: bool = True,
 ) -> Any:
     """The points of a window that begins after `first` updates."""
     objective = Objective(problem, instances, "train", SEED)
@@ -48,10 +54,7 @@ def walk(
         point = start(objective, optimizer)
         for _ in range(first):
             point = advance(objective, optimizer, point)
-        points = [point]
-        for _ in range(window):
-            points.append(advance(objective, optimizer, points[-1]))
-    return points
+        return loop.walk(objective, optimizer, point, window, whole)
 
 
 def gradient_by_definition(
@@ -142,14 +145,41 @@ def test_meta_gradient_in_float32_is_that_of_float64_to_rounding(
     assert relative_error(gradient, expected) <= 1e-5
 
 
-def test_only_the_first_state_of_a_window_is_needed() -> None:
-    points = walk(QUADRATIC, lstm(QUADRATIC), [0], 2, 4)
-    without = [points[0], *(replace(point, state=None) for point in points[1:])]
+@pytest.mark.parametrize("problem", [QUADRATIC, SMALL_MLP], ids=["quadratic", "mlp"])
+def test_window_that_reuses_the_memory_of_its_states_has_the_same_gradient(
+    problem: Problem,
+) -> None:
+    whole, lean = (walk(problem, lstm(problem), [0, 1], 2, 4, kept) for kept in (True, False))
     gradients = [
-        window_gradient(lstm(QUADRATIC), each, summed(), Rng(0, "unused"))
-        for each in (points, without)
+        window_gradient(lstm(problem), each, summed(), Rng(0, "unused")) for each in (whole, lean)
     ]
     assert torch.equal(*gradients)
+    for end in (0, -1):
+        assert torch.equal(lean[end].state, whole[end].state)
+        assert torch.equal(lean[end].theta, whole[end].theta)
+    assert all(point.state is None for point in lean[1:-1])
+
+
+@pytest.mark.parametrize("objective", ["loss", "log_loss"])
+def test_pieces_of_the_coordinates_sum_to_the_whole(
+    monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    points = walk(SMALL_MLP, lstm(SMALL_MLP), [0, 1, 2], 1, 4)
+    how = summed(objective, discount=0.9)
+    whole = window_gradient(lstm(SMALL_MLP), points, how, Rng(0, "unused"))
+    # Neither as many as an instance has, nor in equal parts.
+    monkeypatch.setattr(metagradient, "PIECE", 1000)
+    seen = []
+    original = LSTM.window_gradient
+
+    def counted(self: LSTM, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
+        seen.append(grads.shape[-1])
+        return original(self, grads, state, cotangents)
+
+    monkeypatch.setattr(LSTM, "window_gradient", counted)
+    pieces = window_gradient(lstm(SMALL_MLP), points, how, Rng(0, "unused"))
+    assert sum(seen) == points[0].theta.numel() and max(seen) <= 1000
+    assert relative_error(pieces, whole.double()) < 1e-6
 
 
 def sampled(points: Sequence[Point], sample: int | None, draw: int) -> Tensor:
