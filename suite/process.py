@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
+from optimizers.kernels.cpu import kernel_threads
+
 DETERMINISTIC = "L2L_DETERMINISTIC"
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -27,6 +29,24 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**30)
+
+
+@contextmanager
+def one_thread_beside_the_kernel() -> Iterator[None]:
+    """PyTorch on one thread, and the fused kernel on as many as PyTorch had.
+
+    Convolutions, products of matrices and sums round in another way on another number of threads;
+    the kernel does not. So results depend neither on the machine's cores nor on how many cells
+    share them.
+    """
+    threads = torch.get_num_threads()
+    token = kernel_threads.set(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        kernel_threads.reset(token)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.json_file import read_json
 from suite.owner import Owner, owned, read_owner
-from suite.process import follow_environment
+from suite.process import follow_environment, one_thread_beside_the_kernel
 from suite.progress import PROGRESS, CellProgress, Show
 from suite.runners import RUNNERS, Job
 from suite.storage import guarded, storage_cause
@@ -228,7 +228,7 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
     follow_environment()
-    with _log_to(folder / LOG):
+    with _log_to(folder / LOG), one_thread_beside_the_kernel():
         log.info("%s starts", cell.label)
         try:
             RUNNERS[cell.kind](Job(cell.config, inputs, folder, device, progress))

@@ -29,6 +29,11 @@ panels:
     problem: *problem
     steps: 2
     optimizers: {LSTM: {trained: t}, SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}}
+  convolutions:
+    title: Images
+    problem: {name: convnet, dataset: mnist, layers: 2}
+    steps: 4
+    optimizers: {ADAM: {name: adam, lr: 0.1}}
 """
 WEIGHTS = "optimizer.safetensors"
 TABLES = ("tuning.csv", "curves.parquet")
@@ -61,7 +66,7 @@ def test_results_do_not_depend_on_batches_and_threads(
         split = results(experiment, tmp_path / "split")
     finally:
         torch.set_num_threads(threads)
-    assert len(usual) == 5
+    assert len(usual) == 6
     assert split == usual
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
 from optimizers.kernels.build import lstm_library
 from optimizers.kernels.shape import LSTMShape
+
+# Threads of the kernel, whose results do not depend on them; as many as PyTorch has where None.
+kernel_threads: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
+
+
+def _threads() -> ctypes.c_int:
+    return ctypes.c_int(kernel_threads.get() or torch.get_num_threads())
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
@@ -28,7 +36,7 @@ def forward(
         *map(_pointer, (weights, features, state, updates, last)),
         ctypes.c_long(n),
         ctypes.c_long(steps),
-        ctypes.c_int(torch.get_num_threads()),
+        _threads(),
     )
     if failed:
         raise MemoryError("the LSTM kernel could not allocate its buffers")
@@ -56,7 +64,7 @@ def backward(
         *map(_pointer, arrays),
         ctypes.c_long(n),
         ctypes.c_long(steps),
-        ctypes.c_int(torch.get_num_threads()),
+        _threads(),
     )
     if failed:
         raise MemoryError("the LSTM kernel could not allocate its buffers")
