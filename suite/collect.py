@@ -13,7 +13,7 @@ import yaml
 
 from suite.cells import Cell
 from suite.config import Claim, Experiment
-from suite.curves import COLUMNS, RUN_COLUMNS
+from suite.curves import COLUMNS, RUN_COLUMNS, no_curves
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.parquet_file import load_result
 from suite.pictures import Pictures, load_pictures
@@ -31,7 +31,7 @@ def collect_curves(plan: Plan, root: Path) -> pd.DataFrame:
     """
     tables = [_curve(curve, root) for curve in plan.curves if record_of(curve.cell, root)]
     if not tables:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return no_curves()
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 

@@ -49,6 +49,12 @@ class Runs:
 RunTable = Mapping[tuple[str, str, str], Runs]
 
 
+def no_curves() -> pd.DataFrame:
+    """The tidy table of nothing, each column of its kind, so that it can be read back."""
+    kinds = {TEXT: "string", WHOLE: "int64", REAL: "float64"}
+    return pd.DataFrame({name: pd.Series(dtype=kinds[kind]) for name, kind in TIDY.items()})
+
+
 def load_curves(path: Path) -> pd.DataFrame:
     """Read `curves.parquet`.
 

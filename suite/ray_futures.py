@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from suite import executors
+from suite.errors import SuiteError
 from suite.executors import WorkerDied
 
 log = logging.getLogger("suite")
@@ -18,10 +19,14 @@ def translated(inner: Future[Any]) -> Future[Any]:
 
 
 def _known(error: BaseException) -> BaseException:
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import LocalRayletDiedError, RayError, RayTaskError
 
     if isinstance(error, RayTaskError):
         return error.cause  # type: ignore[no-any-return]
+    if isinstance(error, LocalRayletDiedError):
+        return SuiteError(
+            "Ray's own process on this machine died: the same command goes on from what is done"
+        )
     if isinstance(error, RayError):
         log.warning("%s", str(error).splitlines()[0])
         return WorkerDied()

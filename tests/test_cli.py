@@ -184,6 +184,15 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     assert told["counts"]["failed"] == 1
     assert "no way down" in "".join(cell["note"] for cell in told["cells"])
 
+    # With nothing else, there is a report of nothing.
+    alone = text.replace("SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}", "A: {name: abyss}")
+    (tmp_path / "alone").mkdir()
+    words[1] = tmp_path / "alone" / "out"
+    done = command("run", write_experiment(tmp_path / "alone", alone.split("claims")[0]), *words)
+    assert done.exit_code == 1
+    assert "RuntimeError: no way down" in done.stderr
+    assert (tmp_path / "alone" / "out" / "report.html").exists()
+
 
 @pytest.mark.parametrize(
     ("words", "expected"),

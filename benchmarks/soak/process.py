@@ -93,7 +93,7 @@ def killed_after(task: Task, seconds: float, worker: bool) -> tuple[Ended, bool]
     """
     pid = start(task)
     time.sleep(seconds)
-    victims = _children(pid) if worker else [pid]
+    victims = _workers(pid, task.executor) if worker else [pid]
     with suppress(ProcessLookupError):
         for victim in victims[-1:]:
             os.kill(victim, signal.SIGKILL)
@@ -152,6 +152,20 @@ def _phase(root: Path, event: str, arguments: tuple[object, ...]) -> str | None:
     if event not in CHANGES or not isinstance(arguments[0], str | bytes | os.PathLike):
         return None
     return phase_of(Path(os.fsdecode(arguments[0])), root)
+
+
+def _workers(pid: int, executor: str) -> list[int]:
+    """Processes that compute cells for the run `pid`."""
+    if executor == "local":
+        return _children(pid)
+    pending, found = _children(pid), []
+    while pending:
+        each = pending.pop()
+        pending += _children(each)
+        with suppress(OSError):
+            if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::"):
+                found.append(each)
+    return found
 
 
 def _children(pid: int) -> list[int]:
