@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 # Before PyTorch is imported, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["L2L_OFFLINE"] = "1"
+# A shell's background job ignores Ctrl-C, and so would the runs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Triton's kernels run on the processor where there is no GPU.
 if not Path("/proc/driver/nvidia").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
