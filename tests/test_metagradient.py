@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from example_problems import Cliff, InDouble
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from optimizers.learned.lstm import LSTM
@@ -21,7 +23,7 @@ from suite.loop import Point, advance, start
 from suite.metagradient import window_gradient
 from suite.objective import Objective, param_spec
 from suite.seeds import Rng
-from suite.types import Problem
+from suite.types import ParamSpec, Problem
 
 SEED = 5
 QUADRATIC = Quadratic(dim=4)
@@ -184,6 +186,50 @@ def test_pieces_of_the_coordinates_sum_to_the_whole(
 
 def sampled(points: Sequence[Point], sample: int | None, draw: int) -> Tensor:
     return window_gradient(lstm(SMALL_MLP), points, summed(sample=sample), Rng(SEED, "draws", draw))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.integers(1, 8),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 30)),
+    network=st.tuples(st.integers(1, 2), st.sampled_from([4, 20])),
+    sizes=st.lists(st.sampled_from([0.0, 1e-30, 1e-5, 1.0, 1e8, 1e30]), min_size=1, max_size=3),
+    seed=st.integers(0, 2**32),
+)
+def test_any_weights_and_gradients_give_the_gradient_of_the_weighted_sum(
+    steps: int, shape: tuple[int, int], network: tuple[int, int], sizes: list[float], seed: int
+) -> None:
+    """L = Σ_t w_t ⟨∇f(θ_t), θ_t⟩ has dL/dφ where ∂∇/∂φ is taken as 0."""
+    rng = Rng(seed, "case")
+    optimizer = LSTM(layers=network[0], hidden=network[1])
+    optimizer = optimizer.with_weights(optimizer.initial_weights(rng))
+    scale = torch.tensor(sizes)[rng.integers(len(sizes), shape[1])]
+    grads = rng.normal(steps + 1, *shape) * scale
+    # The objective log_loss weighs by 1/f, so that these losses make weights of any size.
+    losses = 10 ** (4 * rng.uniform(steps + 1, shape[0]) - 2)
+    spec = ParamSpec({"x": torch.Size([shape[1]])})
+    empty, alive = torch.empty(0), torch.ones(shape[0], dtype=torch.bool)
+
+    def gradient(kind: torch.dtype) -> Tensor:
+        own = optimizer.with_weights(optimizer.phi.to(kind))
+        points = [
+            Point(t, empty, None, losses[t].to(kind), grads[t].to(kind), alive)
+            for t in range(steps + 1)
+        ]
+        points[0] = replace(points[0], state=own.init(spec, shape[0]))
+        return window_gradient(own, points, summed("log_loss"), Rng(0, "unused"))
+
+    phi = optimizer.phi.double().requires_grad_()
+    state: Any = optimizer.with_weights(phi).init(spec, shape[0])
+    theta, total = torch.zeros(shape, dtype=torch.double), torch.zeros((), dtype=torch.double)
+    for t in range(steps):
+        update, state = optimizer.with_weights(phi).update(grads[t].double(), state)
+        theta = theta + update
+        of_runs = (grads[t + 1].double() * theta).sum(1)
+        total = total + (of_runs / losses[t + 1].double()).sum() / shape[0]
+    (expected,) = torch.autograd.grad(total, phi)
+    assert (gradient(torch.double) - expected).norm() <= 1e-10 * expected.norm()
+    assert (gradient(torch.float).double() - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_sampling_coordinates_is_unbiased_and_takes_no_more_than_asked() -> None:
