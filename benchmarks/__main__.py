@@ -14,6 +14,7 @@ from benchmarks.sweeps import sweeps
 from benchmarks.updates import batches, quadratics
 from benchmarks.window import CASES, windows
 from benchmarks.wrapper import wrapper
+from problems.mlp import MLP
 from suite.files import write_text_atomic
 from suite.formatting import number
 from suite.process import keep_freed_memory
@@ -63,7 +64,9 @@ def main(arguments: Sequence[str]) -> None:
         if not quick:
             write_text_atomic(FOLDER / f"{name}.csv", data.to_csv(index=False))
     if not quick:
-        head = f"# Benchmarks\n\nMedians, on {torch.get_num_threads()} threads of a CPU.\n\n"
+        notice = f" MNIST is {notice}." if (notice := MLP().notice) else ""
+        threads = torch.get_num_threads()
+        head = f"# Benchmarks\n\nMedians, on {threads} threads of a CPU.{notice}\n\n"
         write_text_atomic(FOLDER / "benchmarks.md", head + "\n".join(page))
         print(FOLDER)
 
