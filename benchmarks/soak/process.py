@@ -163,9 +163,10 @@ def _workers(pid: int, executor: str) -> list[int]:
         each = pending.pop()
         pending += _children(each)
         with suppress(OSError):
-            if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::"):
+            # Ray names a worker after the task that it is at; its own agents are no workers.
+            if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::run_"):
                 found.append(each)
-    return found
+    return sorted(found)
 
 
 def _children(pid: int) -> list[int]:
