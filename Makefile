@@ -38,7 +38,7 @@ bench: $(VENV)/.installed
 	$(RUN) -m benchmarks $(ARGS)
 
 soak: $(VENV)/.installed
-	$(RUN) -m benchmarks.soak
+	$(RUN) -m benchmarks.soak $(ARGS)
 
 fuzz: $(VENV)/.installed
 	L2L_FUZZ=10000 $(RUN) -m pytest tests/test_untrusted_settings.py tests/test_untrusted_files.py

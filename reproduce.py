@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 FAILED = 1
 WRONG_INPUT = 2
+CRASHED = 70
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -24,7 +26,8 @@ app = typer.Typer(
     help="Reproduces 'Learning to learn by gradient descent by gradient descent' "
     "(Andrychowicz et al., 2016): trains its optimizers, tunes the others, compares them on fresh "
     "problems, and says of each claim whether it holds. Every run can be stopped and resumed.",
-    epilog="Exit codes: 0 done, 1 some cells failed, 2 wrong input, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 some cells failed, 2 wrong input, 70 a fault of the suite, "
+    "130 interrupted.",
 )
 
 
@@ -169,6 +172,7 @@ def clean(
 
     def work() -> int:
         from suite.clean import delete_cells, find_cells
+        from suite.errors import SuiteError
         from suite.request import plan_request, saved_request
 
         keep: set[str] = set()
@@ -177,7 +181,11 @@ def clean(
         found = find_cells(results, kind, older_than, keep)
         size = sum(each.size for each in found) / 1e6
         typer.echo(f"{len(found)} cells, {size:.1f} MB in {results}")
-        if found and (yes or typer.confirm("Delete them?")):
+        try:
+            sure = bool(found) and (yes or typer.confirm("Delete them?"))
+        except typer.Abort:
+            raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
+        if sure:
             delete_cells(found, results)
             typer.echo("deleted")
         return 0
@@ -198,6 +206,10 @@ def _finish(work: Callable[[], int]) -> None:
         command = " ".join(["python", *map(_quoted, sys.argv)])
         _complain(f"Stopped; what is finished is kept. To go on: {command}")
         code = INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        _complain("This is a fault of the suite's own; what is finished is kept.")
+        code = CRASHED
     raise typer.Exit(code)
 
 

@@ -6,13 +6,16 @@ import re
 import shutil
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import Timeout
 
 from suite.cells import CELLS, KINDS, SHORT
 from suite.errors import SuiteError
 from suite.registry import nearest
-from suite.store import VERSION, is_locked
+from suite.store import VERSION, held, is_locked
 
 _CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -62,12 +65,15 @@ def find_cells(
 def delete_cells(found: Collection[Found], root: Path) -> None:
     """Delete the folders; once no cell is left, the folder is open to every version.
 
+    One that another process has begun to work in since it was found is left.
+
     Raises:
         SuiteError: one cannot be deleted.
     """
     try:
         for each in found:
-            shutil.rmtree(each.folder)
+            with suppress(Timeout), held(each.folder.name, root):
+                shutil.rmtree(each.folder)
         if not any(_CELL.fullmatch(path.name) for path in (root / CELLS).glob("*-*")):
             (root / CELLS / VERSION).unlink(missing_ok=True)
     except OSError as error:

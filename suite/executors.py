@@ -89,30 +89,39 @@ def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // jobs)
 
+    # A pool of its own for each: with a process, all that its pool is at dies.
+    idle: list[ProcessPoolExecutor] = []
+
     def start() -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            jobs, context, initializer=_start_worker, initargs=(settings, threads)
+            1, context, initializer=_start_worker, initargs=(settings, threads)
         )
 
-    pool = start()
-
     def submit(cell: Cell, show: Show) -> Future[Outcome]:
-        nonlocal pool
+        pool = idle.pop() if idle else start()
         try:
             inner = pool.submit(run_cell, cell, settings.root, settings.device)
         except BrokenProcessPool:
             pool = start()
             inner = pool.submit(run_cell, cell, settings.root, settings.device)
+
+        def leave(done: Future[Outcome]) -> None:
+            if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
+                return
+            idle.append(pool)
+
+        # Before the scheduler hears of it and asks for the next.
+        inner.add_done_callback(leave)
         return translated(inner, _known)
 
     try:
         yield Workers(jobs, submit)
-        pool.shutdown()
+        for pool in idle:
+            pool.shutdown()
     except BaseException:
         # Whatever they are at can be resumed, so nobody has to wait for it.
         for child in multiprocessing.active_children():
             child.kill()
-        pool.shutdown(wait=False, cancel_futures=True)
         raise
 
 

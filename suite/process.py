@@ -13,6 +13,8 @@ import torch
 from optimizers.kernels.cpu import kernel_threads
 
 DETERMINISTIC = "L2L_DETERMINISTIC"
+# What `deterministic` sets, for processes that it starts.
+DETERMINISM = (DETERMINISTIC, "CUBLAS_WORKSPACE_CONFIG")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -59,7 +61,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    before = {name: os.environ.get(name) for name in (DETERMINISTIC, "CUBLAS_WORKSPACE_CONFIG")}
+    before = {name: os.environ.get(name) for name in DETERMINISM}
     os.environ[DETERMINISTIC] = "1"
     follow_environment()
     try:

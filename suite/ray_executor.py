@@ -26,6 +26,7 @@ from suite.errors import SuiteError
 from suite.executors import Settings, Workers
 from suite.files import write_text_atomic
 from suite.plan import ROOT
+from suite.process import DETERMINISM
 from suite.progress import Show
 from suite.ray_futures import translated
 from suite.ray_travel import travelling
@@ -166,9 +167,13 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     if shared == "no" and not own:
         # Nodes without our files get the code too.
         code: dict[str, Any] = {"working_dir": str(ROOT), "excludes": not_code()}
+        own_path = {}
     else:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        code = {"env_vars": {"PYTHONPATH": path}}
+        code, own_path = {}, {"PYTHONPATH": path}
+    # Nodes do not inherit this process's environment.
+    asked = {name: os.environ[name] for name in DETERMINISM if name in os.environ}
+    code["env_vars"] = {**own_path, **asked}
     on_sigterm = signal.getsignal(signal.SIGTERM)
     options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
     for tries_left in reversed(range(TRIES)):

@@ -14,7 +14,7 @@ from typing import Protocol
 from suite.cells import KINDS, Cell
 from suite.executors import WorkerDied, Workers
 from suite.progress import Step, read_progress
-from suite.store import Outcome
+from suite.store import Outcome, failure
 
 # Seconds between looks at running cells, and at cells that another process has.
 POLL = 0.5
@@ -67,7 +67,7 @@ def run_all(
             continue
         ended, _ = wait(state.running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in ended:
-            _end(state, future, workers.attempts, display)
+            _end(state, future, root, workers.attempts, display)
         if time.monotonic() - looked >= POLL:
             for cell in state.running.values():
                 display.progress(cell, read_progress(cell.folder(root)))
@@ -105,7 +105,9 @@ def _is_done(state: _State, cell: Cell) -> bool:
     return cell.key not in state.all or (outcome is not None and outcome.state == "done")
 
 
-def _end(state: _State, future: Future[Outcome], attempts: int, display: Display) -> None:
+def _end(
+    state: _State, future: Future[Outcome], root: Path, attempts: int, display: Display
+) -> None:
     cell = state.running.pop(future)
     try:
         outcome = future.result()
@@ -116,7 +118,8 @@ def _end(state: _State, future: Future[Outcome], attempts: int, display: Display
             state.waiting[cell.key] = cell
             return
         sentence = f"its worker process died {deaths} times: is there too little memory for it?"
-        outcome = Outcome("failed", sentence)
+        log.error("%s failed: %s", cell.label, sentence)
+        outcome = failure(cell, root, sentence)
     if outcome.state == "busy":
         state.busy_until[cell.key] = time.monotonic() + POLL
         state.waiting[cell.key] = cell

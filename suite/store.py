@@ -285,7 +285,14 @@ def _failed(cell: Cell, root: Path, error: Exception, seconds: float) -> Outcome
     else:
         sentence = f"{type(error).__name__}: {error}".splitlines()[0]
         log.exception("%s failed", cell.label)
-    write_text_atomic(cell.folder(root) / FAILURE, json.dumps({"error": sentence}))
+    return failure(cell, root, sentence, seconds)
+
+
+def failure(cell: Cell, root: Path, sentence: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a cell that failed, which its folder tells of as well."""
+    folder = cell.folder(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(folder / FAILURE, json.dumps({"error": sentence}))
     return Outcome("failed", sentence, seconds)
 
 

@@ -194,6 +194,29 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     assert (tmp_path / "alone" / "out" / "report.html").exists()
 
 
+def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("no good")
+
+    monkeypatch.setattr("suite.catalogue.catalogue", broken)
+    done = command("list")
+    assert done.exit_code == 70
+    assert "RuntimeError: no good" in done.stderr
+    assert "fault of the suite's own" in done.stderr
+
+
+def test_clean_that_nobody_answers_deletes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    cells = sorted(out.glob("cells/*-*"))
+    done = command("clean", "--results", out)
+    assert done.exit_code == 2
+    assert "--yes" in done.stderr
+    assert sorted(out.glob("cells/*-*")) == cells
+    assert command("clean", "--results", out, "--yes").exit_code == 0
+    assert not list(out.glob("cells/*-*"))
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -21,7 +21,7 @@ from suite.registry import load_plugin
 from suite.runners import RUNNERS
 from suite.scheduler import run_all
 from suite.storage import StorageError
-from suite.store import Outcome, open_results, state_of
+from suite.store import Outcome, failure_of, open_results, state_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def work(job):
         calls.write(config["text"] + "\\n")
     if config.get("fails"):
         raise SuiteError(config["fails"])
-    if config.get("dies") and not (job.folder / "died").exists():
+    if config.get("dies") and (config["dies"] == "always" or not (job.folder / "died").exists()):
         (job.folder / "died").touch()
         os._exit(9)
     job.progress(0, 1, "")
@@ -124,6 +124,18 @@ def test_cell_of_a_worker_that_dies_is_resumed_by_another(
     states = {name: outcome.state for name, outcome in outcomes.items()}
     assert states == {"victim": "done", "other": "done", "bad": "failed"}
     assert calls(settings(2)).count("victim") == 2
+
+
+def test_cell_that_kills_its_workers_fails_alone_and_is_told_of(
+    settings: Callable[[int], Settings],
+) -> None:
+    deadly, healthy = fake("deadly", dies="always"), fake("healthy", seconds=4)
+    outcomes, _ = run([deadly, healthy], settings(2))
+    assert outcomes["healthy"].state == "done"
+    assert calls(settings(2)).count("healthy") == 1
+    assert "died 2 times" in outcomes["deadly"].error
+    assert state_of(deadly, settings(2).root) == "failed"
+    assert "died 2 times" in failure_of(deadly, settings(2).root)
 
 
 def test_full_disk_stops_everything(

@@ -19,7 +19,7 @@ from suite.plan import Curve, Plan
 from suite.progress import CellProgress
 from suite.runners import RUNNERS, Job
 from suite.status import Status, status_of
-from suite.store import LOCKS, open_results, run_cell
+from suite.store import LOCKS, open_results, record_of, run_cell
 from suite.tell import duration
 
 
@@ -151,8 +151,11 @@ def test_clean_deletes_nothing_but_cells(root: Path) -> None:
 def test_clean_leaves_a_cell_at_work_alone(root: Path) -> None:
     mine = cell("tune", 1)
     run_cell(mine, root, "cpu")
+    found = find_cells(root, None, None, ())
     with FileLock(root / CELLS / LOCKS / f"{mine.label}.lock"):
         assert find_cells(root, None, None, ()) == []
+        delete_cells(found, root)  # found before it was at work
+    assert record_of(mine, root) is not None
 
 
 def test_emptied_folder_is_open_to_every_version(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import random
 import sys
 import tempfile
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--disks", type=int, default=20, help="disks filled")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of runs into one folder")
     parser.add_argument("--seed", type=int, default=0, help="of what is killed and damaged")
-    parser.add_argument("--executor", default="local", help="where cells run in timed kills")
+    parser.add_argument("--ray", type=int, default=10, help="the same on Ray, if it is installed")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
@@ -37,11 +38,12 @@ def main() -> int:
             print(f"the undisturbed run failed: {ended.text}", file=sys.stderr)
             return 1
 
-        def bench(kind: str) -> Bench:
+        def bench(kind: str, executor: str = "local") -> Bench:
             # Each kind of fault has chance of its own, so that numbers of others change nothing.
             chance = random.Random(f"{given.seed} {kind}")
-            return Bench(folder / kind, names, tables(whole.root), chance, given.executor)
+            return Bench(folder / kind, names, tables(whole.root), chance, executor)
 
+        on_ray = given.ray if importlib.util.find_spec("ray") else 0
         trials: list[Callable[[], Tally]] = [
             lambda: kills_in_each_phase(bench("kills"), given.kills),
             lambda: damages(bench("damages"), given.damages),
@@ -50,6 +52,8 @@ def main() -> int:
             lambda: kills_at_any_time(bench("timed-1"), given.timed, 1, worker=False),
             lambda: kills_at_any_time(bench("timed-2"), given.timed, 2, worker=False),
             lambda: kills_at_any_time(bench("timed-w"), given.timed, 2, worker=True),
+            lambda: kills_at_any_time(bench("ray", "ray"), on_ray, 2, worker=False),
+            lambda: kills_at_any_time(bench("ray-w", "ray"), on_ray, 2, worker=True),
         ]
         print("| fault | injected | survived | differences | seconds |")
         print("| --- | --- | --- | --- | --- |", flush=True)

@@ -24,6 +24,8 @@ READ_BACK = (
     *("cells/*/cell.json", "cells/*/progress.json"),
     *("cells/*/state.safetensors", "cells/*/optimizer.safetensors", "cells/*/log.csv"),
     *("cells/*/selection.csv", "cells/*/tuning.csv", "cells/*/best.json"),
+    *("cells/*/candidate*.json", "cells/*/state-*.safetensors", "cells/.locks/*.json"),
+    *("cells/*/traces.parquet", "cells/*/responses.parquet", "cells/*/impulses.parquet"),
     *("cells/*/curves.parquet", "curves.parquet", "experiments.json", "provenance.json"),
     *("cells.csv", "final.csv", "claims.csv", "figures/*.svg", "tables/*.csv"),
 )
@@ -38,12 +40,9 @@ def damages(bench: Bench, number: int) -> Tally:
         name = bench.chance.choice(list(stops))
         task = bench.task()
         shutil.copytree(stops[name], task.root)
-        files = [
-            path
-            for pattern in bench.chance.sample(READ_BACK, len(READ_BACK))
-            for path in sorted(task.root.glob(pattern))
-        ]
-        path, way = files[0], bench.chance.choice(WAYS)
+        kinds = [sorted(task.root.glob(pattern)) for pattern in READ_BACK]
+        path = bench.chance.choice(bench.chance.choice([files for files in kinds if files]))
+        way = bench.chance.choice(WAYS)
         _damage(path, way, bench.chance)
         tally.injected += 1
         _go_on(bench, task, path, f"{path.relative_to(task.root)} {way}, {name}", tally)

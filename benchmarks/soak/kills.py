@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import replace
 
 from benchmarks.soak.folder import PHASES, finished, starts
 from benchmarks.soak.process import DONE, changes, complete, finish, killed_after, killed_at, start
@@ -19,9 +18,9 @@ def kills_in_each_phase(bench: Bench, number: int) -> Tally:
     tally = Tally("kill -9 at a change of a file")
     if number == 0:
         return tally
-    sizes = changes(replace(bench.task(), executor="local"))
+    sizes = changes(bench.task())
     while tally.injected < number:
-        task = replace(bench.task(), executor="local")
+        task = bench.task()
         while tally.injected < number:
             phase = bench.chance.choice(PHASES)
             before = finished(task.root)
@@ -39,7 +38,8 @@ def kills_in_each_phase(bench: Bench, number: int) -> Tally:
 
 def kills_at_any_time(bench: Bench, number: int, jobs: int, worker: bool) -> Tally:
     """Kills after a drawn time, of the whole run or of one of its worker processes."""
-    tally = Tally(f"kill -9 at any time, jobs {jobs}{', a worker' if worker else ''}")
+    where = f"{bench.executor}, jobs {jobs}{', a worker' if worker else ''}"
+    tally = Tally(f"kill -9 at any time, {where}")
     if number == 0:
         return tally
     trial = bench.task(jobs)
@@ -62,16 +62,18 @@ def two_on_one_folder(bench: Bench, number: int) -> Tally:
     """Two runs at once into one folder; in every second trial one of them is killed."""
     tally = Tally("two processes on one folder")
     while tally.injected < number:
-        task = replace(bench.task(), executor="local")
+        task = bench.task()
         first, second = start(task), start(task)
         kill = tally.injected % 2 == 1
         if kill:
             time.sleep(bench.chance.uniform(0.2, 4))
             os.kill(first, signal.SIGKILL)
+        before = finished(task.root) if kill else {}
         codes = [finish(task, pid).code for pid in (first, second)]
         tally.injected += 1
         if codes[1] != DONE or codes[0] not in ((DONE, KILLED) if kill else (DONE,)):
             tally.blame(f"codes {codes}")
+        bench.check_whole(task, before, tally)
         if not kill:
             for label, count in starts(task.root).items():
                 if count != 1:

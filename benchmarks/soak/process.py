@@ -157,16 +157,23 @@ def _phase(root: Path, event: str, arguments: tuple[object, ...]) -> str | None:
 def _workers(pid: int, executor: str) -> list[int]:
     """Processes that compute cells for the run `pid`."""
     if executor == "local":
-        return _children(pid)
+        # The other children look after what processes share.
+        return [each for each in _children(pid) if b"spawn_main" in _command(each)]
     pending, found = _children(pid), []
     while pending:
         each = pending.pop()
         pending += _children(each)
-        with suppress(OSError):
-            # Ray names a worker after the task that it is at; its own agents are no workers.
-            if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::run_"):
-                found.append(each)
+        # Ray names a worker after the task that it is at; its own agents are no workers.
+        if _command(each).startswith((b"ray::run_", b"ray::travel")):
+            found.append(each)
     return sorted(found)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _children(pid: int) -> list[int]:
