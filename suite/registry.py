@@ -18,6 +18,12 @@ from suite.types import Optimizer, Problem
 T = TypeVar("T", bound=type)
 
 
+def _origin(cls: type) -> tuple[str, str]:
+    """The file and the name in it of a class."""
+    module = sys.modules.get(cls.__module__)
+    return str(getattr(module, "__file__", cls.__module__)), cls.__qualname__
+
+
 class Registry(Generic[T]):
     """Classes by name. `package` holds the modules that register themselves when imported."""
 
@@ -41,7 +47,7 @@ class Registry(Generic[T]):
         """Make `cls` known as `name`; SuiteError if another class has that name."""
         known = self._classes.get(name)
         # A plugin loaded twice replaces itself; two different classes never share a name.
-        if known is not None and known.__qualname__ != cls.__qualname__:
+        if known is not None and _origin(known) != _origin(cls):
             raise SuiteError(f"{self.kind} {name!r} is registered twice, choose another name")
         self._classes[name] = cls
 

@@ -149,6 +149,22 @@ def test_editing_code_redoes_cells_and_editing_docstrings_does_not(
     assert (found[0] == found[1]) is same
 
 
+def test_plugin_cannot_take_the_name_of_a_class_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import dataclass\n"
+        "from suite import Optimizer, register_optimizer\n"
+        "@register_optimizer('sgd')\n"
+        "@dataclass(frozen=True)\n"
+        "class SGD(Optimizer):\n"
+        "    'Another one.'\n"
+    )
+    ours = optimizers.cls("sgd")
+    with pytest.raises(SuiteError, match="'sgd' is registered twice"):
+        load_plugin(file)
+    assert optimizers.cls("sgd") is ours
+
+
 def test_digest_follows_imports_between_definitions() -> None:
     imported = imported_definitions(suite.plan.ROOT / "problems" / "mlp.py")
     assert "problems.datasets" in imported

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,13 +25,13 @@ from optimizers.learned.checkpoint import load_optimizer, save_optimizer
 from suite.cells import CELLS, Cell, make_cell
 from suite.claims import check_claims
 from suite.collect import collect_curves
-from suite.curves import load_curves, runs_by_optimizer
+from suite.curves import TIDY, load_curves, runs_by_optimizer
 from suite.definitions import ExperimentInfo, load_experiments, save_experiments
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.final import final_losses
 from suite.json_file import MAX_BYTES, read_json
-from suite.parquet_file import REAL, load_parquet
+from suite.parquet_file import REAL, TEXT, load_parquet
 from suite.pictures import load_pictures, save_pictures
 from suite.plan import Curve, Plan
 from suite.provenance import load_provenance
@@ -253,6 +255,16 @@ def test_any_parquet_is_read_or_refused(folder: Path, data: st.DataObject) -> No
         changed = pa.table({**{c: table[c].tolist() for c in table}, column: pa.array(some)})
         pq.write_table(changed, path)
     refused(lambda: runs_by_optimizer(load_curves(path)))
+
+
+def test_text_that_stands_in_many_rows_takes_its_memory_once(tmp_path: Path) -> None:
+    rows, text = 20_000, "x" * 100_000
+    once = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [text])
+    columns = {name: once if kind == TEXT else np.zeros(rows, int) for name, kind in TIDY.items()}
+    pq.write_table(pa.table(columns), tmp_path / "curves.parquet")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert load_curves(tmp_path / "curves.parquet").optimizer.iloc[-1] == text
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
 def test_parquet_that_stands_for_too_many_rows_is_refused_unread(folder: Path) -> None:
