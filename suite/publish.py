@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from suite.cells import CELLS
 from suite.collect import (
@@ -15,7 +17,7 @@ from suite.collect import (
 )
 from suite.files import write_text_atomic
 from suite.plan import Plan
-from suite.provenance import gather_provenance
+from suite.provenance import gather_provenance, load_provenance
 from suite.report import Report, write_report, write_results
 from suite.request import REQUEST, Request, plan_request, saved_request
 from suite.store import check_version
@@ -23,8 +25,16 @@ from suite.store import check_version
 SOURCES = "cells.csv"
 
 
-def publish(plan: Plan, request: Request, root: Path) -> Report:
+def publish(
+    plan: Plan, request: Request, root: Path, provenance: Mapping[str, Any] | None = None
+) -> Report:
     """Write tables, figures and report of what is finished of a plan.
+
+    Args:
+        plan: whose cells are looked at.
+        request: that it was made from.
+        root: the results folder.
+        provenance: of the results, if not this process computed them.
 
     Raises:
         SuiteError: the folder cannot be written to.
@@ -36,7 +46,7 @@ def publish(plan: Plan, request: Request, root: Path) -> Report:
         root,
         experiment_infos(plan, request.profile),
         curves,
-        gather_provenance(shlex.split(request.command()), seeds),
+        provenance or gather_provenance(shlex.split(request.command()), seeds),
         collect_pictures(plan, root, curves),
         collect_traces(plan, root),
     )
@@ -52,4 +62,5 @@ def publish_again(root: Path) -> Report:
         return write_report(root)
     check_version(root)
     request = saved_request(root)
-    return publish(plan_request(request), request, root)
+    recorded = load_provenance(root / "provenance.json")
+    return publish(plan_request(request), request, root, recorded)

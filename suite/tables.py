@@ -123,8 +123,8 @@ def claims_table(claims: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     return Table("claims", caption, columns, rows, claims, tuple(notes))
 
 
-def learning_rate_table(final: pd.DataFrame) -> Table:
-    """The learning rates that tuning chose, panels by optimizers."""
+def learning_rate_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+    """The learning rates, panels by optimizers."""
     tuned = final[final["learning_rate"].notna()]
     data = tuned.pivot(index=["experiment", "panel"], columns="optimizer", values="learning_rate")
     data = data.reindex(columns=list(dict.fromkeys(tuned["optimizer"])))
@@ -136,8 +136,9 @@ def learning_rate_table(final: pd.DataFrame) -> Table:
     data.columns.name = None
     return Table(
         name="learning_rates",
-        caption="Learning rates, tuned on validation instances by the final loss.",
+        caption="Learning rates: tuned on validation instances by the final loss, or given.",
         columns=("Experiment", "Panel", *(str(name) for name in data.columns)),
         rows=rows,
         data=data.reset_index(),
+        notes=tuple(notes),
     )

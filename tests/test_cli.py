@@ -205,6 +205,17 @@ def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert "fault of the suite's own" in done.stderr
 
 
+def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    recorded = json.loads((out / "provenance.json").read_text())
+    recorded["commit"] = "of another day"
+    (out / "provenance.json").write_text(json.dumps(recorded))
+    assert command("report", "--results", out).exit_code == 0
+    assert json.loads((out / "provenance.json").read_text()) == recorded
+    assert "of another day" in (out / "report.md").read_text()
+
+
 def test_clean_that_nobody_answers_deletes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0

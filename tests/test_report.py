@@ -99,7 +99,7 @@ def test_page_needs_no_network(folder):
 
 def test_notices_are_in_tables_and_pages(folder):
     assert "5,000 digits &amp; no more" in (folder / "report.html").read_text()
-    for name in ("report.md", "tables/final.md", "tables/claims.md"):
+    for name in ("report.md", *(f"tables/{t}.md" for t in ("final", "claims", "learning_rates"))):
         assert "5,000 digits &amp; no more" in (folder / name).read_text()
     assert r"5,000 digits \& no more" in (folder / "tables/final.tex").read_text()
     assert "5,000 digits" in (folder / "figures/e.svg").read_text()

@@ -105,7 +105,7 @@ def write_report(folder: Path) -> Report:
         claims=claims_table(claims, notices(experiments)),
         finals=[final_table([e], final, f"final-{e.name}") for e in experiments],
         intervals=interval_table(final, notices(experiments)),
-        rates=learning_rate_table(final),
+        rates=learning_rate_table(final, notices(experiments)),
         provenance=load_provenance(folder / "provenance.json"),
         figures=[_svg(folder, e.name) for e in experiments],
         further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
