@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from suite.errors import SuiteError
@@ -26,7 +27,7 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, too large, or lacks such a column.
     """
-    # A text that stands in many rows is kept once: rows take no more memory than the footer tells.
+    # A text that stands in many rows is in the file once, and the footer counts it once.
     texts = [name for name, kind in columns.items() if kind == TEXT]
     try:
         with path.open("rb") as source, pq.ParquetFile(source, read_dictionary=texts) as file:
@@ -38,6 +39,9 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
                     raise ValueError(f"column {name!r} is {found}, but must be {kind}")
             table = file.read(list(columns))
             table.validate(full=True)
+            for name in texts:
+                place = table.schema.get_field_index(name)
+                table = table.set_column(place, name, _spelt_out(table[name]))
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, MemoryError) as error:
@@ -45,7 +49,7 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
     for name, kind in columns.items():
         if kind == WHOLE and table[name].null_count:
             raise ValueError(f"column {name!r} has empty places")
-    return table.to_pandas(ignore_metadata=True).astype(dict.fromkeys(texts, object))
+    return table.to_pandas(ignore_metadata=True)
 
 
 def load_result(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROWS) -> pd.DataFrame:
@@ -54,6 +58,17 @@ def load_result(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROWS
         return load_parquet(path, columns, max_rows)
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
+
+
+def _spelt_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of references to texts as the texts, unless these are too much."""
+    size = sum(
+        pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
+        for chunk in column.chunks
+    )
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes of text, but must be at most {MAX_BYTES:,}")
+    return column.cast(pa.string())
 
 
 def _check_size(metadata: pq.FileMetaData, max_rows: int) -> None:
