@@ -20,6 +20,7 @@ from suite.plan import Plan
 from suite.provenance import gather_provenance, load_provenance
 from suite.report import Report, write_report, write_results
 from suite.request import REQUEST, Request, plan_request, saved_request
+from suite.storage import guarded
 from suite.store import check_version
 
 SOURCES = "cells.csv"
@@ -37,19 +38,20 @@ def publish(
         provenance: of the results, if not this process computed them.
 
     Raises:
-        SuiteError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
-    write_text_atomic(root / SOURCES, collect_cells(plan, root).to_csv(index=False))
-    seeds = {each.name: each.seed for each in plan.experiments}
-    curves = collect_curves(plan, root)
-    return write_results(
-        root,
-        experiment_infos(plan, request.profile),
-        curves,
-        provenance or gather_provenance(shlex.split(request.command()), seeds),
-        collect_pictures(plan, root, curves),
-        collect_traces(plan, root),
-    )
+    with guarded(root):
+        write_text_atomic(root / SOURCES, collect_cells(plan, root).to_csv(index=False))
+        seeds = {each.name: each.seed for each in plan.experiments}
+        curves = collect_curves(plan, root)
+        return write_results(
+            root,
+            experiment_infos(plan, request.profile),
+            curves,
+            provenance or gather_provenance(shlex.split(request.command()), seeds),
+            collect_pictures(plan, root, curves),
+            collect_traces(plan, root),
+        )
 
 
 def publish_again(root: Path) -> Report:

@@ -194,6 +194,25 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     assert (tmp_path / "alone" / "out" / "report.html").exists()
 
 
+def test_disk_without_room_is_a_sentence_and_the_run_can_go_on(tmp_path: Path) -> None:
+    words = [sys.executable, "reproduce.py", "run", str(write_experiment(tmp_path))]
+    words += ["--results", str(tmp_path / "out")]
+    full = subprocess.run(
+        # The report's files are larger than that.
+        ["bash", "-c", 'ulimit -f 20 && exec "$@"', "bash", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert full.returncode == 2, full.stderr
+    assert "what is finished there is kept" in full.stderr
+    assert "Traceback" not in full.stderr
+    again = command(*words[2:])
+    assert again.exit_code == 0
+    assert "[1/" not in again.stderr, "no cell was computed again"
+
+
 def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise RuntimeError("no good")
