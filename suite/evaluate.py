@@ -23,6 +23,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     split: str = "test",
     watch: Callable[[Objective, Point], None] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Tensor:
     """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
 
@@ -37,6 +38,7 @@ def evaluate(
         device: where tensors live.
         split: the stream that instances are drawn from.
         watch: is shown each point of each group.
+        progress: called after each step with runs done, of how many, and a note.
     """
     numbers = list(range(instances)) if isinstance(instances, int) else list(instances)
     group = rows_at_once(param_spec(problem), optimizer, torch.device(device))
@@ -48,5 +50,8 @@ def evaluate(
             own.append(point.loss)
             if watch is not None:
                 watch(objective, point)
+            if progress is not None:
+                done = first + objective.rows * point.step // steps
+                progress(done, len(numbers), f"step {point.step} of {steps}")
         losses.append(torch.stack(own, dim=1).cpu())
     return torch.cat(losses)

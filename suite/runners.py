@@ -150,6 +150,7 @@ def run_tune(job: Job) -> None:
         config["instances"],
         config["seed"],
         job.device,
+        job.progress,
     )
     write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
     write_text_atomic(job.folder / BEST, json.dumps({"learning_rate": result.best}))
@@ -171,6 +172,7 @@ def run_evaluate(job: Job) -> None:
         config["seed"],
         job.device,
         watch=log,
+        progress=job.progress,
     )
     if log is not None:
         save_pictures(job.folder / PICTURES, log.pictures)

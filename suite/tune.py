@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,9 @@ FIRST = range(-16, 5, 2)
 LOWEST, HIGHEST = -32, 20
 
 
+Progress = Callable[[int, int, str], None]
+
+
 @dataclass(frozen=True)
 class TuningResult:
     """The best rate, and a row for each one tried (learning_rate, mean_final, diverged, round)."""
@@ -40,11 +43,13 @@ def tune(
     instances: int,
     seed: int,
     device: str | torch.device = "cpu",
+    progress: Progress | None = None,
 ) -> TuningResult:
     """Sweep the optimizer's `tuned` hyperparameter on validation instances.
 
     The grid is logarithmic, widened while the best rate is at its edge, then refined around it.
     All rates see the same instances and minibatches. A rate at which any run diverges cannot win.
+    How many rates it takes is not known before, so `progress` is told of those of the round.
 
     Raises:
         SuiteError: every rate diverges.
@@ -56,7 +61,7 @@ def tune(
         fresh = [e for e in exponents if e not in scores and LOWEST <= e <= HIGHEST]
         number = rows[-1]["round"] + 1 if rows else 0
         finals = _finals(
-            problem, spec, [10 ** (e / 4) for e in fresh], steps, instances, seed, device
+            problem, spec, [10 ** (e / 4) for e in fresh], steps, instances, seed, device, progress
         )
         for exponent, final in zip(fresh, finals, strict=True):
             diverged = int((~final.isfinite()).sum())
@@ -97,6 +102,7 @@ def _finals(
     instances: int,
     seed: int,
     device: str | torch.device,
+    progress: Progress | None,
 ) -> list[Tensor]:
     """Final losses [instances] for each rate, as many rates side by side as memory allows."""
     base = optimizers.make({**spec, _tuned(spec): 1.0})
@@ -112,6 +118,9 @@ def _finals(
         )
         for point in descend(objective, optimizer, steps):
             last = point.loss
+            if progress is not None:
+                done = first + len(some) * point.step // steps
+                progress(done, len(rates), f"rates from {rates[0]:.2g}, step {point.step}")
         finals.extend(last.view(len(some), instances).cpu())
     return finals
 
