@@ -44,6 +44,8 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
                 table = table.set_column(place, name, _spelt_out(table[name]))
     except FileNotFoundError:
         raise
+    except KeyError as error:
+        raise ValueError(f"column {error} is None, but must be {TEXT}") from error
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else "no room") from error
     for name, kind in columns.items():
