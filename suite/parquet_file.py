@@ -45,7 +45,7 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
     except FileNotFoundError:
         raise
     except KeyError as error:
-        raise ValueError(f"column {error} is None, but must be {TEXT}") from error
+        raise ValueError(f"one of the columns {', '.join(texts)} is missing") from error
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else "no room") from error
     for name, kind in columns.items():

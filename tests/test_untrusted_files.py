@@ -257,6 +257,12 @@ def test_any_parquet_is_read_or_refused(folder: Path, data: st.DataObject) -> No
     refused(lambda: runs_by_optimizer(load_curves(path)))
 
 
+def test_missing_column_of_text_is_a_sentence(tmp_path: Path) -> None:
+    pd.DataFrame({"panel": ["a"], "loss": [1.0]}).to_parquet(tmp_path / "curves.parquet")
+    with pytest.raises(SuiteError, match=r"one of the columns experiment, .* is missing"):
+        load_curves(tmp_path / "curves.parquet")
+
+
 def test_text_that_stands_in_too_many_rows_is_refused_before_it_takes_memory(
     tmp_path: Path,
 ) -> None:
