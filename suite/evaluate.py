@@ -10,6 +10,7 @@ from torch import Tensor
 from suite.loop import Point, descend
 from suite.memory import rows_at_once
 from suite.objective import Objective, param_spec
+from suite.progress import Progress, silent
 from suite.types import Optimizer, Problem
 
 
@@ -23,7 +24,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     split: str = "test",
     watch: Callable[[Objective, Point], None] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Tensor:
     """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
 
@@ -50,8 +51,7 @@ def evaluate(
             own.append(point.loss)
             if watch is not None:
                 watch(objective, point)
-            if progress is not None:
-                done = first + objective.rows * point.step // steps
-                progress(done, len(numbers), f"step {point.step} of {steps}")
+            done = first + objective.rows * point.step // steps
+            progress(done, len(numbers), f"step {point.step} of {steps}")
         losses.append(torch.stack(own, dim=1).cpu())
     return torch.cat(losses)

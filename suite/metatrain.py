@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from suite.loop import start, walk
 from suite.meta_optimizers import meta_optimizer
 from suite.metagradient import window_gradient
 from suite.objective import Objective
+from suite.progress import Progress, silent
 from suite.registry import optimizers
 from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 from suite.training_state import TrainingState, load_state, save_state
 from suite.types import Problem
-
-Progress = Callable[[int, int, str], None]
 
 # Norms of the meta-gradient whose median is the clipping threshold.
 NORMS = 200
@@ -36,7 +35,7 @@ def metatrain(
     seed: int,
     folder: Path,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = silent,
     until: int | None = None,
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
@@ -75,8 +74,7 @@ def metatrain(
                     state.retreat(phase.patience)
                 save_state(folder, state)
                 write_text_atomic(folder / "log.csv", state.log_csv())
-            if progress is not None:
-                progress(min(state.runs, until), until, f"validation {state.best:.4g}")
+            progress(min(state.runs, until), until, f"validation {state.best:.4g}")
         first += phase.runs
     write_text_atomic(folder / "log.csv", state.log_csv())
     save_optimizer(

@@ -43,6 +43,12 @@ class Step:
 
 
 Show = Callable[[Step], None]
+# Called with what is done, out of what, and a note such as the validation loss.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, note: str) -> None:
+    """A `Progress` for where nobody asks."""
 
 
 class CellProgress:

@@ -19,6 +19,7 @@ from suite.files import write_text_atomic
 from suite.json_file import load_table
 
 ROOT = Path(__file__).parents[1]
+PROVENANCE = "provenance.json"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn")
 
 

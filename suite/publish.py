@@ -17,7 +17,7 @@ from suite.collect import (
 )
 from suite.files import write_text_atomic
 from suite.plan import Plan
-from suite.provenance import gather_provenance, load_provenance
+from suite.provenance import PROVENANCE, gather_provenance, load_provenance
 from suite.report import Report, write_report, write_results
 from suite.request import REQUEST, Request, plan_request, saved_request
 from suite.storage import guarded
@@ -64,5 +64,5 @@ def publish_again(root: Path) -> Report:
         return write_report(root)
     check_version(root)
     request = saved_request(root)
-    recorded = load_provenance(root / "provenance.json")
+    recorded = load_provenance(root / PROVENANCE)
     return publish(plan_request(request), request, root, recorded)

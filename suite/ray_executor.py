@@ -164,16 +164,15 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         options |= {"object_store_memory": OBJECT_STORE}
     if own and settings.jobs is not None:
         options["num_cpus"] = max(os.cpu_count() or 1, settings.jobs * Needs.on("cpu").cpus)
+    # Nodes do not inherit this process's environment.
+    env_vars = {name: os.environ[name] for name in DETERMINISM if name in os.environ}
+    code: dict[str, Any] = {"env_vars": env_vars}
     if shared == "no" and not own:
         # Nodes without our files get the code too.
-        code: dict[str, Any] = {"working_dir": str(ROOT), "excludes": not_code()}
-        own_path = {}
+        code |= {"working_dir": str(ROOT), "excludes": not_code()}
     else:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        code, own_path = {}, {"PYTHONPATH": path}
-    # Nodes do not inherit this process's environment.
-    asked = {name: os.environ[name] for name in DETERMINISM if name in os.environ}
-    code["env_vars"] = {**own_path, **asked}
+        env_vars["PYTHONPATH"] = path
     on_sigterm = signal.getsignal(signal.SIGTERM)
     options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
     for tries_left in reversed(range(TRIES)):

@@ -21,6 +21,7 @@ from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
 from suite.json_file import read_json
 from suite.plan import CHECKPOINTS
 from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
+from suite.progress import Progress
 from suite.registry import optimizers, problems
 
 OPTIMIZER = "optimizer.safetensors"
@@ -29,9 +30,6 @@ TUNING = "tuning.csv"
 BEST = "best.json"
 CURVES = "curves.parquet"
 PICTURES = "pictures.safetensors"
-
-# Called with what is done, out of what, and a note such as the validation loss.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Letters in shapes: T steps, P parameters, C coordinates, M alternatives for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from suite.errors import SuiteError
 from suite.loop import descend
 from suite.memory import rows_at_once
 from suite.objective import Objective
+from suite.progress import Progress, silent
 from suite.seeds import Rng
 from suite.trace_tables import COLUMNS, Traces, joined
 from suite.types import Optimizer, ParamSpec, Problem
@@ -37,7 +38,7 @@ def trace(
     instances: int,
     seed: int,
     device: str | torch.device = "cpu",
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    progress: Progress = silent,
 ) -> Traces:
     """Traces of test instances; one whose trajectory diverges is left out.
 

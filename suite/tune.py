@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from suite.errors import SuiteError
 from suite.loop import descend
 from suite.memory import rows_at_once
 from suite.objective import Objective, param_spec
+from suite.progress import Progress, silent
 from suite.registry import optimizers
 from suite.types import Problem
 
@@ -22,9 +23,6 @@ from suite.types import Problem
 # one goes closer to the edge of divergence than the paper did.
 FIRST = range(-16, 5, 2)
 LOWEST, HIGHEST = -32, 20
-
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def tune(
     instances: int,
     seed: int,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> TuningResult:
     """Sweep the optimizer's `tuned` hyperparameter on validation instances.
 
@@ -102,7 +100,7 @@ def _finals(
     instances: int,
     seed: int,
     device: str | torch.device,
-    progress: Progress | None,
+    progress: Progress,
 ) -> list[Tensor]:
     """Final losses [instances] for each rate, as many rates side by side as memory allows."""
     base = optimizers.make({**spec, _tuned(spec): 1.0})
@@ -118,9 +116,8 @@ def _finals(
         )
         for point in descend(objective, optimizer, steps):
             last = point.loss
-            if progress is not None:
-                done = first + len(some) * point.step // steps
-                progress(done, len(rates), f"rates from {rates[0]:.2g}, step {point.step}")
+            done = first + len(some) * point.step // steps
+            progress(done, len(rates), f"rates from {rates[0]:.2g}, step {point.step}")
         finals.extend(last.view(len(some), instances).cpu())
     return finals
 

@@ -93,7 +93,7 @@ def killed_after(task: Task, seconds: float, worker: bool) -> tuple[Ended, bool]
     """
     pid = start(task)
     time.sleep(seconds)
-    victims = _workers(pid, task.executor) if worker else [pid]
+    victims = _workers(pid) if worker else [pid]
     with suppress(ProcessLookupError):
         for victim in victims[-1:]:
             os.kill(victim, signal.SIGKILL)
@@ -154,17 +154,15 @@ def _phase(root: Path, event: str, arguments: tuple[object, ...]) -> str | None:
     return phase_of(Path(os.fsdecode(arguments[0])), root)
 
 
-def _workers(pid: int, executor: str) -> list[int]:
-    """Processes that compute cells for the run `pid`."""
-    if executor == "local":
-        # The other children look after what processes share.
-        return [each for each in _children(pid) if b"spawn_main" in _command(each)]
+def _workers(pid: int) -> list[int]:
+    """Processes that compute cells for the run `pid`, the newest last."""
     pending, found = _children(pid), []
     while pending:
         each = pending.pop()
         pending += _children(each)
-        # Ray names a worker after the task that it is at; its own agents are no workers.
-        if _command(each).startswith((b"ray::run_", b"ray::travel")):
+        # Ray names a worker after its task; what else runs looks after workers, or after a cluster.
+        command = _command(each)
+        if b"spawn_main" in command or command.startswith((b"ray::run_", b"ray::travel")):
             found.append(each)
     return sorted(found)
 

@@ -19,7 +19,7 @@ from suite.figures import draw_experiment, save_figure
 from suite.files import atomic_path, write_text_atomic
 from suite.final import final_losses
 from suite.pictures import Pictures, load_pictures, save_pictures
-from suite.provenance import load_provenance, save_provenance
+from suite.provenance import PROVENANCE, load_provenance, save_provenance
 from suite.report.pages import Content, html_page, markdown_page
 from suite.table_formats import save_table
 from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
@@ -64,7 +64,7 @@ def write_results(
         curves.to_parquet(path, index=False)
     store_traces(traces or no_traces(), folder)
     save_experiments(folder / "experiments.json", experiments)
-    save_provenance(folder / "provenance.json", provenance)
+    save_provenance(folder / PROVENANCE, provenance)
     (folder / PICTURES).unlink(missing_ok=True)
     if pictures:
         save_pictures(folder / PICTURES, pictures)
@@ -106,7 +106,7 @@ def write_report(folder: Path) -> Report:
         finals=[final_table([e], final, f"final-{e.name}") for e in experiments],
         intervals=interval_table(final, notices(experiments)),
         rates=learning_rate_table(final, notices(experiments)),
-        provenance=load_provenance(folder / "provenance.json"),
+        provenance=load_provenance(folder / PROVENANCE),
         figures=[_svg(folder, e.name) for e in experiments],
         further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
     )
