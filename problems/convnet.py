@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.datasets import Images, load_images
+from problems.datasets import load_images
+from problems.image_tensors import Images
 from suite import Problem, Rng, Tensors, register_problem
 
 POOL = 2

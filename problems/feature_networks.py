@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.datasets import DATA_ROOT, data_root
+from problems.data_root import DATA_ROOT, data_root, downloading, may_download
 from suite.errors import SuiteError
 from suite.registry import nearest
 from suite.seeds import Rng
@@ -195,12 +194,13 @@ def read_network(path: Path) -> FeatureNetwork:
 
 
 def _download(file: str, folder: Path) -> Path | None:
-    if os.environ.get("L2L_OFFLINE"):
+    if not may_download():
         return None
     try:
-        torch.hub.load_state_dict_from_url(
-            f"{TORCHVISION_URL}/{file}", str(folder), "cpu", check_hash=True, weights_only=True
-        )
+        with downloading():
+            torch.hub.load_state_dict_from_url(
+                f"{TORCHVISION_URL}/{file}", str(folder), "cpu", check_hash=True, weights_only=True
+            )
     except OSError:
         return None
     return folder / file

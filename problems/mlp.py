@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.datasets import Images, load_images
+from problems.datasets import load_images
+from problems.image_tensors import Images
 from suite import Problem, Rng, Tensors, register_problem
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -37,6 +38,11 @@ class MLP(Problem):
     scale: float = 0.01
 
     def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise ValueError(f"layers must be at least 0, not {self.layers}")
+        for name in ("units", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise ValueError(f"activation must be one of {known}, not {self.activation!r}")

@@ -6,12 +6,11 @@ import functools
 import importlib
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from problems.datasets import DATA_ROOT, data_root
+from problems.data_root import DATA_ROOT, data_root
+from problems.image_tensors import middle_square
 from suite.errors import SuiteError
 from suite.registry import nearest
 from suite.seeds import Rng
@@ -51,9 +50,9 @@ def photo(split: str, number: int, size: int) -> Tensor:
     split = split if split in FOLDERS else "train"
     folder = _folder("photos")
     if folder is None:
-        return _square(_stand_in_photo(split, number % STAND_INS[split]), size)
+        return middle_square(_stand_in_photo(split, number % STAND_INS[split]), size)
     files = _files(folder / FOLDERS[split])
-    return _square(_open(files[_order(split, len(files))[number % len(files)]]), size)
+    return middle_square(_open(files[_order(split, len(files))[number % len(files)]]), size)
 
 
 @functools.cache
@@ -65,11 +64,11 @@ def style(name: str, size: int) -> Tensor:
     """
     folder = _folder("styles")
     if folder is None:
-        return _square(_sample("flower.jpg"), size)
+        return middle_square(_sample("flower.jpg"), size)
     files = {path.stem: path for path in _files(folder)}
     if name not in files:
         raise SuiteError(f"there is no style {name!r} in {folder}: {nearest(name, list(files))}")
-    return _square(_open(files[name]), size)
+    return middle_square(_open(files[name]), size)
 
 
 def _folder(name: str) -> Path | None:
@@ -104,16 +103,6 @@ def _open(path: Path) -> Image.Image:
         raise SuiteError(
             f"{path} cannot be read as a picture ({type(error).__name__}): replace or remove it"
         ) from error
-
-
-def _square(image: Image.Image, size: int) -> Tensor:
-    """The middle square, resized."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.resize(
-        (size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
-    )
-    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).contiguous()
 
 
 @functools.cache

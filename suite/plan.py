@@ -48,7 +48,8 @@ class Plan:
         cells: all the work, each piece once, inputs before what reads them.
         traces: as `curves`, of the panels that have one.
         notices: what readers must know about the data of a panel, by (experiment, panel).
-        without: experiments that are left out because their data is missing, with the reason.
+        without: panels that are left out because their data is missing, by (experiment, panel),
+            with the reason.
     """
 
     experiments: tuple[Experiment, ...]
@@ -56,7 +57,7 @@ class Plan:
     cells: tuple[Cell, ...]
     traces: tuple[Curve, ...] = ()
     notices: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    without: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[Cell, ...]:
@@ -69,62 +70,83 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
 
     Args:
         experiments: as configured.
-        forgiving: leave out those whose data is missing, instead of refusing all.
+        forgiving: leave out panels whose data is missing, instead of refusing all.
 
     Raises:
         SuiteError: a name, field or checkpoint that is not there, with its place in the file;
-            missing data, if not `forgiving`, or if it is missing for all.
+            damaged data; missing data, if not `forgiving`, or if it is missing for all.
     """
     curves: list[Curve] = []
     traces: list[Curve] = []
     notices: dict[tuple[str, str], str] = {}
-    without: dict[str, str] = {}
-    kept = []
+    without: dict[tuple[str, str], str] = {}
+    missing: DataMissing | None = None
     for experiment in experiments:
-        try:
-            own, own_traces, own_notices = _curves(experiment)
-        except DataMissing as error:
-            without[experiment.name] = str(error)
-            if not forgiving or len(without) == len(experiments):
-                raise
-            continue
-        kept.append(experiment)
-        curves += own
-        traces += own_traces
-        notices |= own_notices
+        trained = _all_trained(experiment)
+        for name, panel in experiment.every_panel().items():
+            try:
+                planned = _planned(experiment, name, panel, trained)
+            except DataMissing as error:
+                if not forgiving:
+                    raise
+                missing = error
+                without[experiment.name, name] = str(error)
+                notices[experiment.name, name] = "left out, because its data is missing"
+                continue
+            curves += planned.curves
+            traces += planned.traces
+            if planned.notice:
+                notices[experiment.name, name] = planned.notice
+    if missing is not None and not curves:
+        raise missing
     cells = in_order(curve.cell for curve in (*curves, *traces))
-    return Plan(tuple(kept), tuple(curves), cells, tuple(traces), notices, without)
+    return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), notices, without)
 
 
-def _curves(
+@dataclass(frozen=True)
+class _Planned:
+    """One panel's part of a plan."""
+
+    curves: tuple[Curve, ...]
+    traces: tuple[Curve, ...]
+    notice: str
+
+
+def _all_trained(experiment: Experiment) -> dict[str, _Trained | DataMissing]:
+    """The experiment's learned optimizers, or why one cannot be had, for whoever asks for it."""
+    trained: dict[str, _Trained | DataMissing] = {}
+    for name, training in experiment.training.items():
+        try:
+            trained[name] = _trained(training, f"{experiment.name}.yaml: training.{name}")
+        except DataMissing as error:
+            trained[name] = error
+    return trained
+
+
+def _planned(
     experiment: Experiment,
-) -> tuple[list[Curve], list[Curve], dict[tuple[str, str], str]]:
-    """Curves and traces of one experiment, and notices on its data by (experiment, panel)."""
-    curves, traces, notices = [], [], {}
-    where = f"{experiment.name}.yaml:"
-    trained = {
-        name: _trained(training, f"{where} training.{name}")
-        for name, training in experiment.training.items()
+    name: str,
+    panel: Panel,
+    trained: Mapping[str, _Trained | DataMissing],
+) -> _Planned:
+    """Curves and trace of one panel, and the notice on its data."""
+    place = f"{experiment.name}.yaml: panels.{name}"
+    problem = _problem_config(panel.problem, f"{place}.problem")
+    swept = problem
+    if panel.tuning_problem is not None:
+        swept = _problem_config(panel.tuning_problem, f"{place}.tuning_problem")
+    evaluated = {
+        label: _evaluate(
+            experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
+        )
+        for label, spec in panel.optimizers.items()
     }
-    for name, panel in experiment.every_panel().items():
-        place = f"{where} panels.{name}"
-        problem = _problem_config(panel.problem, f"{place}.problem")
-        if problem["notice"]:
-            notices[experiment.name, name] = problem["notice"]
-        swept = problem
-        if panel.tuning_problem is not None:
-            swept = _problem_config(panel.tuning_problem, f"{place}.tuning_problem")
-        evaluated = {
-            label: _evaluate(
-                experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
-            )
-            for label, spec in panel.optimizers.items()
-        }
-        curves += [Curve(experiment.name, name, *each) for each in evaluated.items()]
-        if panel.trace is not None:
-            cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
-            traces.append(Curve(experiment.name, name, panel.trace.along, cell))
-    return curves, traces, notices
+    traces: tuple[Curve, ...] = ()
+    if panel.trace is not None:
+        cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
+        traces = (Curve(experiment.name, name, panel.trace.along, cell),)
+    curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
+    return _Planned(curves, traces, problem["notice"])
 
 
 @dataclass(frozen=True)
@@ -223,7 +245,7 @@ def _evaluate(
     problem: Mapping[str, Any],
     swept: Mapping[str, Any],
     spec: Spec,
-    trained: Mapping[str, _Trained],
+    trained: Mapping[str, _Trained | DataMissing],
     where: str,
 ) -> Cell:
     config: dict[str, Any] = {
@@ -275,7 +297,9 @@ def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str
     return make_cell("trace", along.name, config, inputs)
 
 
-def _find_trained(spec: Spec, trained: Mapping[str, _Trained], where: str) -> _Trained:
+def _find_trained(
+    spec: Spec, trained: Mapping[str, _Trained | DataMissing], where: str
+) -> _Trained:
     name = spec["trained"]
     if len(spec) > 1:
         extra = next(key for key in spec if key != "trained")
@@ -283,7 +307,10 @@ def _find_trained(spec: Spec, trained: Mapping[str, _Trained], where: str) -> _T
     if not isinstance(name, str) or name not in trained:
         hint = nearest(str(name), trained)
         raise SuiteError(f"{where}.trained: there is no training {name!r}: {hint}")
-    return trained[name]
+    found = trained[name]
+    if isinstance(found, DataMissing):
+        raise found
+    return found
 
 
 def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
@@ -292,7 +319,7 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
     try:
         notice = getattr(problem, "notice", "")
     except SuiteError as error:
-        raise DataMissing(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     return {
         "spec": _resolved(type(problem), spec),
         "code": definition_digest(type(problem)),

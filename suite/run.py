@@ -34,14 +34,14 @@ class Ended:
         report: of what is finished.
         failed: cells that failed, with their sentences.
         left_out: cells that could not be started because of those.
-        without: experiments whose data is missing, with the reason.
+        without: panels whose data is missing, by (experiment, panel), with the reason.
         log: the log file.
     """
 
     report: Report
     failed: dict[str, str]
     left_out: tuple[str, ...]
-    without: Mapping[str, str]
+    without: Mapping[tuple[str, str], str]
     log: Path
 
 
@@ -78,8 +78,8 @@ def run(
         save_request(request, root)
         with logged_to(log_file):
             log.info("%s", request.command())
-            for name, reason in plan.without.items():
-                log.warning("%s is left out: %s", name, reason)
+            for (_, panel), reason in plan.without.items():
+                log.warning("panel %s is left out: %s", panel, reason)
             todo = unfinished(plan.results, root)
             with place as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)

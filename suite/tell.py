@@ -77,8 +77,8 @@ def print_ended(ended: Ended) -> None:
     """How a run ended: failures first on standard error, then the report."""
     print_report(ended.report)
     print(f"Log: {ended.log}")
-    for name, reason in ended.without.items():
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+    for reason in ended.without.values():
+        print(f"left out: {reason}", file=sys.stderr)
     for label, error in ended.failed.items():
         print(f"failed: {label}: {error}", file=sys.stderr)
     if ended.left_out:

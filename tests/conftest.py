@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 import torch
 
-from problems.datasets import DATA_ROOT, load_images
+from problems.data_root import DATA_ROOT
+from problems.datasets import load_images
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 

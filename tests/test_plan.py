@@ -8,9 +8,10 @@ import pytest
 
 import suite.plan
 from optimizers.learned.checkpoint import save_optimizer
+from problems.data_root import DATA_ROOT
 from suite.config import Experiment, build, read_experiment
 from suite.digests import imported_definitions
-from suite.errors import SuiteError
+from suite.errors import DataMissing, SuiteError
 from suite.plan import Plan, make_plan
 from suite.registry import load_plugin, optimizers
 from suite.request import Request, plan_request
@@ -267,15 +268,44 @@ def test_the_five_seeds_are_those_of_figure_4() -> None:
     assert sorted(cell.config["seed"] for cell in trained) == [1, 2, 3, 4, 5]
 
 
-def test_without_its_data_an_experiment_is_left_out_if_others_are_asked_for_too(
+def test_without_its_data_a_panel_is_left_out_if_others_are_asked_for_too(
     tmp_path: Path,
 ) -> None:
     tiny = experiment(tmp_path)
     cifar = experiment(tmp_path, "panels.longer.problem={name: convnet}", name="pictures")
     plan = make_plan([tiny, cifar], forgiving=True)
-    assert plan.experiments == (tiny,)
-    assert "pictures.yaml: panels.longer.problem: data set 'cifar10'" in plan.without["pictures"]
+    assert plan.experiments == (tiny, cifar)
+    assert list(plan.without) == [("pictures", "longer")]
+    told = plan.without["pictures", "longer"]
+    assert "pictures.yaml: panels.longer.problem: data set 'cifar10'" in told
+    assert "left out" in plan.notices["pictures", "longer"]
+    panels = {(curve.experiment, curve.panel) for curve in plan.curves}
+    assert panels == {("tiny", "p"), ("tiny", "longer"), ("pictures", "p")}
+    with pytest.raises(DataMissing, match="data set 'cifar10' cannot be read"):
+        make_plan([tiny, cifar])
+
+
+def test_missing_data_of_a_training_leaves_out_the_panels_that_use_it(tmp_path: Path) -> None:
+    without = experiment(tmp_path, "training.t.problem={name: convnet}", name="pictures")
+    plan = make_plan([experiment(tmp_path), without], forgiving=True)
+    assert list(plan.without) == [("pictures", "p"), ("pictures", "longer")]
     assert {curve.experiment for curve in plan.curves} == {"tiny"}
-    for experiments, forgiving in (([tiny, cifar], False), ([cifar], True)):
-        with pytest.raises(SuiteError, match="data set 'cifar10' cannot be read"):
-            make_plan(experiments, forgiving)
+
+
+def test_with_no_data_at_all_its_absence_is_the_error(tmp_path: Path) -> None:
+    settings = [f"panels.{panel}.problem={{name: convnet}}" for panel in ("p", "longer")]
+    with pytest.raises(DataMissing, match="data set 'cifar10' cannot be read"):
+        make_plan([experiment(tmp_path, *settings)], forgiving=True)
+
+
+def test_damaged_data_is_refused_whatever_else_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = tmp_path / "data" / "cifar-10-batches-py" / "data_batch_1"
+    batch.parent.mkdir(parents=True)
+    batch.write_bytes(b"half a bat")
+    monkeypatch.setenv(DATA_ROOT, str(tmp_path / "data"))
+    cifar = experiment(tmp_path, "panels.longer.problem={name: convnet}", name="pictures")
+    with pytest.raises(SuiteError, match="'cifar10' cannot be read") as raised:
+        make_plan([experiment(tmp_path), cifar], forgiving=True)
+    assert not isinstance(raised.value, DataMissing)
