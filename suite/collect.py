@@ -18,6 +18,7 @@ from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.parquet_file import load_result
 from suite.pictures import Pictures, load_pictures
 from suite.plan import Curve, Plan
+from suite.results import SOURCE_COLUMNS
 from suite.runners import CURVES, PICTURES
 from suite.store import record_of
 from suite.trace_tables import OWNER, Traces, joined, read_tables
@@ -74,7 +75,7 @@ def collect_traces(plan: Plan, root: Path) -> Traces:
 def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
     """Which cells each curve and trace comes from, so that every number leads to its configuration.
 
-    Columns: experiment, panel, optimizer, cell, kind, seconds, finished.
+    It has the columns `suite.results.SOURCE_COLUMNS`.
     """
     rows = []
     for curve in (*plan.curves, *plan.traces):
@@ -91,7 +92,7 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
                     "finished": record.get("finished"),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
 
 
 def experiment_infos(plan: Plan, profile: str) -> list[ExperimentInfo]:

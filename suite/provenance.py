@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +20,7 @@ from suite.json_file import load_table
 
 ROOT = Path(__file__).parents[1]
 PROVENANCE = "provenance.json"
+EARLIER = "earlier"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn")
 
 
@@ -46,6 +47,30 @@ def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[
     }
 
 
+def joined_provenance(
+    latest: Mapping[str, Any], before: Mapping[str, Any], kept: Collection[str]
+) -> dict[str, Any]:
+    """That of a run into a folder which keeps other experiments of runs before it.
+
+    Args:
+        latest: the run's own.
+        before: what the folder's was.
+        kept: the experiments that are still those of `before`.
+
+    Returns:
+        `latest`, with a list `earlier` of what the kept experiments come from, each with the seeds
+        of those alone.
+    """
+    own = {key: value for key, value in before.items() if key != EARLIER}
+    found = []
+    for each in (own, *before.get(EARLIER, ())):
+        seeds = {name: seed for name, seed in each.get("seeds", {}).items() if name in kept}
+        if seeds:
+            found.append({**each, "seeds": seeds})
+    own = {key: value for key, value in latest.items() if key != EARLIER}
+    return {**own, EARLIER: found} if found else own
+
+
 def save_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
     """Write `provenance` as JSON."""
     write_text_atomic(path, json.dumps(provenance, indent=2, ensure_ascii=False) + "\n")
@@ -58,7 +83,13 @@ def load_provenance(path: Path) -> dict[str, Any]:
         SuiteError: the file is damaged.
     """
     try:
-        return load_table(path)
+        found = load_table(path)
+        earlier = found.get(EARLIER, [])
+        if not isinstance(earlier, list) or not all(isinstance(each, dict) for each in earlier):
+            raise ValueError(f"{EARLIER!r} must be a list of tables")
+        if not all(isinstance(each.get("seeds", {}), dict) for each in (found, *earlier)):
+            raise ValueError("'seeds' must be a table")
+        return found
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,21 +16,24 @@ from suite.collect import (
     collect_traces,
     experiment_infos,
 )
-from suite.files import write_text_atomic
+from suite.errors import SuiteError
 from suite.plan import Plan
 from suite.provenance import PROVENANCE, gather_provenance, load_provenance
-from suite.report import Report, write_report, write_results
+from suite.report import Report, write_report
 from suite.request import REQUEST, Request, plan_request, saved_request
+from suite.results import EXPERIMENTS, Results, load_results, store_results
 from suite.storage import guarded
-from suite.store import check_version
+from suite.store import check_version, record_of, reporting
 
-SOURCES = "cells.csv"
+log = logging.getLogger("suite")
 
 
 def publish(
     plan: Plan, request: Request, root: Path, provenance: Mapping[str, Any] | None = None
 ) -> Report:
     """Write tables, figures and report of what is finished of a plan.
+
+    Experiments that the folder has from earlier runs stay beside those of the plan.
 
     Args:
         plan: whose cells are looked at.
@@ -40,22 +44,34 @@ def publish(
     Raises:
         StorageError: the folder cannot be written to.
     """
-    with guarded(root):
-        write_text_atomic(root / SOURCES, collect_cells(plan, root).to_csv(index=False))
+    with guarded(root), reporting(root):
         seeds = {each.name: each.seed for each in plan.experiments}
         curves = collect_curves(plan, root)
-        return write_results(
-            root,
-            experiment_infos(plan, request.profile),
+        found = Results(
+            tuple(experiment_infos(plan, request.profile)),
             curves,
             provenance or gather_provenance(shlex.split(request.command()), seeds),
             collect_pictures(plan, root, curves),
             collect_traces(plan, root),
+            collect_cells(plan, root),
         )
+        store_results(root, _beside_others(found, root))
+        return write_report(root)
+
+
+def _beside_others(found: Results, root: Path) -> Results:
+    """With what the folder has of experiments that were not asked for this time."""
+    if not (root / EXPERIMENTS).exists():
+        return found
+    try:
+        return found.beside(load_results(root))
+    except SuiteError as error:
+        log.warning("the report leaves out what was run before: %s", error)
+        return found
 
 
 def publish_again(root: Path) -> Report:
-    """The same, of what was last run into the folder; or from its tables alone if it has no cells.
+    """The same, of what was last run into the folder; from its tables alone if its cells are gone.
 
     Raises:
         SuiteError: there is neither, or the folder cannot be written to.
@@ -65,4 +81,8 @@ def publish_again(root: Path) -> Report:
     check_version(root)
     request = saved_request(root)
     recorded = load_provenance(root / PROVENANCE)
-    return publish(plan_request(request), request, root, recorded)
+    plan = plan_request(request)
+    cleaned = not any(record_of(cell, root) for cell in plan.results)
+    if cleaned and (root / EXPERIMENTS).exists():
+        return write_report(root)
+    return publish(plan, request, root, recorded)

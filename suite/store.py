@@ -39,6 +39,7 @@ RECORD = "cell.json"
 FAILURE = "failed.json"
 LOG = "log.txt"
 LOCKS = ".locks"
+REPORT_LOCK = "report.lock"
 VERSION = "version.json"
 NOT_RESULTS = (RECORD, FAILURE, LOG, PROGRESS)
 
@@ -205,6 +206,14 @@ def held(label: str, root: Path) -> Iterator[None]:
 def owner_of(label: str, root: Path) -> Owner | str:
     """Who works on the cell in folder `label`, which is locked."""
     return read_owner(_owner_file(label, root)) or "another process"
+
+
+@contextmanager
+def reporting(root: Path) -> Iterator[None]:
+    """Wait until no other process writes the folder's report, and keep others from it."""
+    (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
+    with FileLock(root / CELLS / LOCKS / REPORT_LOCK):
+        yield
 
 
 def _lock_file(label: str, root: Path) -> Path:

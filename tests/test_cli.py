@@ -235,6 +235,39 @@ def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Pat
     assert "of another day" in (out / "report.md").read_text()
 
 
+def test_run_of_another_experiment_keeps_the_report_of_those_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    curves = pd.read_parquet(out / "curves.parquet")
+    other = tmp_path / "other.yaml"
+    other.write_text(EXPERIMENT.replace("T-1", "O-1").replace("title: Tiny", "title: Other"))
+    assert command("run", other, "--results", out).exit_code == 0
+    both = pd.read_parquet(out / "curves.parquet")
+    pd.testing.assert_frame_equal(both[both["experiment"] == "tiny"], curves)
+    assert set(both["experiment"]) == {"tiny", "other"}
+    assert set(pd.read_csv(out / "claims.csv")["id"]) == {"T-1", "O-1"}
+    (earlier,) = json.loads((out / "provenance.json").read_text())["earlier"]
+    assert "tiny.yaml" in earlier["command"]
+    page = (out / "report.html").read_text()
+    # Even once its cells are gone, and after the report alone was made again.
+    assert command("clean", "--results", out, "--yes").exit_code == 0
+    assert command("report", "--results", out).exit_code == 0
+    assert (out / "report.html").read_text() == page
+
+
+def test_damaged_tables_of_earlier_runs_are_told_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    whole = (out / "claims.csv").read_text()
+    (out / "experiments.json").write_text("{")
+    assert command("run", tmp_path / "tiny.yaml", "--results", out).exit_code == 0
+    assert "leaves out what was run before" in caplog.text
+    assert "experiments.json" in caplog.text
+    assert (out / "claims.csv").read_text() == whole
+
+
 def test_clean_that_nobody_answers_deletes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0

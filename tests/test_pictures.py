@@ -1,5 +1,6 @@
 """Evaluations of images keep pictures, and the report shows them."""
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from suite.evaluate import evaluate
 from suite.figure_pictures import picture_sheets
 from suite.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
 from suite.registry import optimizers
-from suite.report import write_report, write_results
+from suite.report import write_report
+from suite.results import Results, store_results
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def test_report_shows_the_sheets_and_can_be_made_again(tmp_path):
     panel = info.panels[0]
     pictures = made_up(panel, ["LSTM", "SGD"])
     curves = pd.concat([rows("LSTM", 0.1), rows("SGD", 0.2)])
-    report = write_results(tmp_path, [info], curves, {"commit": None}, pictures)
+    results = Results((info,), curves, {"commit": None}, pictures)
+    store_results(tmp_path, results)
+    report = write_report(tmp_path)
     sheet = f"{info.name}-{panel.name}-pictures"
     assert (tmp_path / "figures" / f"{sheet}.png").stat().st_size > 0
     assert f"figures/{sheet}.png" in report.markdown.read_text()
@@ -112,5 +116,6 @@ def test_report_shows_the_sheets_and_can_be_made_again(tmp_path):
     write_report(tmp_path)
     assert report.html.read_text() == html
     # Pictures of an earlier run are not taken for those of this one.
-    write_results(tmp_path, [info], curves, {"commit": None})
+    store_results(tmp_path, dataclasses.replace(results, pictures={}))
+    write_report(tmp_path)
     assert "data:image/png" not in report.html.read_text()

@@ -1,6 +1,7 @@
 """The report is made from a results folder alone, is safe, and works in a browser."""
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -19,7 +20,8 @@ from suite.definitions import (
 )
 from suite.errors import SuiteError
 from suite.provenance import gather_provenance, without_home
-from suite.report import write_report, write_results
+from suite.report import write_report
+from suite.results import Results, load_results, store_results
 from suite.table_formats import latex_text, markdown_text
 
 HOSTILE = "<script>alert(1)</script>"
@@ -37,7 +39,9 @@ def folder(tmp_path_factory):
         notice=NOTICE,
     )
     curves = [rows("LSTM", 0.1), rows("ADAM", 0.2, diverged=[4]), rows(HOSTILE, 0.3)]
-    write_results(path, [info], pd.concat(curves), gather_provenance(["reproduce.py"], {"e": 4}))
+    provenance = gather_provenance(["reproduce.py"], {"e": 4})
+    store_results(path, Results((info,), pd.concat(curves), provenance))
+    write_report(path)
     return path
 
 
@@ -79,7 +83,10 @@ def test_text_of_every_kind_is_escaped(tmp_path):
     )
     curves = pd.concat([rows(hostile, 0.1), rows("../../up", 0.2)])
     root = tmp_path / "a" / "b" / "results"
-    write_results(root, [info], curves, {"commit": hostile, "versions": {hostile: hostile}})
+    provenance = {"commit": hostile, "versions": {hostile: hostile}}
+    provenance["earlier"] = [{"commit": hostile, "seeds": {hostile: hostile}}]
+    store_results(root, Results((info,), curves, provenance))
+    write_report(root)
     page = (root / "report.html").read_text()
     assert page.count("<script>") == 1  # the page's own
     assert "<img" not in page
@@ -193,3 +200,28 @@ def test_page_works_in_a_browser(folder, tmp_path):
     assert say["filtered"] == ["ADAM"]
     assert say["theme"] in ("light", "dark")
     assert say["figures"] > 10
+
+
+def named(name, losses, commit):
+    """The results of one experiment of that name."""
+    info = dataclasses.replace(experiment([*losses]), name=name)
+    curves = pd.concat([rows(optimizer, loss) for optimizer, loss in losses.items()])
+    return Results((info,), curves.assign(experiment=name), {"commit": commit, "seeds": {name: 1}})
+
+
+def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
+    first = named("a", {"LSTM": 0.1}, "one")
+    second = named("b", {"LSTM": 0.2}, "two").beside(first)
+    third = named("b", {"LSTM": 0.3}, "three").beside(second)
+    store_results(tmp_path, third)
+    found = load_results(tmp_path)
+    assert [each.name for each in found.experiments] == ["a", "b"]
+    last = found.curves.groupby("experiment")["loss"].last()
+    assert last["a"] == first.curves["loss"].iloc[-1]
+    assert last["b"] == named("b", {"LSTM": 0.3}, "").curves["loss"].iloc[-1]
+    assert found.provenance["commit"] == "three"
+    assert found.provenance["earlier"] == [{"commit": "one", "seeds": {"a": 1}}]
+    page = write_report(tmp_path).markdown.read_text()
+    assert "a: commit one" in page
+    # Run again, an experiment leaves nothing of what it was.
+    assert "earlier" not in named("a", {"LSTM": 0.4}, "four").beside(first).provenance

@@ -1,5 +1,5 @@
-"""The report: `write_results` stores a run's outcome, `write_report` makes the pages of it."""
+"""The report of a results folder, as HTML, Markdown, tables and figures."""
 
-from suite.report.write import Report, write_report, write_results
+from suite.report.write import Report, write_report
 
-__all__ = ["Report", "write_report", "write_results"]
+__all__ = ["Report", "write_report"]

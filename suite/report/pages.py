@@ -10,10 +10,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from suite.definitions import ExperimentInfo
+from suite.provenance import EARLIER
 from suite.report.svg import inline_svg
 from suite.table_formats import Table, markdown, markdown_text
 from suite.tables import notices
 
+EARLIER_FACTS = ("commit", "created", "command")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "unchecked")
 TITLE = "Learning to learn by gradient descent by gradient descent"
 
@@ -121,6 +123,8 @@ def provenance_facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         if isinstance(value, Mapping):
             text = ", ".join(f"{key} {part}" for key, part in value.items())
+        elif name == EARLIER:
+            text = "; ".join(_earlier(each) for each in value)
         elif name == "commit" and value is None:
             text = "not run from a git checkout"
         else:
@@ -129,3 +133,10 @@ def provenance_facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
                 text += ", with uncommitted changes"
         facts.append((name, text))
     return facts
+
+
+def _earlier(provenance: Mapping[str, Any]) -> str:
+    """One line on a run whose experiments are in the report beside the latest one's."""
+    names = ", ".join(provenance.get("seeds", {}))
+    facts = {name: text for name, text in provenance_facts(provenance) if name in EARLIER_FACTS}
+    return f"{names}: " + ", ".join(f"{name} {text}" for name, text in facts.items())

@@ -1,0 +1,122 @@
+"""What a results folder's report is made from, as one value: stored, loaded, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from suite.curves import load_curves
+from suite.definitions import ExperimentInfo, load_experiments, save_experiments
+from suite.errors import SuiteError
+from suite.files import atomic_path, write_text_atomic
+from suite.pictures import Pictures, load_pictures, save_pictures
+from suite.provenance import PROVENANCE, joined_provenance, load_provenance, save_provenance
+from suite.trace_tables import OWNER, Traces, joined, load_traces, no_traces, store_traces
+
+EXPERIMENTS = "experiments.json"
+CURVES = "curves.parquet"
+PICTURES = "pictures.safetensors"
+SOURCES = "cells.csv"
+SOURCE_COLUMNS = ("experiment", "panel", "optimizer", "cell", "kind", "seconds", "finished")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The outcome of some experiments; docs/results.md has the columns of the tables.
+
+    Args:
+        experiments: what was to be run, in the report's order.
+        curves: with the columns of `suite.curves.COLUMNS`; may lack what is not done yet.
+        provenance: from `suite.provenance.gather_provenance`.
+        pictures: by (experiment, panel, optimizer, instance, step or source), where there are any.
+        traces: of the panels that have them.
+        sources: which cells each curve comes from, with the columns `SOURCE_COLUMNS`.
+    """
+
+    experiments: tuple[ExperimentInfo, ...]
+    curves: pd.DataFrame
+    provenance: Mapping[str, Any]
+    pictures: Pictures = field(default_factory=dict)
+    traces: Traces = field(default_factory=no_traces)
+    sources: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SOURCE_COLUMNS))
+
+    def without(self, names: Collection[str]) -> Results:
+        """The same without the experiments of these names."""
+        traces = {
+            name: table[~table["experiment"].isin(names)]
+            for name, table in self.traces.tables().items()
+        }
+        return Results(
+            tuple(each for each in self.experiments if each.name not in names),
+            self.curves[~self.curves["experiment"].isin(names)],
+            self.provenance,
+            {key: picture for key, picture in self.pictures.items() if key[0] not in names},
+            Traces(**traces),
+            self.sources[~self.sources["experiment"].isin(names)],
+        )
+
+    def beside(self, earlier: Results) -> Results:
+        """These, and of the `earlier` ones those of experiments that these are not about."""
+        kept = earlier.without({each.name for each in self.experiments})
+        if not kept.experiments:
+            return self
+        return Results(
+            (*kept.experiments, *self.experiments),
+            pd.concat([kept.curves, self.curves], ignore_index=True),
+            joined_provenance(
+                self.provenance, earlier.provenance, [each.name for each in kept.experiments]
+            ),
+            kept.pictures | self.pictures,
+            joined([kept.traces, self.traces], OWNER),
+            pd.concat([kept.sources, self.sources], ignore_index=True),
+        )
+
+
+def store_results(folder: Path, results: Results) -> None:
+    """Write them, each file whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with atomic_path(folder / CURVES) as path:
+        results.curves.to_parquet(path, index=False)
+    store_traces(results.traces, folder)
+    write_text_atomic(folder / SOURCES, results.sources.to_csv(index=False))
+    save_experiments(folder / EXPERIMENTS, results.experiments)
+    save_provenance(folder / PROVENANCE, results.provenance)
+    (folder / PICTURES).unlink(missing_ok=True)
+    if results.pictures:
+        save_pictures(folder / PICTURES, results.pictures)
+
+
+def load_results(folder: Path) -> Results:
+    """Read what `store_results` wrote.
+
+    Raises:
+        SuiteError: a file is missing or damaged.
+    """
+    return Results(
+        tuple(load_experiments(folder / EXPERIMENTS)),
+        load_curves(folder / CURVES),
+        load_provenance(folder / PROVENANCE),
+        load_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {},
+        load_traces(folder),
+        _load_sources(folder / SOURCES),
+    )
+
+
+def _load_sources(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(StringIO(path.read_text(encoding="utf-8")))
+        if tuple(table.columns) != SOURCE_COLUMNS:
+            raise ValueError(f"its columns must be {', '.join(SOURCE_COLUMNS)}")
+    except FileNotFoundError:
+        return pd.DataFrame(columns=SOURCE_COLUMNS)
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
+    return table
