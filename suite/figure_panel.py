@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from suite.curves import Runs
 from suite.definitions import PanelInfo
-from suite.figure_style import PAPER_DASH, PAPER_WIDTH, CurveStyle
+from suite.figure_style import PAPER, CurveStyle
 from suite.paper import panel_curves
 from suite.statistics import Floats, mean_band
 
@@ -27,13 +27,18 @@ def draw_panel(
     """Draw one panel from `runs` by optimizer; runs that diverged are left out."""
     drawn = []
     if panel.paper is not None:
-        for name, curve in panel_curves(panel.paper.figure, panel.paper.panel).items():
+        theirs = panel_curves(panel.paper.figure, panel.paper.panel)
+        for place, name in enumerate(panel.optimizers):
+            if name not in theirs:
+                continue
+            curve = theirs[name]
             shown = curve[curve["updates"].between(panel.first_shown, panel.steps)]
-            if name in panel.optimizers and len(shown):
-                draw_paper(
-                    axis, shown["updates"].to_numpy(), shown["loss"].to_numpy(), styles[name]
-                )
-                drawn.append(shown["loss"].to_numpy())
+            if len(shown):
+                x, losses = shown["updates"].to_numpy(), shown["loss"].to_numpy()
+                # Half a marker's distance from those of our curve.
+                markers = _spread_markers(len(x), place + 0.5, len(panel.optimizers))
+                draw_paper(axis, x, losses, styles[name], markers)
+                drawn.append(losses)
     for place, name in enumerate(panel.optimizers):
         if name not in runs:
             continue
@@ -49,15 +54,22 @@ def draw_panel(
     sns.despine(ax=axis)
 
 
-def draw_paper(axis: Axes, x: ArrayLike, losses: Floats, style: CurveStyle) -> None:
-    """Draw the paper's losses at the places `x`."""
+def draw_paper(
+    axis: Axes,
+    x: ArrayLike,
+    losses: Floats,
+    style: CurveStyle,
+    markers: tuple[int, int] | None = None,
+) -> None:
+    """Draw the paper's losses at the places `x`, a hollow marker at each or where asked."""
     axis.plot(
         x,
         losses,
         color=style.paper_colour,
-        linestyle=PAPER_DASH,
-        linewidth=PAPER_WIDTH,
+        marker=style.marker,
+        markevery=markers,
         zorder=2,
+        **PAPER,
     )
 
 
@@ -89,7 +101,7 @@ def draw_own(
     )
 
 
-def _spread_markers(points: int, place: int, curves: int) -> tuple[int, int]:
+def _spread_markers(points: int, place: float, curves: int) -> tuple[int, int]:
     """First and distance of some five markers, staggered so that curves' markers do not meet."""
     every = max(1, points // 5)
     return int(every * (place + 0.5) / curves) % max(points, 1), every

@@ -70,8 +70,14 @@ SPARE = (
     CurveStyle("#7A7A7A", (0, (4, 1.5, 1.4, 1.5, 1.4, 1.5)), "<"),
     CurveStyle("#C2185B", (0, (1.6, 1.2)), ">"),
 )
-PAPER_DASH: Dash = (0, (1, 1.1))
-PAPER_WIDTH = 1.1
+# The paper's curves: dotted, with their optimizer's marker hollow.
+PAPER: Any = {
+    "linestyle": (0, (1, 1.1)),
+    "linewidth": 1.1,
+    "markersize": 3.6,
+    "markeredgewidth": 0.8,
+    "markerfacecolor": BACKGROUND,
+}
 
 # Any, because matplotlib's own type for these differs from version to version.
 RC: Any = {

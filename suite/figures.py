@@ -22,7 +22,7 @@ from suite.definitions import ExperimentInfo, PanelInfo
 from suite.figure_grid import draw_grid, grid_title, same_axis
 from suite.figure_legend import place_legend
 from suite.figure_panel import BAND_ALPHA, draw_panel
-from suite.figure_style import GREY, PAPER_DASH, PAPER_WIDTH, RC, CurveStyle
+from suite.figure_style import GREY, PAPER, RC, CurveStyle
 from suite.files import atomic_path
 
 PER_ROW = 4
@@ -143,9 +143,9 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
             [],
             [],
             color=GREY,
-            linestyle=PAPER_DASH,
-            linewidth=PAPER_WIDTH,
-            label="the paper's curve",
+            marker="o",
+            label="the paper's curves",
+            **PAPER,
         )
         handles.append(paper)
     return handles

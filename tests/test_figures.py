@@ -40,7 +40,7 @@ def test_paper_is_drawn_under_ours_and_named():
     lines = figure.axes[0].lines
     assert len(lines) == 3
     assert max(line.get_zorder() for line in lines[:2]) < lines[2].get_zorder()
-    assert "the paper's curve" in texts(figure)
+    assert "the paper's curves" in texts(figure)
 
 
 def test_notices_diverged_and_missing_runs_are_said():

@@ -111,7 +111,7 @@ def caption(experiment: ExperimentInfo) -> str:
         "interval of the mean as a band"
     )
     if any(panel.paper for panel in experiment.panels):
-        text += "; dotted, in greyer tints of the same hues, the curves of the paper's own figure"
+        text += "; dotted, with hollow markers, the curves of the paper's own figure"
     return text + "."
 
 
