@@ -90,6 +90,7 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
                     "kind": cell.kind,
                     "seconds": record.get("seconds"),
                     "finished": record.get("finished"),
+                    "commit": record.get("commit"),
                 }
             )
     return pd.DataFrame(rows, columns=SOURCE_COLUMNS)

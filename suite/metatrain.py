@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,13 @@ def metatrain(
         folder / "optimizer.safetensors",
         optimizer_spec,
         untrained.with_weights(state.best_weights),
-        {"seed": seed, "validation": state.best, "runs": state.best_runs},
+        {
+            "seed": seed,
+            "validation": state.best,
+            "runs": state.best_runs,
+            "problem": training.problem,
+            "phases": [dataclasses.asdict(phase) for phase in training.phases],
+        },
     )
 
 

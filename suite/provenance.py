@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -35,16 +36,24 @@ def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[
         commit (None outside a git checkout), changed (whether the checkout had changes), created
         (UTC), command, seeds, versions by package, machine.
     """
-    commit = _git("describe", "--always", "--tags", "--abbrev=12")
     return {
-        "commit": commit,
-        "changed": bool(_git("status", "--porcelain")) if commit else None,
+        **checkout(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(without_home(part) for part in command),
         "seeds": dict(seeds),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),
     }
+
+
+@functools.cache
+def checkout() -> dict[str, Any]:
+    """The suite's commit (None outside a git checkout), and whether the checkout has changes.
+
+    Asked once, near the process's start, when the code was loaded.
+    """
+    commit = _git("describe", "--always", "--tags", "--abbrev=12")
+    return {"commit": commit, "changed": bool(_git("status", "--porcelain")) if commit else None}
 
 
 def joined_provenance(

@@ -22,7 +22,10 @@ EXPERIMENTS = "experiments.json"
 CURVES = "curves.parquet"
 PICTURES = "pictures.safetensors"
 SOURCES = "cells.csv"
-SOURCE_COLUMNS = ("experiment", "panel", "optimizer", "cell", "kind", "seconds", "finished")
+SOURCE_COLUMNS = (
+    *("experiment", "panel", "optimizer"),
+    *("cell", "kind", "seconds", "finished", "commit"),
+)
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,10 @@ def load_results(folder: Path) -> Results:
 def _load_sources(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(StringIO(path.read_text(encoding="utf-8")))
-        if tuple(table.columns) != SOURCE_COLUMNS:
-            raise ValueError(f"its columns must be {', '.join(SOURCE_COLUMNS)}")
+        if "experiment" not in table:
+            raise ValueError("it has no column 'experiment'")
     except FileNotFoundError:
         return pd.DataFrame(columns=SOURCE_COLUMNS)
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
-    return table
+    return table.reindex(columns=SOURCE_COLUMNS)

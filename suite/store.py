@@ -32,6 +32,7 @@ from suite.json_file import read_json
 from suite.owner import Owner, owned, read_owner
 from suite.process import follow_environment, one_thread_beside_the_kernel
 from suite.progress import PROGRESS, CellProgress, Show
+from suite.provenance import checkout
 from suite.runners import RUNNERS, Job
 from suite.storage import guarded, storage_cause
 
@@ -275,6 +276,7 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
         "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
+        **checkout(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

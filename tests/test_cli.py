@@ -94,8 +94,9 @@ def test_curves_are_tidy(finished: Path) -> None:
 def test_every_curve_leads_to_its_cells(finished: Path) -> None:
     cells = pd.read_csv(finished / "cells.csv")
     assert set(cells.kind) == {"metatrain", "tune", "evaluate"}
-    for label in cells.cell:
-        assert (finished / "cells" / label / "cell.json").exists()
+    for cell in cells.itertuples():
+        record = json.loads((finished / "cells" / cell.cell / "cell.json").read_text())
+        assert cell.commit == record["commit"] or record["commit"] is None
 
 
 def test_status_tells_that_all_is_done(finished: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import signal
@@ -455,3 +456,12 @@ def test_seeds_give_different_optimizers(tmp_path: Path) -> None:
         metatrain(PROBLEM, SPEC, training(SHORT), seed, tmp_path / str(seed))
         weights.append(load_optimizer(tmp_path / str(seed) / "optimizer.safetensors").weights)
     assert not torch.allclose(*weights, atol=0.01)
+
+
+def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
+    train(tmp_path, SHORT)
+    with safe_open(tmp_path / "optimizer.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["about"])
+    assert about["seed"] == 1
+    assert about["problem"] == {"name": "quadratic"}
+    assert [Phase(**phase) for phase in about["phases"]] == [SHORT]
