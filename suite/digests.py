@@ -36,7 +36,7 @@ def definition_digest(cls: type) -> str:
     Comments, docstrings and layout do not count.
     """
     own = Path(str(sys.modules[cls.__module__].__file__))
-    files = {cls.__module__.rpartition(".")[2]: own}
+    files = {own.stem: own}
     pending = [own]
     while pending:
         for name, path in imported_definitions(pending.pop()).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -136,7 +137,9 @@ def load_plugin(path: Path) -> None:
     """
     if not path.is_file():
         raise SuiteError(f"plugin {path}: there is no such file")
-    name = f"plugin_{path.stem}"
+    # Files of one name in two folders are two modules.
+    place = hashlib.blake2b(str(path.resolve()).encode(), digest_size=4).hexdigest()
+    name = f"plugin_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SuiteError(f"plugin {path}: must be a Python file, ending in .py")

@@ -23,8 +23,20 @@ import torch
 
 from problems.data_root import DATA_ROOT
 from problems.datasets import load_images
+from suite.registry import load_plugin
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--plugin FILE`: the conformance tests take in what it registers."""
+    parser.addoption("--plugin", action="append", default=[], type=Path)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the tests are collected, whose parameters are all that is registered."""
+    for plugin in config.getoption("--plugin"):
+        load_plugin(plugin)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -63,3 +66,28 @@ def test_training_loop_of_the_docs_learns_the_digits() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.main() > 0.8
+
+
+def test_conformance_tests_take_in_a_file_of_ones_own(tmp_path: Path) -> None:
+    """The example passes them; a problem that draws outside of `rng` does not."""
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        (EXAMPLES / "rosenbrock.py")
+        .read_text()
+        .replace('"rosenbrock"', '"wrong"')
+        .replace('"signed"', '"signed-too"')
+        .replace("0.5 * rng.normal(2)", "torch.randn(2)")
+        .replace("from torch import Tensor", "import torch\nfrom torch import Tensor")
+    )
+    words = [sys.executable, "-m", "pytest", "-q", "-rfp", "-p", "no:cacheprovider"]
+    words += ["tests/test_conformance.py", "-k", "rosenbrock or wrong"]
+    words += ["--plugin", str(EXAMPLES / "rosenbrock.py"), "--plugin", str(wrong)]
+    done = subprocess.run(
+        words, cwd=EXAMPLES.parents[1], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stdout
+    test = "test_draws_repeat_and_differ_between_instances"
+    ended = re.findall(r"^(FAILED|PASSED) \S*::(\S+)", done.stdout, re.MULTILINE)
+    assert ("FAILED", f"{test}[wrong]") in ended
+    assert ("PASSED", f"{test}[rosenbrock]") in ended
+    assert not any(state == "FAILED" and "rosenbrock" in name for state, name in ended)

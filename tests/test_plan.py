@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from suite.config import Experiment, build, read_experiment
 from suite.digests import imported_definitions
 from suite.errors import DataMissing, SuiteError
 from suite.plan import Plan, make_plan
-from suite.registry import load_plugin, optimizers
+from suite.registry import load_plugin, optimizers, problems
 from suite.request import Request, plan_request
 from suite.seeds import Rng
 
@@ -138,8 +139,9 @@ def test_key_changes_with_what_decides_the_result_only(
     ],
 )
 def test_editing_code_redoes_cells_and_editing_docstrings_does_not(
-    tmp_path: Path, old: str, new: str, same: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, same: bool
 ) -> None:
+    monkeypatch.delitem(problems._classes, "bowl", raising=False)
     file = tmp_path / "bowl_plugin.py"
     found = []
     for text in (PLUGIN, PLUGIN.replace(old, new)):
@@ -309,3 +311,15 @@ def test_damaged_data_is_refused_whatever_else_is_asked_for(
     with pytest.raises(SuiteError, match="'cifar10' cannot be read") as raised:
         make_plan([experiment(tmp_path), cifar], forgiving=True)
     assert not isinstance(raised.value, DataMissing)
+
+
+def test_plugins_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files.append(tmp_path / name / "bowl.py")
+        files[-1].write_text(PLUGIN.replace('"bowl"', f'"bowl-{name}"'))
+        load_plugin(files[-1])
+    for name, file in zip(("one", "two"), files, strict=True):
+        cls = problems.cls(f"bowl-{name}")
+        assert sys.modules[cls.__module__].__file__ == str(file)
