@@ -123,12 +123,14 @@ def status(
     """Say what is done, running, failed and missing, and how long the rest may take."""
 
     def work() -> int:
+        from suite.links import refuse_links
         from suite.request import plan_request, saved_request
         from suite.status import status_of
         from suite.store import check_version
         from suite.tell import print_json, print_status
 
         check_version(results)
+        refuse_links(results)
         found = status_of(plan_request(saved_request(results)), results)
         if as_json:
             print_json(found.as_json())

@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from suite.cells import CELLS, KINDS, SHORT
 from suite.errors import SuiteError
+from suite.links import refuse_links
 from suite.registry import nearest
 from suite.store import VERSION, held, is_locked
 
@@ -42,15 +43,16 @@ def find_cells(
         keep: names of folders to leave out.
 
     Raises:
-        SuiteError: an unknown kind, or an age that is none.
+        SuiteError: an unknown kind, an age that is none, or a folder with links in it.
     """
+    refuse_links(root)
     if kind is not None and kind not in KINDS:
         raise SuiteError(f"--kind: there is no kind {kind!r} of cell: {nearest(kind, list(KINDS))}")
     limit = _seconds(older_than) if older_than is not None else 0.0
     found = []
     for folder in sorted((root / CELLS).glob("*-*")):
-        # Only what a cell's folder looks like: users' own folders and links are not ours.
-        if folder.is_symlink() or not folder.is_dir() or not _CELL.fullmatch(folder.name):
+        # Only what a cell's folder looks like: users' own folders are not ours.
+        if not folder.is_dir() or not _CELL.fullmatch(folder.name):
             continue
         if kind is not None and not folder.name.startswith(f"{kind}-"):
             continue

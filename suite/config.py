@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,6 +142,13 @@ class Training:
             raise ValueError(f"seeds {list(self.seeds)} must differ")
 
 
+# What decides nothing where the shipped checkpoint is used.
+OF_TRAINING = (
+    *("phases", "seeds", "population"),
+    *("validate_every", "validation_instances", "criterion"),
+)
+
+
 @dataclass(frozen=True)
 class Trace:
     """What is recorded of single coordinates along a panel's trajectories (Appendix B).
@@ -223,10 +231,15 @@ class Grid:
     panel: Panel
 
     def places(self, name: str) -> dict[str, dict[str, int | float | str]]:
-        """The fields' values in each panel, by its name, such as ``mnist-1-20``."""
+        """The fields' values in each panel, by its name, such as ``mnist-1-20``.
+
+        What files cannot be called, such as the point of ``0.1``, becomes ``_``.
+        """
         combinations = itertools.product(*self.over.values())
         return {
-            "-".join([name, *map(str, values)]): dict(zip(self.over, values, strict=True))
+            re.sub(r"[^A-Za-z0-9_-]", "_", "-".join([name, *map(str, values)])): dict(
+                zip(self.over, values, strict=True)
+            )
             for values in combinations
         }
 
@@ -359,7 +372,25 @@ def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[
         datas[raw.name] = _with_profile(raw, profile)
     for text in settings:
         _set(datas, text)
-    return [fill(Experiment, datas[raw.name], raw.where) for raw in raws]
+    experiments = [fill(Experiment, datas[raw.name], raw.where) for raw in raws]
+    for text in settings:
+        _refuse_idle(experiments, text)
+    return experiments
+
+
+def _refuse_idle(experiments: list[Experiment], text: str) -> None:
+    """Check that a setting of a training does not go to one that is not trained."""
+    keys, _ = parse_setting(text)
+    for experiment in experiments:
+        match keys if keys[0] != experiment.name else keys[1:]:
+            case ["training", name, field, *_] if field in OF_TRAINING:
+                training = experiment.training.get(name)
+                if training is not None and training.use == "shipped":
+                    raise SuiteError(
+                        f"--set {text}: training.{name} of {experiment.name} takes the shipped "
+                        f"checkpoint in this profile, so {field!r} decides nothing: also set "
+                        f"{experiment.name}.training.{name}.use=train"
+                    )
 
 
 def _with_profile(raw: RawExperiment, profile: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class PanelInfo:
     and the values of the fields that the grid is over.
     """
 
-    name: str
+    name: Annotated[str, FileName()]
     title: str
     steps: int
     optimizers: tuple[str, ...]

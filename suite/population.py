@@ -21,7 +21,7 @@ from suite.config import Population, Training
 from suite.convert import fill
 from suite.errors import SuiteError
 from suite.files import write_bytes_atomic, write_text_atomic
-from suite.json_file import load_json
+from suite.json_file import load_table
 from suite.seeds import Rng
 from suite.training_state import FILE
 
@@ -156,9 +156,11 @@ def read_candidate(path: Path) -> Candidate:
         SuiteError: the file is not as it was written.
     """
     try:
-        content = load_json(path)
-    except ValueError as error:
-        raise SuiteError(f"{path}: is not JSON, remove its folder to compute it again") from error
+        content = load_table(path)
+    except (OSError, ValueError) as error:
+        raise SuiteError(
+            f"{path} cannot be read ({error}): remove its folder to compute it again"
+        ) from error
     return fill(Candidate, content, f"{path}:")
 
 

@@ -17,6 +17,7 @@ from suite.collect import (
     experiment_infos,
 )
 from suite.errors import SuiteError
+from suite.links import refuse_links
 from suite.plan import Plan
 from suite.provenance import PROVENANCE, gather_provenance, load_provenance
 from suite.report import Report, write_report
@@ -76,6 +77,7 @@ def publish_again(root: Path) -> Report:
     Raises:
         SuiteError: there is neither, or the folder cannot be written to.
     """
+    refuse_links(root)
     if not (root / CELLS / REQUEST).exists():
         return write_report(root)
     check_version(root)

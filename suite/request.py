@@ -112,7 +112,8 @@ def saved_request(root: Path) -> Request:
     """What was last run into the results folder.
 
     Raises:
-        SuiteError: nothing was, or the file that says what is damaged.
+        SuiteError: nothing was, the file that says what is damaged, or it names a plugin in the
+            folder itself.
     """
     path = root / CELLS / REQUEST
     try:
@@ -123,7 +124,15 @@ def saved_request(root: Path) -> Request:
         ) from None
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
-    return fill(Request, content, f"{path}:")
+    request = fill(Request, content, f"{path}:")
+    for plugin in request.plugins:
+        # Code that came with somebody's results is not run because their report is looked at.
+        if Path(plugin).resolve().is_relative_to(root.resolve()):
+            raise SuiteError(
+                f"{path} names the plugin {plugin}, which lies in the results folder itself and is "
+                "not run unasked: move it elsewhere and give it to 'run --plugin'"
+            )
+    return request
 
 
 def raw_experiments() -> list[RawExperiment]:

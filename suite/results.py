@@ -27,6 +27,9 @@ SOURCE_COLUMNS = (
     *("cell", "kind", "seconds", "finished", "commit"),
 )
 
+# Some hundred bytes a row: what would be a hundred thousand cells.
+MAX_BYTES = 2**24
+
 
 @dataclass(frozen=True)
 class Results:
@@ -109,12 +112,19 @@ def load_results(folder: Path) -> Results:
         load_provenance(folder / PROVENANCE),
         load_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {},
         load_traces(folder),
-        _load_sources(folder / SOURCES),
+        load_sources(folder / SOURCES),
     )
 
 
-def _load_sources(path: Path) -> pd.DataFrame:
+def load_sources(path: Path) -> pd.DataFrame:
+    """Read `cells.csv`; without rows if there is none, and columns that it lacks are empty.
+
+    Raises:
+        SuiteError: the file is damaged or too large.
+    """
     try:
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
         table = pd.read_csv(StringIO(path.read_text(encoding="utf-8")))
         if "experiment" not in table:
             raise ValueError("it has no column 'experiment'")

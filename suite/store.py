@@ -29,6 +29,7 @@ from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.json_file import read_json
+from suite.links import refuse_links
 from suite.owner import Owner, owned, read_owner
 from suite.process import follow_environment, one_thread_beside_the_kernel
 from suite.progress import PROGRESS, CellProgress, Show
@@ -68,9 +69,11 @@ def open_results(root: Path) -> None:
     """Make the folder ready for cells.
 
     Raises:
-        SuiteError: it was made by another version of the suite, or cannot be written to.
+        SuiteError: it was made by another version of the suite, has links in it, or cannot be
+            written to.
     """
     check_version(root)
+    refuse_links(root)
     with guarded(root):
         (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
         if read_json(root / CELLS / VERSION) is None:

@@ -164,9 +164,8 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
             header = file.metadata() or {}
             # Copied to PyTorch's own alignment, on which the rounding of products depends.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        # A flipped bit would go on unnoticed into everything after. States without a digest are
-        # of a training that began before there was one.
-        if header.pop(DIGEST, None) not in (None, _digest(tensors, header)):
+        # A flipped bit would go on unnoticed into everything after.
+        if header.pop(DIGEST) != _digest(tensors, header):
             raise ValueError("its digest differs")
         return _state(header, {name: value.to(device) for name, value in tensors.items()})
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:

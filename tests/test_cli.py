@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -348,3 +349,53 @@ def test_help_explains_itself_without_loading_pytorch() -> None:
 
 def test_own_experiments_stand_beside_the_papers(tmp_path: Path) -> None:
     assert suite.request.find_experiments([str(write_experiment(tmp_path)), "fig4"])
+
+
+def test_code_that_comes_with_results_is_not_run_by_looking_at_them(
+    finished: Path, tmp_path: Path
+) -> None:
+    out, mark = tmp_path / "out", tmp_path / "it ran"
+    shutil.copytree(finished, out, symlinks=True)
+    (out / "cells" / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
+    path = out / "cells" / "request.json"
+    request = json.loads(path.read_text())
+    path.write_text(json.dumps({**request, "plugins": [str(out / "figures/../cells/evil.py")]}))
+    words: list[tuple[str, ...]] = [("report",), ("status",), ("clean", "--unused", "--yes")]
+    for each in words:
+        told = command(*each, "--results", out)
+        assert told.exit_code == 2
+        assert "evil.py" in told.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["cells", "figures", "tables", "logs", "cells/{cell}", "cells/{cell}/log.txt"]
+)
+def test_link_inside_a_results_folder_is_refused_and_not_followed(
+    finished: Path, tmp_path: Path, place: str
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    shutil.copytree(finished, out, symlinks=True)
+    cell = next((out / "cells").glob("evaluate-*")).name
+    link = out / place.format(cell=cell)
+    link.rename(outside)
+    link.symlink_to(outside)
+    before = contents(outside)
+    experiment = finished.parent / "tiny.yaml"
+    words: list[tuple[object, ...]]
+    words = [("run", experiment), ("report",), ("status",), ("clean", "--yes")]
+    for each in words:
+        told = command(*each, "--results", out)
+        assert told.exit_code == 2, told.output
+        assert "is a link" in told.stderr
+        assert link.name in told.stderr
+    assert contents(outside) == before
+    # The folder as a whole may be one.
+    (tmp_path / "linked").symlink_to(finished)
+    assert command("status", "--results", tmp_path / "linked").exit_code == 0
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All files below `path`, or its own content."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return {str(each.relative_to(path.parent)): each.read_bytes() for each in files}

@@ -195,3 +195,14 @@ def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
     path.write_text(GRID.replace("{distribution}, {dim}", "{units} units"))
     with pytest.raises(SuiteError, match="may name dim, distribution in braces"):
         load(path, "paper").every_panel()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["training.t.phases.0.rate=0.1", "tiny.training.t.seeds=[4, 5]", "training.t.validate_every=3"],
+)
+def test_setting_of_a_training_that_is_not_done_is_refused(path: Path, setting: str) -> None:
+    with pytest.raises(SuiteError, match=r"takes the shipped checkpoint .*tiny\.training\.t\.use"):
+        load(path, "smoke", setting)
+    load(path, "smoke", setting, "tiny.training.t.use=train")
+    load(path, "quick", setting)

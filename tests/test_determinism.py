@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from test_cli import write_experiment
+from test_cli import ROOT, write_experiment
 
 from optimizers.learned.checkpoint import load_optimizer
 from suite.process import DETERMINISTIC, deterministic
@@ -79,3 +81,16 @@ def test_deterministic_algorithms_are_asked_for_and_no_longer_than_wanted() -> N
     assert DETERMINISTIC not in os.environ
     with deterministic(False):
         assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_command_gives_equal_tables_whatever_its_jobs_threads_and_batches(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, ON_IMAGES)
+    found = []
+    for jobs, memory in (("1", "4096"), ("2", "1")):
+        out = tmp_path / jobs
+        words = [sys.executable, "reproduce.py", "run", str(experiment), "--profile", "smoke"]
+        words += ["--deterministic", "--jobs", jobs, "--results", str(out)]
+        environment = {**os.environ, "OMP_NUM_THREADS": jobs, "L2L_MEMORY_MIB": memory}
+        subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
+        found.append({name: (out / name).read_bytes() for name in ("curves.parquet", "final.csv")})
+    assert found[0] == found[1]

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from fuzzing import VALUES, altered, damaged, fuzzed
+from fuzzing import TEXTS, VALUES, altered, damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tidy_curves import experiment, rows
 
@@ -31,17 +32,21 @@ from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.final import final_losses
 from suite.json_file import MAX_BYTES, read_json
-from suite.parquet_file import REAL, TEXT, load_parquet
+from suite.parquet_file import REAL, TEXT, WHOLE, load_parquet
 from suite.pictures import load_pictures, save_pictures
 from suite.plan import Curve, Plan
+from suite.population import CANDIDATE, read_candidate
 from suite.provenance import load_provenance
 from suite.registry import optimizers
 from suite.request import Request, save_request, saved_request
+from suite.results import SOURCE_COLUMNS, SOURCES, load_sources
 from suite.runners import RUNNERS, _tuned_rate
 from suite.seeds import Rng
 from suite.status import status_of
 from suite.store import open_results, record_of, run_cell
-from suite.training_state import FILE, TrainingState, load_state, save_state
+from suite.trace_tables import COLUMNS, Traces, load_traces, store_traces
+from suite.training_state import DIGEST, FILE, TrainingState, _digest, load_state, save_state
+from suite.transport import pack, unpack
 
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 2, "layers": 1}
 TUNE = make_cell("tune", "t", {"steps": 3, "instances": 2, "problem": {"spec": {"name": "q"}}})
@@ -121,7 +126,23 @@ def test_damaged_training_state_is_never_taken_for_another(
 def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -> None:
     names = [field for field in TrainingState.__dataclass_fields__ if "weights" not in field]
     header = {n: json.dumps(getattr(state(), n)) for n in names if n != "moments"} | change
-    save_file({"weights": torch.zeros(3), "best_weights": torch.ones(3)}, folder / FILE, header)
+    tensors = {"weights": torch.zeros(3), "best_weights": torch.ones(3)}
+    header[DIGEST] = _digest(tensors, header)
+    save_file(tensors, folder / FILE, header)
+    with pytest.raises(SuiteError) as told:
+        load_state(folder)
+    assert "digest" not in str(told.value)
+
+
+def test_state_without_a_digest_is_refused(folder: Path) -> None:
+    save_state(folder, state())
+    with safe_open(folder / FILE, "pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, folder / FILE, header)
+    assert load_state(folder) is not None
+    del header[DIGEST]
+    save_file(tensors, folder / FILE, header)
     assert refused(load_state, folder)
 
 
@@ -302,6 +323,80 @@ def test_curve_with_more_rows_than_its_cell_has_runs_is_refused(tmp_path: Path) 
         run_cell(cell, tmp_path, "cpu")
     with pytest.raises(SuiteError, match="must be at most 4"):
         collect_curves(plan(cell), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x/../../../escaped", "a/b", "..", ""])
+def test_panel_whose_pictures_would_leave_the_folder_is_refused(folder: Path, name: str) -> None:
+    path = folder / "experiments.json"
+    save_experiments(path, [info()])
+    path.write_text(path.read_text().replace('"name": "p"', f'"name": "{name}"'))
+    with pytest.raises(SuiteError, match="letters, digits"):
+        load_experiments(path)
+
+
+def some_traces() -> Traces:
+    kinds: dict[str, Any] = {TEXT: "LSTM", WHOLE: 1, REAL: 0.5}
+    return Traces(
+        **{
+            name: pd.DataFrame({column: [kinds[kind]] * 8 for column, kind in columns.items()})
+            for name, columns in COLUMNS.items()
+        }
+    ).owned("e", "p")
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_traces_are_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    store_traces(some_traces(), folder)
+    path = folder / f"{data.draw(st.sampled_from(list(COLUMNS)))}.parquet"
+    match data.draw(st.sampled_from(["damaged", "changed", "gone"])):
+        case "damaged":
+            path.write_bytes(data.draw(damaged(path.read_bytes())))
+        case "changed":
+            table = pd.read_parquet(path)
+            column = data.draw(st.sampled_from(list(table)))
+            value = data.draw(st.sampled_from([None, "x", 1, 2.5, True, b"x"]))
+            table.assign(**{column: [value] * 8}).to_parquet(path, index=False)
+        case "gone":
+            path.unlink()
+    refused(load_traces, folder)
+
+
+@fuzzed
+@given(content=st.one_of(VALUES, altered({"rate": 0.1, "seed": 3})))
+def test_any_candidate_is_taken_or_refused(folder: Path, content: Any) -> None:
+    path = folder / CANDIDATE
+    path.write_text(json.dumps(content))
+    if not refused(read_candidate, path):
+        assert isinstance(read_candidate(path).seed, int)
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_table_of_sources_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    table = pd.DataFrame([["e", "p", "LSTM", "tune-a-0", "tune", 1.5, "2026", "abc"]] * 3)
+    table.columns = pd.Index(SOURCE_COLUMNS)
+    whole = table.to_csv(index=False).encode()
+    (folder / SOURCES).write_bytes(data.draw(damaged(whole)))
+    if not refused(load_sources, folder / SOURCES):
+        assert tuple(load_sources(folder / SOURCES)) == SOURCE_COLUMNS
+
+
+@fuzzed
+@given(
+    files=st.dictionaries(
+        st.one_of(TEXTS, st.sampled_from(["cell.json", ".hidden", "a\\b", "c:d", "x" * 300])),
+        st.binary(max_size=9),
+        max_size=5,
+    )
+)
+def test_nothing_that_comes_back_is_written_outside_its_folder(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    if not refused(unpack, files, outside / "cell"):
+        assert pack(outside / "cell") == dict(files)
+    assert [path.name for path in outside.iterdir()] in ([], ["cell"])
 
 
 @fuzzed

@@ -15,6 +15,7 @@ from suite.figure_style import curve_styles
 from suite.figures import draw_experiment, save_figure
 from suite.files import write_text_atomic
 from suite.final import final_losses
+from suite.links import FIGURES, TABLES
 from suite.report.pages import Content, html_page, markdown_page
 from suite.results import load_results
 from suite.table_formats import save_table
@@ -55,9 +56,9 @@ def write_report(folder: Path) -> Report:
     ]
     for experiment in experiments:
         figure = draw_experiment(experiment, runs, styles)
-        save_figure(figure, folder / "figures", experiment.name)
+        save_figure(figure, folder / FIGURES, experiment.name)
     for each in itertools.chain(*further):
-        save_figure(each.figure, folder / "figures", each.name)
+        save_figure(each.figure, folder / FIGURES, each.name)
 
     content = Content(
         experiments=experiments,
@@ -71,7 +72,7 @@ def write_report(folder: Path) -> Report:
     )
     tables = (content.claims, content.intervals, content.rates, *content.finals)
     for table in (*tables, final_table(experiments, final, "final")):
-        save_table(table, folder / "tables")
+        save_table(table, folder / TABLES)
     pages = Report(folder / "report.html", folder / "report.md", claims, final)
     write_text_atomic(pages.html, html_page(content))
     write_text_atomic(pages.markdown, markdown_page(content))
@@ -79,4 +80,4 @@ def write_report(folder: Path) -> Report:
 
 
 def _svg(folder: Path, name: str) -> str:
-    return (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    return (folder / FIGURES / f"{name}.svg").read_text(encoding="utf-8")
