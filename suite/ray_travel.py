@@ -91,7 +91,7 @@ class _Travels:
         self._settings = settings
         self._cpus = options["num_cpus"]
         self._task = ray.remote(**options)(travel)
-        self._plugins = {path.name: path.read_bytes() for path in settings.plugins}
+        self._plugins = tuple((path.name, path.read_bytes()) for path in settings.plugins)
         # The mailbox must outlive every other node, so it stays on this one.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
@@ -124,6 +124,7 @@ class _Travels:
         order = Order(cell, self._settings.device, self._cpus, self._plugins, pack(folder))
         inputs = [self._store(each) for each in cell.inputs]
         self._under_way[cell.label] = cell, hold
+        log.info("%s is sent away", cell.label)
         inner = translated(self._task.remote(order, self._mailbox, *inputs).future())
         inner.add_done_callback(lambda done: self._arrived.put((cell, done, ended)))
         return ended
@@ -184,4 +185,7 @@ class _Travels:
             (folder / PROGRESS).unlink(missing_ok=True)
             if record_of(cell, self._settings.root) is None:
                 return Outcome("failed", "what came back of it is not whole")
+            log.info("%s came back after %.1f s", cell.label, returned.outcome.seconds)
+        else:
+            log.error("%s failed: %s", cell.label, returned.outcome.error)
         return returned.outcome

@@ -58,14 +58,14 @@ class Order:
         cell: what to compute.
         device: ``cpu`` or ``cuda``.
         cpus: threads.
-        plugins: users' files, by name.
+        plugins: users' files, name and content.
         left: what an earlier attempt left in the cell's folder.
     """
 
     cell: Cell
     device: str
     cpus: int
-    plugins: Files
+    plugins: tuple[tuple[str, bytes], ...]
     left: Files
 
 
@@ -90,8 +90,10 @@ def run_travelling(
     _start(order.cpus, None)
     with tempfile.TemporaryDirectory(prefix="l2l-") as name:
         root = Path(name)
-        unpack(order.plugins, root / "plugins")
-        _load(tuple(root / "plugins" / file for file in order.plugins))
+        for number, (file, content) in enumerate(order.plugins):
+            # Two of one name are two plugins.
+            unpack({file: content}, root / "plugins" / str(number))
+            _load((root / "plugins" / str(number) / file,))
         open_results(root)
         for cell, files in zip(order.cell.inputs, inputs, strict=True):
             unpack(files, cell.folder(root))
@@ -128,13 +130,13 @@ def _start(cpus: int, log_file: Path | None) -> None:
         log_to(log_file)
 
 
-_loaded: dict[str, bytes] = {}
+_loaded: set[bytes] = set()
 
 
 def _load(plugins: tuple[Path, ...]) -> None:
-    """Import plugins that this process has not yet, or has with another content."""
+    """Import plugins that this process has not yet."""
     for path in plugins:
         content = path.read_bytes()
-        if _loaded.get(path.name) != content:
+        if content not in _loaded:
             load_plugin(path)
-            _loaded[path.name] = content
+            _loaded.add(content)

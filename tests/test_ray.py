@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from suite.cells import Cell
 from suite.collect import collect_curves
 from suite.errors import SuiteError
 from suite.executors import Settings, WorkerDied, find_executor
+from suite.logs import logged_to
 from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
 from suite.ray_futures import translated
 from suite.ray_travel import _Travels
@@ -118,12 +120,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     # So that the kind is gone after the test.
     monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
     load_plugin(plugin)
+    # Another one of the same name, which is not taken for it.
+    other = tmp_path / "elsewhere" / plugin.name
+    other.parent.mkdir()
+    other.write_text("")
     open_results(tmp_path / "results")
-    return Settings(tmp_path / "results", "cpu", None, (plugin,))
+    return Settings(
+        tmp_path / "results", "cpu", None, (plugin, other), tmp_path / "results/logs/run.log"
+    )
 
 
 def run(cells: list[Cell], settings: Settings) -> dict[str, Outcome]:
-    with find_executor("ray")(settings) as workers:
+    assert settings.log is not None
+    with logged_to(settings.log), find_executor("ray")(settings) as workers:
         outcomes = run_all(cells, settings.root, workers, Seen())
     return {cell.name: outcomes[cell.key] for cell in cells if cell.key in outcomes}
 
@@ -148,6 +157,11 @@ def test_cells_read_inputs_die_and_resume_and_fail_alone(settings: Settings) -> 
     assert state_of(last, settings.root) == "done"
     assert state_of(bad, settings.root) == "failed"
     assert not list(last.folder(settings.root).glob("progress.json"))
+    assert settings.log is not None
+    told = settings.log.read_text()
+    for cell in (first, victim, last):
+        assert re.search(rf"{cell.label} (is done|came back) after", told)
+    assert f"{bad.label} failed: no luck" in told
 
 
 def failed(error: BaseException) -> Future[Any]:
