@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from suite.loop import Point, descend
-from suite.memory import rows_at_once
-from suite.objective import Objective, param_spec
+from suite.memory import runs_at_once
+from suite.objective import Objective
+from suite.pieces import Keep, anew
 from suite.progress import Progress, silent
 from suite.types import Optimizer, Problem
 
@@ -25,6 +27,7 @@ def evaluate(
     split: str = "test",
     watch: Callable[[Objective, Point], None] | None = None,
     progress: Progress = silent,
+    keep: Keep = anew,
 ) -> Tensor:
     """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
 
@@ -40,18 +43,24 @@ def evaluate(
         split: the stream that instances are drawn from.
         watch: is shown each point of each group.
         progress: called after each step with runs done, of how many, and a note.
+        keep: the losses of each group, so that they are not computed again.
     """
     numbers = list(range(instances)) if isinstance(instances, int) else list(instances)
-    group = rows_at_once(param_spec(problem), optimizer, torch.device(device))
-    losses = []
-    for first in range(0, len(numbers), group):
-        objective = Objective(problem, numbers[first : first + group], split, seed, device=device)
-        own = []
+    group = runs_at_once(problem, optimizer, torch.device(device))
+
+    def run(first: int, some: Sequence[int]) -> Tensor:
+        objective = Objective(problem, some, split, seed, device=device)
+        losses = []
         for point in descend(objective, optimizer, steps):
-            own.append(point.loss)
+            losses.append(point.loss)
             if watch is not None:
                 watch(objective, point)
             done = first + objective.rows * point.step // steps
             progress(done, len(numbers), f"step {point.step} of {steps}")
-        losses.append(torch.stack(own, dim=1).cpu())
-    return torch.cat(losses)
+        return torch.stack(losses, dim=1).cpu()
+
+    found = []
+    for first in range(0, len(numbers), group):
+        some = numbers[first : first + group]
+        found.append(keep(f"{first}-{len(some)}", functools.partial(run, first, some)))
+    return torch.cat(found)

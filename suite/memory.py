@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from suite.errors import SuiteError
-from suite.types import Optimizer, ParamSpec
+from suite.objective import param_spec
+from suite.types import Optimizer, ParamSpec, Problem
 
 BUDGET = "L2L_MEMORY_MIB"
 # Bytes of a row and parameter beside the optimizer's state: θ, gradients, updates, and what the
@@ -17,6 +18,9 @@ BUDGET = "L2L_MEMORY_MIB"
 OTHERS = 32
 # On a CPU a larger batch is not faster: one whose state stays in the last cache is.
 CPU_BYTES = 48 * 2**20
+# Runs on a problem whose losses are computed one after the other gain nothing from being many, and
+# what is done of them is kept the sooner.
+ONE_BY_ONE = 4
 
 
 def memory_budget(device: torch.device) -> int:
@@ -48,3 +52,9 @@ def rows_at_once(spec: ParamSpec, optimizer: Optimizer, device: torch.device) ->
         leaves = tree_leaves(optimizer.init(spec, 1))
     state = sum(x.numel() * x.element_size() for x in leaves if isinstance(x, Tensor))
     return max(1, memory_budget(device) // (2 * state + OTHERS * spec.size))
+
+
+def runs_at_once(problem: Problem, optimizer: Optimizer, device: torch.device) -> int:
+    """How many runs on a problem to take side by side; as `rows_at_once`."""
+    rows = rows_at_once(param_spec(problem), optimizer, device)
+    return min(rows, ONE_BY_ONE) if problem.one_by_one else rows

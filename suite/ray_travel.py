@@ -16,11 +16,11 @@ from filelock import Timeout
 from suite.cells import Cell
 from suite.errors import SuiteError
 from suite.executors import Settings, WorkerDied, Workers
-from suite.progress import PROGRESS, Show
+from suite.progress import Show
 from suite.ray_futures import translated
 from suite.ray_worker import Order, Returned, run_travelling
 from suite.storage import guarded
-from suite.store import Outcome, held, prepare, record_of
+from suite.store import Outcome, held, prepare, record_of, tidy
 from suite.transport import Files, pack, unpack
 
 # Seconds between looks into the mailbox.
@@ -182,7 +182,7 @@ class _Travels:
         folder = cell.folder(self._settings.root)
         unpack(returned.files, folder)
         if returned.outcome.state == "done":
-            (folder / PROGRESS).unlink(missing_ok=True)
+            tidy(folder)
             if record_of(cell, self._settings.root) is None:
                 return Outcome("failed", "what came back of it is not whole")
             log.info("%s came back after %.1f s", cell.label, returned.outcome.seconds)

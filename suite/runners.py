@@ -19,6 +19,7 @@ from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
 from suite.json_file import read_json
+from suite.pieces import Pieces
 from suite.plan import CHECKPOINTS
 from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
 from suite.progress import Progress
@@ -149,6 +150,7 @@ def run_tune(job: Job) -> None:
         config["seed"],
         job.device,
         job.progress,
+        Pieces(job.folder),
     )
     write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
     write_text_atomic(job.folder / BEST, json.dumps({"learning_rate": result.best}))
@@ -157,11 +159,26 @@ def run_tune(job: Job) -> None:
 def run_evaluate(job: Job) -> None:
     """Runs one optimizer on test instances; leaves `curves.parquet`, and pictures if θ is one."""
     from suite.evaluate import evaluate
-    from suite.pictures import PictureLog, save_pictures, shows_pictures
+    from suite.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
 
     config = job.config
     optimizer, rate = _optimizer(job)
+    pictures = job.folder / PICTURES
     log = PictureLog(config["steps"]) if shows_pictures(job.problem) else None
+    if log is not None and pictures.exists():
+        log.pictures = load_pictures(pictures)
+    pieces = Pieces(job.folder)
+
+    def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
+        def with_pictures() -> Tensor:
+            losses = make()
+            if log is not None:
+                # Before the piece, after which nobody would draw them again.
+                save_pictures(pictures, log.pictures)
+            return losses
+
+        return pieces(name, with_pictures)
+
     losses = evaluate(
         job.problem,
         optimizer,
@@ -171,9 +188,8 @@ def run_evaluate(job: Job) -> None:
         job.device,
         watch=log,
         progress=job.progress,
+        keep=keep,
     )
-    if log is not None:
-        save_pictures(job.folder / PICTURES, log.pictures)
     with atomic_path(job.folder / CURVES) as path:
         _tidy(losses, rate).to_parquet(path, index=False)
 

@@ -31,6 +31,7 @@ from suite.files import write_text_atomic
 from suite.json_file import read_json
 from suite.links import refuse_links
 from suite.owner import Owner, owned, read_owner
+from suite.pieces import PREFIX, remove_pieces
 from suite.process import follow_environment, one_thread_beside_the_kernel
 from suite.progress import PROGRESS, CellProgress, Show
 from suite.provenance import checkout
@@ -267,7 +268,9 @@ def prepare(folder: Path) -> None:
 
 def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
     files = sorted(
-        path.name for path in folder.iterdir() if path.is_file() and path.name not in NOT_RESULTS
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.name not in NOT_RESULTS and not path.name.startswith(PREFIX)
     )
     record = {
         "results_version": RESULTS_VERSION,
@@ -287,7 +290,13 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
         },
     }
     write_text_atomic(folder / RECORD, json.dumps(record, indent=1))
+    tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Delete what only a cell that is not done needs."""
     (folder / PROGRESS).unlink(missing_ok=True)
+    remove_pieces(folder)
 
 
 def _failed(cell: Cell, root: Path, error: Exception, seconds: float) -> Outcome:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from suite.errors import SuiteError
 from suite.loop import descend
-from suite.memory import rows_at_once
-from suite.objective import Objective, param_spec
+from suite.memory import runs_at_once
+from suite.objective import Objective
+from suite.pieces import Keep, anew
 from suite.progress import Progress, silent
 from suite.registry import optimizers
 from suite.types import Problem
@@ -42,25 +44,48 @@ def tune(
     seed: int,
     device: str | torch.device = "cpu",
     progress: Progress = silent,
+    keep: Keep = anew,
 ) -> TuningResult:
     """Sweep the optimizer's `tuned` hyperparameter on validation instances.
 
     The grid is logarithmic, widened while the best rate is at its edge, then refined around it.
     All rates see the same instances and minibatches. A rate at which any run diverges cannot win.
-    How many rates it takes is not known before, so `progress` is told of those of the round.
+    How many rates it takes is not known before, so `progress` is told of those of the round. `keep`
+    has the final losses at some rates, so that they are not computed again.
 
     Raises:
         SuiteError: every rate diverges.
     """
+    base = optimizers.make({**spec, _tuned(spec): 1.0})
+    group = max(1, runs_at_once(problem, base, torch.device(device)) // instances)
+
+    def run(first: int, some: Sequence[float], of: int) -> Tensor:
+        """Final losses [rates, instances] for some rates side by side."""
+        column = torch.tensor(some, device=device).repeat_interleave(instances).unsqueeze(1)
+        optimizer = replace(base, **{_tuned(spec): column})
+        objective = Objective(
+            problem, range(instances), "validation", seed, copies=len(some), device=device
+        )
+        for point in descend(objective, optimizer, steps):
+            last = point.loss
+            done = first + len(some) * point.step // steps
+            progress(done, of, f"rates from {some[0]:.2g}, step {point.step}")
+        return last.view(len(some), instances).cpu()
+
+    def finals_at(rates: Sequence[float]) -> Iterator[Tensor]:
+        """Final losses [instances] for each rate, as many side by side as memory allows."""
+        for first in range(0, len(rates), group):
+            some = rates[first : first + group]
+            name = f"{some[0]:.4g}-{len(some)}"
+            yield from keep(name, functools.partial(run, first, some, len(rates)))
+
     scores: dict[int, float] = {}
     rows: list[dict[str, float]] = []
 
     def sweep(exponents: Sequence[int]) -> None:
         fresh = [e for e in exponents if e not in scores and LOWEST <= e <= HIGHEST]
         number = rows[-1]["round"] + 1 if rows else 0
-        finals = _finals(
-            problem, spec, [10 ** (e / 4) for e in fresh], steps, instances, seed, device, progress
-        )
+        finals = finals_at([10 ** (e / 4) for e in fresh])
         for exponent, final in zip(fresh, finals, strict=True):
             diverged = int((~final.isfinite()).sum())
             scores[exponent] = float("inf") if diverged else final.mean().item()
@@ -90,36 +115,6 @@ def tune(
     sweep([best - 1, best + 1])
     best = min(scores, key=lambda e: scores[e])
     return TuningResult(10 ** (best / 4), pd.DataFrame(rows))
-
-
-def _finals(
-    problem: Problem,
-    spec: Mapping[str, Any],
-    rates: Sequence[float],
-    steps: int,
-    instances: int,
-    seed: int,
-    device: str | torch.device,
-    progress: Progress,
-) -> list[Tensor]:
-    """Final losses [instances] for each rate, as many rates side by side as memory allows."""
-    base = optimizers.make({**spec, _tuned(spec): 1.0})
-    rows = rows_at_once(param_spec(problem), base, torch.device(device))
-    group = max(1, rows // instances)
-    finals: list[Tensor] = []
-    for first in range(0, len(rates), group):
-        some = rates[first : first + group]
-        column = torch.tensor(some, device=device).repeat_interleave(instances).unsqueeze(1)
-        optimizer = replace(base, **{_tuned(spec): column})
-        objective = Objective(
-            problem, range(instances), "validation", seed, copies=len(some), device=device
-        )
-        for point in descend(objective, optimizer, steps):
-            last = point.loss
-            done = first + len(some) * point.step // steps
-            progress(done, len(rates), f"rates from {rates[0]:.2g}, step {point.step}")
-        finals.extend(last.view(len(some), instances).cpu())
-    return finals
 
 
 def _tuned(spec: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ class Dots(Problem):
 
 def test_evaluation_keeps_the_first_instances_at_a_few_steps(monkeypatch):
     # Groups of one instance, as for images that are large.
-    monkeypatch.setattr("suite.evaluate.rows_at_once", lambda *_: 1)
+    monkeypatch.setattr("suite.evaluate.runs_at_once", lambda *_: 1)
     log = PictureLog(20)
     optimizer = optimizers.make({"name": "sgd", "lr": 0.1})
     watched = evaluate(Dots(), optimizer, 20, 5, seed=0, watch=log)

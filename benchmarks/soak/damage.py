@@ -23,6 +23,7 @@ READ_BACK = (
     *("cells/request.json", "cells/version.json"),
     *("cells/*/cell.json", "cells/*/progress.json"),
     *("cells/*/state.safetensors", "cells/*/optimizer.safetensors", "cells/*/log.csv"),
+    "cells/*/piece-*.safetensors",
     *("cells/*/selection.csv", "cells/*/tuning.csv", "cells/*/best.json"),
     *("cells/*/candidate*.json", "cells/*/state-*.safetensors", "cells/.locks/*.json"),
     *("cells/*/traces.parquet", "cells/*/responses.parquet", "cells/*/impulses.parquet"),

@@ -1,0 +1,69 @@
+"""Work of a cell that is kept piece by piece, so that an interrupted one goes on after the last."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from suite.files import write_bytes_atomic
+
+PREFIX = "piece-"
+DIGEST = "sha256"
+# A piece is the losses of some runs.
+MAX_BYTES = 2**28
+
+# Called with the name of a piece and what computes it; returns the piece.
+Keep = Callable[[str, Callable[[], Tensor]], Tensor]
+
+log = logging.getLogger("suite")
+
+
+def anew(name: str, make: Callable[[], Tensor]) -> Tensor:
+    """A `Keep` that keeps nothing."""
+    return make()
+
+
+class Pieces:
+    """A `Keep` that has its pieces in a cell's folder, each whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """The piece of that name, computed if it is not there or damaged."""
+        path = self._folder / f"{PREFIX}{name}.safetensors"
+        if path.exists():
+            try:
+                return _load(path)
+            except (SafetensorError, OSError, KeyError, ValueError) as error:
+                log.warning("%s is damaged (%s) and computed again", path, error)
+        value = make().cpu().contiguous()
+        write_bytes_atomic(path, save({"value": value}, {DIGEST: _digest(value)}))
+        return value
+
+
+def remove_pieces(folder: Path) -> None:
+    """Delete those of a cell that is done."""
+    for path in folder.glob(f"{PREFIX}*"):
+        path.unlink()
+
+
+def _load(path: Path) -> Tensor:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
+    with safe_open(path, "pt") as file:
+        value: Tensor = file.get_tensor("value")
+        if (file.metadata() or {})[DIGEST] != _digest(value):
+            raise ValueError("its digest differs")
+    return value
+
+
+def _digest(value: Tensor) -> str:
+    head = f"{value.dtype} {list(value.shape)} ".encode()
+    return hashlib.sha256(head + value.numpy().tobytes()).hexdigest()
