@@ -7,6 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+# Far above anything that is trained; keeps a stray number from taking all memory.
+MAX_SIZE = 10_000
+
+
+def check_size(name: str, value: int) -> None:
+    """Check a number of layers, units or heads; ValueError if it is not from 1 to `MAX_SIZE`."""
+    if not 1 <= value <= MAX_SIZE:
+        raise ValueError(f"{name} must be from 1 to {MAX_SIZE:,}, not {value}")
+
 
 class Layout:
     """Names and shapes of the parts of φ [size], in order."""

@@ -89,7 +89,7 @@ def test_order_and_number_of_coordinates_do_not_matter(cls: Any) -> None:
     ("options", "told"),
     [
         ({"gacs": 21}, "gacs must be from 0 to hidden, 20, not 21"),
-        ({"hidden": 0}, "hidden must be at least 1, not 0"),
+        ({"hidden": 0}, "hidden must be from 1 to 10,000, not 0"),
         ({"preprocessing": "sqrt"}, "preprocessing must be one of log, scale, none, not 'sqrt'"),
     ],
 )

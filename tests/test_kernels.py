@@ -388,5 +388,5 @@ def test_float64_and_other_devices_take_the_reference() -> None:
 
 
 def test_architecture_without_units_is_refused() -> None:
-    with pytest.raises(ValueError, match="hidden must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="hidden must be from 1 to 10,000, not 0"):
         LSTMShape(2, 0, 1)

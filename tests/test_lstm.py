@@ -131,9 +131,9 @@ def test_optimizer_without_weights_says_what_to_do() -> None:
     ("options", "told"),
     [
         ({"preprocessing": "sqrt"}, "preprocessing must be one of log, scale, none, not 'sqrt'"),
-        ({"hidden": 0}, "hidden must be at least 1, not 0"),
-        ({"layers": -1}, "layers must be at least 1, not -1"),
-        ({"layers": 10**12}, "layers must be at most"),
+        ({"hidden": 0}, "hidden must be from 1 to 10,000, not 0"),
+        ({"layers": -1}, "layers must be from 1 to 10,000, not -1"),
+        ({"layers": 10**12}, "layers must be from 1 to 10,000"),
         ({"weights": [1.0]}, "weights"),
         ({"hiden": 5}, "hidden"),
     ],

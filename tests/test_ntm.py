@@ -101,8 +101,8 @@ def test_heads_begin_quiet() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
-        ("ntm-bfgs", {"reads": 0}, "reads must be at least 1, not 0"),
-        ("ntm-l-bfgs", {"writes": 0}, "writes must be at least 1, not 0"),
+        ("ntm-bfgs", {"reads": 0}, "reads must be from 1 to 10,000, not 0"),
+        ("ntm-l-bfgs", {"writes": 0}, "writes must be from 1 to 10,000, not 0"),
         ("ntm-l-bfgs", {"history": 0}, "history must be at least 1, not 0"),
         ("ntm-bfgs", {"history": 3}, "history"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -31,20 +33,26 @@ def step(
     below = features
     layers = []
     for layer in range(shape.layers):
-        h, c = state[layer, 0], state[layer, 1]
-        gates = torch.addmm(
-            parts[f"layers.{layer}.bias"].unsqueeze(1),
-            parts[f"layers.{layer}.weight"],
-            torch.cat([below, h]),
-        )
-        i, f, g, o = gates.chunk(4)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        layers.append(torch.stack([h, c]))
-        below = h
+        below, c = cell(parts, layer, below, state[layer])
+        layers.append(torch.stack([below, c]))
     update = parts["output.weight"] @ below + parts["output.bias"]
     following = torch.stack(layers)
     return update, following if into is None else into.copy_(following)
+
+
+def cell(
+    parts: Mapping[str, Tensor], layer: int, below: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The next h and c [hidden, K] of a layer, from what is below it [inputs, K] and its state."""
+    h, c = state
+    gates = torch.addmm(
+        parts[f"layers.{layer}.bias"].unsqueeze(1),
+        parts[f"layers.{layer}.weight"],
+        torch.cat([below, h]),
+    )
+    i, f, g, o = gates.chunk(4)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
 
 
 def gradient(

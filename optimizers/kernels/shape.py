@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optimizers.layout import Layout
-
-# Far above anything that is trained; keeps a stray number from taking all memory.
-MAX_SIZE = 10_000
+from optimizers.layout import Layout, check_size
 
 
 @dataclass(frozen=True)
@@ -29,10 +26,7 @@ class LSTMShape(Layout):
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "inputs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-            if getattr(self, name) > MAX_SIZE:
-                raise ValueError(f"{name} must be at most {MAX_SIZE}")
+            check_size(name, getattr(self, name))
 
     def parameters(self) -> dict[str, torch.Size]:
         """Names and shapes of the parts of φ, in order."""

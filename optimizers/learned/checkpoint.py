@@ -73,12 +73,6 @@ def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
         spec = dict(json.loads(header["optimizer"]))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise SuiteError(f"checkpoint {path}: its header names no optimizer") from error
-    _, options = optimizers.options(spec, f"checkpoint {path}")
-    for name, value in options.items():
-        if isinstance(value, int) and value > MAX_WEIGHTS**0.5:
-            raise SuiteError(
-                f"checkpoint {path}: {name} is more than {MAX_WEIGHTS} weights can be made for"
-            )
     optimizer = optimizers.make(spec, f"checkpoint {path}")
     if not isinstance(optimizer, Learned):
         raise SuiteError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optimizers.layout import Layout
+from optimizers.kernels.reference import cell
+from optimizers.layout import Layout, check_size
 from optimizers.learned.preprocessing import PREPROCESSINGS
 from suite import Rng
 
@@ -33,9 +34,8 @@ class Controller(Layout):
     outputs: int
 
     def __post_init__(self) -> None:
-        for name in ("layers", "hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("layers", "hidden", "inputs", "outputs"):
+            check_size(name, getattr(self, name))
         if not 0 <= self.gacs <= self.hidden:
             raise ValueError(f"gacs must be from 0 to hidden, {self.hidden}, not {self.gacs}")
 
@@ -83,15 +83,9 @@ class Controller(Layout):
         parts = self.split(weights)
         below = features.flatten(1)
         layers = []
-        for layer, (h, c) in enumerate(state.flatten(3)):
-            gates = torch.addmm(
-                parts[f"layers.{layer}.bias"].unsqueeze(1),
-                parts[f"layers.{layer}.weight"],
-                torch.cat([below, h]),
-            )
-            i, f, g, o = gates.chunk(4)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            below = self._averaged(o.sigmoid() * c.tanh(), features.shape[1:])
+        for layer, own in enumerate(state.flatten(3)):
+            h, c = cell(parts, layer, below, own)
+            below = self._averaged(h, features.shape[1:])
             layers.append(torch.stack([below, c]))
         outputs = torch.addmm(parts["output.bias"].unsqueeze(1), parts["output.weight"], below)
         following = torch.stack(layers).view_as(state)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from optimizers.layout import check_size
 from optimizers.learned.base import Learned
 from optimizers.learned.controller import Controller, feature_count, gradient_features
 from optimizers.learned.memory import DenseMemory, HistoryMemory
@@ -54,8 +55,7 @@ class NTM(Learned):
 
     def __post_init__(self) -> None:
         for name in ("reads", "writes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            check_size(name, getattr(self, name))
         _ = self.layout  # refuses networks that cannot be
 
     @property
