@@ -80,6 +80,9 @@ def draw_experiment(
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write `name`.png, .pdf and .svg; raises as `suite.files.atomic_path` does."""
+    # Laid out once for all of them: that takes as long as drawing.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for kind in FORMATS:
         # Dates and random ids would make two equal reports differ.
         metadata = (
