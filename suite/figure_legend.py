@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 
-def place_legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Name the `handles` in as few rows as fit the figure's width, about equally long."""
-    for rows in itertools.count(1):
+def place_legend(figure: Figure, handles: Sequence[Artist]) -> float:
+    """Name the `handles` in as few rows as fit the figure's width, about equally long.
+
+    Returns:
+        The legend's height in inches.
+    """
+    for rows in range(1, len(handles) + 1):
         columns = -(-len(handles) // rows)
         legend = figure.legend(
             handles=handles,
@@ -21,5 +24,6 @@ def place_legend(figure: Figure, handles: Sequence[Artist]) -> None:
             columnspacing=1.8,
         )
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            return
+            return float(legend.get_window_extent().height / figure.dpi)
         legend.remove()
+    return 0.0

@@ -7,7 +7,7 @@ tell the curves apart in grey.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.colors import to_hex, to_rgb
@@ -113,5 +113,11 @@ def curve_styles(optimizers: Iterable[str]) -> dict[str, CurveStyle]:
     """A style for each name; give all names of a report at once, so that none changes its own."""
     names = dict.fromkeys(optimizers)
     others = sorted(name for name in names if name not in KNOWN)
-    spare = {name: SPARE[i % len(SPARE)] for i, name in enumerate(others)}
+    spare = {name: _spare(i) for i, name in enumerate(others)}
     return {name: KNOWN.get(name) or spare[name] for name in names}
+
+
+def _spare(number: int) -> CurveStyle:
+    """Colours and markers go round; each time round they have the next one's dash."""
+    own = SPARE[number % len(SPARE)]
+    return replace(own, dash=SPARE[(number + number // len(SPARE)) % len(SPARE)].dash)

@@ -54,8 +54,10 @@ def draw_experiment(
             for line in textwrap.wrap(f"{_mark(notes, [note])} {note}", int(width * 16))
         ]
         notes_height = 0.16 * len(lines)
-        height = 2.75 * rows + 0.4 + notes_height
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, 1), layout="constrained")
+        legend_height = place_legend(figure, _handles(experiment, styles))
+        height = 2.75 * rows + legend_height + notes_height
+        figure.set_figheight(height)
         engine = figure.get_layout_engine()
         assert isinstance(engine, ConstrainedLayoutEngine)
         share = notes_height / height
@@ -73,7 +75,6 @@ def draw_experiment(
             axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
         for axis in axes[len(slots) :]:
             axis.set_visible(False)
-        place_legend(figure, _handles(experiment, styles))
         figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
         return figure
 

@@ -138,7 +138,10 @@ def test_rewriting_alone_changes_nothing(path: Path) -> None:
         ({"optimizer": '{"name": "lstm", "hidden": "four"}'}, "hidden"),
         ({"optimizer": '{"name": "lstm", "hidden": 0}'}, "hidden"),
         ({"optimizer": '{"name": "lstm", "preprocessing": "sqrt"}'}, "preprocessing"),
-        ({"optimizer": '{"name": "lstm-gac", "layers": 1000000000}'}, "layers must be from 1 to 10,000"),
+        (
+            {"optimizer": '{"name": "lstm-gac", "layers": 1000000000}'},
+            "layers must be from 1 to 10,000",
+        ),
         ({"optimizer": '{"name": "lstm", "weights": [1]}'}, "weights"),
         ({"optimizer": '{"name": "sgd", "lr": 1.0}'}, "sgd"),
     ],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from tidy_curves import STEPS, experiment, rows
 
 from suite.curves import runs_by_optimizer
@@ -67,6 +68,7 @@ def test_equal_curves_give_equal_files(tmp_path):
 
 def test_each_name_has_one_style_and_no_two_share_it():
     names = ["LSTM", "ADAM", "RMSprop", "SGD", "NAG", "LSTM-sub", "Lion", "Muon", "mine"]
+    names += [f"mine {number}" for number in range(30)]
     styles = curve_styles(names)
     assert styles["ADAM"] == curve_styles(["ADAM", "Zeno"])["ADAM"]
     assert len(set(styles.values())) == len(names)
@@ -91,11 +93,16 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
     assert np.isclose(line.get_ydata()[1], at)
 
 
-def test_legend_of_many_curves_stays_within_the_figure():
-    names = [f"optimizer number {number}" for number in range(9)]
+@pytest.mark.parametrize("many", [9, 30])
+def test_legend_of_many_curves_stays_within_the_figure_and_off_its_panels(many):
+    names = [f"optimizer number {number}" for number in range(many)]
     curves = pd.concat([rows(name, 0.1) for name in names])
     figure = draw_experiment(experiment(names), runs_by_optimizer(curves), curve_styles(names))
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert box.y1 <= figure.bbox.height
+    panel = figure.axes[0].get_tightbbox()
+    assert panel.y1 <= box.y0
+    assert panel.height > 2 * figure.dpi
     assert len(figure.legends) == 1
