@@ -153,11 +153,12 @@ def mean_log(runs: Runs, shown: NDArray[np.bool_]) -> pd.Series:
     return pd.Series(logs.mean(axis=1), index=runs.instances)
 
 
-def loss_sum(runs: Runs, panel: PanelInfo) -> pd.Series:
-    """Score: the sum of the losses before each of the panel's updates (equation 3)."""
+def loss_sum(runs: Runs, panel: PanelInfo, until: float) -> pd.Series:
+    """Score: the sum of the losses before each of the panel's first updates (equation 3)."""
     if panel.steps not in runs.steps:
         return pd.Series(dtype=float)
-    return pd.Series(runs.loss[:, runs.steps < panel.steps].sum(axis=1), index=runs.instances)
+    summed = runs.steps < min(until, panel.steps)
+    return pd.Series(runs.loss[:, summed].sum(axis=1), index=runs.instances)
 
 
 def finite_mean(values: pd.Series) -> float:

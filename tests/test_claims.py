@@ -47,6 +47,17 @@ def test_sum_of_losses_is_that_before_each_update_and_compared_with_the_bound():
     assert verdict("sum_below", {**BELOW, "bound": 1.0}, rows("LSTM", 1.0, steps=5)).n == 0
 
 
+def test_sum_is_of_the_first_updates_and_says_nothing_of_shorter_runs():
+    curve = rows("LSTM", 0.1)
+    first = curve[curve.step < 7].groupby("instance").loss.sum().mean()
+    row = verdict("sum_below", {**BELOW, "bound": float(first + 1), "until": 7.0}, curve)
+    assert row.verdict == "reproduced"
+    assert row.estimate == pytest.approx(-1)
+    row = verdict("sum_below", {**BELOW, "bound": 1e9, "until": 1000.0}, curve)
+    assert row.verdict == "unchecked"
+    assert "the claim is of 1000" in row.note
+
+
 def test_too_close_to_tell_is_inconclusive():
     row = verdict("ends_below_all", BELOW, rows("LSTM", 0.2), rows("ADAM", 0.2), rows("NAG", 0.3))
     assert row.verdict == "inconclusive"
