@@ -67,12 +67,16 @@ class Results:
         )
 
     def beside(self, earlier: Results) -> Results:
-        """These, and of the `earlier` ones those of experiments that these are not about."""
-        kept = earlier.without({each.name for each in self.experiments})
+        """These, and of the `earlier` ones those of experiments that these are not about.
+
+        Experiments keep their places, and new ones come last.
+        """
+        own = {each.name: each for each in self.experiments}
+        kept = earlier.without(own)
         if not kept.experiments:
             return self
         return Results(
-            (*kept.experiments, *self.experiments),
+            tuple(({each.name: each for each in earlier.experiments} | own).values()),
             pd.concat([kept.curves, self.curves], ignore_index=True),
             joined_provenance(
                 self.provenance, earlier.provenance, [each.name for each in kept.experiments]

@@ -223,5 +223,7 @@ def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
     assert found.provenance["earlier"] == [{"commit": "one", "seeds": {"a": 1}}]
     page = write_report(tmp_path).markdown.read_text()
     assert "a: commit one" in page
-    # Run again, an experiment leaves nothing of what it was.
+    # Run again, an experiment keeps its place, and leaves nothing of what it was.
+    again = named("a", {"LSTM": 0.4}, "four").beside(second)
+    assert [each.name for each in again.experiments] == ["a", "b"]
     assert "earlier" not in named("a", {"LSTM": 0.4}, "four").beside(first).provenance
