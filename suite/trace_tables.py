@@ -60,7 +60,8 @@ def joined(parts: list[Traces], columns: Iterable[str] = ()) -> Traces:
     """The rows of all parts; tables with the leading `columns` and no rows if there is none."""
     found = {}
     for name, own in COLUMNS.items():
-        tables = [part.tables()[name] for part in parts]
+        # Those without rows have no types of their own, and would change the others'.
+        tables = [table for part in parts if len(table := part.tables()[name])]
         empty = pd.DataFrame(columns=[*columns, *own])
         found[name] = pd.concat(tables, ignore_index=True) if tables else empty
     return Traces(**found)

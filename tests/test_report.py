@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 from tidy_curves import STEPS, experiment, rows
@@ -23,6 +24,7 @@ from suite.provenance import gather_provenance, without_home
 from suite.report import write_report
 from suite.results import Results, load_results, store_results
 from suite.table_formats import latex_text, markdown_text
+from suite.trace_tables import COLUMNS, Traces
 
 HOSTILE = "<script>alert(1)</script>"
 NOTICE = "A subset of 5,000 digits & no more."
@@ -227,3 +229,18 @@ def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
     again = named("a", {"LSTM": 0.4}, "four").beside(second)
     assert [each.name for each in again.experiments] == ["a", "b"]
     assert "earlier" not in named("a", {"LSTM": 0.4}, "four").beside(first).provenance
+
+
+def test_traces_of_earlier_runs_keep_their_types_beside_a_run_without_any():
+    kinds = {"optimizer": ["LSTM"], "instance": [1], "coordinate": [2], "step": [3], "lag": [4]}
+    values = {name: np.float32([0.1]) for name in ("gradient", "update", "effect")}
+    tables = {
+        name: pd.DataFrame({column: (kinds | values)[column] for column in columns})
+        for name, columns in COLUMNS.items()
+    }
+    traced = dataclasses.replace(
+        named("a", {"LSTM": 0.1}, "one"), traces=Traces(**tables).owned("a", "p")
+    )
+    kept = named("b", {"LSTM": 0.2}, "two").beside(traced)
+    for name, table in kept.traces.tables().items():
+        pd.testing.assert_frame_equal(table, traced.traces.tables()[name])
