@@ -19,7 +19,7 @@ from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
 from suite.json_file import read_json
-from suite.pieces import Pieces
+from suite.pieces import Pieces, remove_pieces
 from suite.plan import CHECKPOINTS
 from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
 from suite.progress import Progress
@@ -165,8 +165,12 @@ def run_evaluate(job: Job) -> None:
     optimizer, rate = _optimizer(job)
     pictures = job.folder / PICTURES
     log = PictureLog(config["steps"]) if shows_pictures(job.problem) else None
-    if log is not None and pictures.exists():
-        log.pictures = load_pictures(pictures)
+    if log is not None:
+        try:
+            log.pictures = load_pictures(pictures)
+        except SuiteError:
+            # There are none yet, or no more: runs whose pictures are lost are computed again.
+            remove_pieces(job.folder)
     pieces = Pieces(job.folder)
 
     def keep(name: str, make: Callable[[], Tensor]) -> Tensor:

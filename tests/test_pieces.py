@@ -67,9 +67,12 @@ class Killed(BaseException):
     """What nothing catches, as a kill."""
 
 
-@pytest.mark.parametrize(("kind", "table"), [("evaluate", CURVES), ("tune", TUNING)])
+@pytest.mark.parametrize(
+    ("kind", "table", "lost"),
+    [("evaluate", CURVES, 0), ("tune", TUNING, 0), ("evaluate", CURVES, STEPS + 1)],
+)
 def test_interrupted_cell_goes_on_and_ends_with_the_same_bits(
-    kind: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, table: str, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = cell(kind)
     evaluations = 0
@@ -95,9 +98,12 @@ def test_interrupted_cell_goes_on_and_ends_with_the_same_bits(
         run_cell(one, split, "cpu")
     assert record_of(one, split) is None
     assert len(list(one.folder(split).glob(f"{PREFIX}*"))) == 1
+    if lost:
+        # Without its pictures a group of runs is of no use.
+        (one.folder(split) / PICTURES).write_bytes(b"damaged")
     assert run_cell(one, split, "cpu").state == "done"
     # The four evaluations that were lost, the last of them not done, and no other twice.
-    assert evaluations == needed + 4
+    assert evaluations == needed + 4 + lost
     folders = [one.folder(root) for root in (whole, split)]
     assert len({(folder / table).read_bytes() for folder in folders}) == 1
     if kind == "evaluate":
