@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
-from suite.files import write_bytes_atomic
+from suite.tensor_file import load_tensors, save_tensors
 
 PREFIX = "piece-"
-DIGEST = "sha256"
 # A piece is the losses of some runs.
 MAX_BYTES = 2**28
 
@@ -40,11 +37,11 @@ class Pieces:
         path = self._folder / f"{PREFIX}{name}.safetensors"
         if path.exists():
             try:
-                return _load(path)
+                return load_tensors(path, MAX_BYTES)[0]["value"]
             except (SafetensorError, OSError, KeyError, ValueError) as error:
                 log.warning("%s is damaged (%s) and computed again", path, error)
         value = make().cpu().contiguous()
-        write_bytes_atomic(path, save({"value": value}, {DIGEST: _digest(value)}))
+        save_tensors(path, {"value": value}, {})
         return value
 
 
@@ -52,18 +49,3 @@ def remove_pieces(folder: Path) -> None:
     """Delete those of a cell that is done."""
     for path in folder.glob(f"{PREFIX}*"):
         path.unlink()
-
-
-def _load(path: Path) -> Tensor:
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-    with safe_open(path, "pt") as file:
-        value: Tensor = file.get_tensor("value")
-        if (file.metadata() or {})[DIGEST] != _digest(value):
-            raise ValueError("its digest differs")
-    return value
-
-
-def _digest(value: Tensor) -> str:
-    head = f"{value.dtype} {list(value.shape)} ".encode()
-    return hashlib.sha256(head + value.numpy().tobytes()).hexdigest()

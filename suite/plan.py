@@ -80,7 +80,6 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
     traces: list[Curve] = []
     notices: dict[tuple[str, str], str] = {}
     without: dict[tuple[str, str], str] = {}
-    missing: DataMissing | None = None
     for experiment in experiments:
         trained = _all_trained(experiment)
         for name, panel in experiment.every_panel().items():
@@ -89,7 +88,6 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
             except DataMissing as error:
                 if not forgiving:
                     raise
-                missing = error
                 without[experiment.name, name] = str(error)
                 notices[experiment.name, name] = "left out, because its data is missing"
                 continue
@@ -97,8 +95,8 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
             traces += planned.traces
             if planned.notice:
                 notices[experiment.name, name] = planned.notice
-    if missing is not None and not curves:
-        raise missing
+    if without and not curves:
+        raise DataMissing(list(without.values())[-1])
     cells = in_order(curve.cell for curve in (*curves, *traces))
     return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), notices, without)
 

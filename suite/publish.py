@@ -16,6 +16,7 @@ from suite.collect import (
     collect_traces,
     experiment_infos,
 )
+from suite.definitions import load_experiments
 from suite.errors import SuiteError
 from suite.links import refuse_links
 from suite.plan import Plan
@@ -65,6 +66,9 @@ def _beside_others(found: Results, root: Path) -> Results:
     if not (root / EXPERIMENTS).exists():
         return found
     try:
+        own = {each.name for each in found.experiments}
+        if all(each.name in own for each in load_experiments(root / EXPERIMENTS)):
+            return found
         return found.beside(load_results(root))
     except SuiteError as error:
         log.warning("the report leaves out what was run before: %s", error)

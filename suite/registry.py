@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -13,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from suite.convert import fields_of
 from suite.convert import nearest as nearest
+from suite.digests import digest
 from suite.errors import SuiteError
 from suite.types import Optimizer, Problem
 
@@ -138,8 +138,7 @@ def load_plugin(path: Path) -> None:
     if not path.is_file():
         raise SuiteError(f"plugin {path}: there is no such file")
     # Files of one name in two folders are two modules.
-    place = hashlib.blake2b(str(path.resolve()).encode(), digest_size=4).hexdigest()
-    name = f"plugin_{path.stem}_{place}"
+    name = f"plugin_{path.stem}_{digest(str(path.resolve()))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SuiteError(f"plugin {path}: must be a Python file, ending in .py")

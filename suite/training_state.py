@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -13,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 from suite.errors import SuiteError
-from suite.files import write_bytes_atomic
 from suite.meta_optimizers import MetaState
+from suite.tensor_file import load_tensors, save_tensors
 
 FILE = "state.safetensors"
-DIGEST = "sha256"
 # A state holds a few vectors of some thousand weights; anything of this size is something else.
 MAX_BYTES = 2**30
 NUMBERS = (
@@ -144,8 +141,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     }
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
-    header[DIGEST] = _digest(tensors, header)
-    write_bytes_atomic(folder / FILE, save(tensors, header))
+    save_tensors(folder / FILE, tensors, header)
 
 
 def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingState | None:
@@ -158,15 +154,7 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
     if not path.exists():
         return None
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES:,} bytes")
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            # Copied to PyTorch's own alignment, on which the rounding of products depends.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        # A flipped bit would go on unnoticed into everything after.
-        if header.pop(DIGEST) != _digest(tensors, header):
-            raise ValueError("its digest differs")
+        tensors, header = load_tensors(path, MAX_BYTES)
         return _state(header, {name: value.to(device) for name, value in tensors.items()})
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise SuiteError(
@@ -189,12 +177,3 @@ def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
         if name.startswith("moments.")
     }
     return TrainingState(weights, best, moments, **numbers)
-
-
-def _digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
-    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        found.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()

@@ -44,8 +44,9 @@ from suite.runners import RUNNERS, _tuned_rate
 from suite.seeds import Rng
 from suite.status import status_of
 from suite.store import open_results, record_of, run_cell
+from suite.tensor_file import DIGEST, digest_of
 from suite.trace_tables import COLUMNS, Traces, load_traces, store_traces
-from suite.training_state import DIGEST, FILE, TrainingState, _digest, load_state, save_state
+from suite.training_state import FILE, TrainingState, load_state, save_state
 from suite.transport import pack, unpack
 
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 2, "layers": 1}
@@ -127,7 +128,7 @@ def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -
     names = [field for field in TrainingState.__dataclass_fields__ if "weights" not in field]
     header = {n: json.dumps(getattr(state(), n)) for n in names if n != "moments"} | change
     tensors = {"weights": torch.zeros(3), "best_weights": torch.ones(3)}
-    header[DIGEST] = _digest(tensors, header)
+    header[DIGEST] = digest_of(tensors, header)
     save_file(tensors, folder / FILE, header)
     with pytest.raises(SuiteError) as told:
         load_state(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from suite.cells import CELLS, KINDS
 from suite.digests import file_digest
+from suite.results import SOURCES
 from suite.store import LOG, RECORD
 from suite.trace_tables import COLUMNS
 
@@ -38,7 +39,6 @@ claims:
 # Written last by a run; equal for equal results, but for when and by what the cells of cells.csv
 # were computed: nothing is known of a damaged one that nobody needs any more.
 TABLES = ("curves.parquet", *(f"{name}.parquet" for name in COLUMNS), "final.csv", "claims.csv")
-SOURCES = "cells.csv"
 NOT_COMPARED = ("seconds", "finished", "commit")
 
 
