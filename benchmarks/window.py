@@ -104,36 +104,46 @@ def using(way: str) -> Iterator[None]:
         yield
 
 
-def peak_mib() -> float:
-    """The most memory that this process has had since the last call (Linux)."""
+def peak_mib(function: Callable[[], object]) -> float:
+    """The most memory that a call takes above what the process has before it, in MiB (Linux)."""
+    # What earlier calls left behind must not be counted as there before.
+    ctypes.CDLL(None).malloc_trim(0)
+    _highest_mib()
+    before = _highest_mib()
+    function()
+    return _highest_mib() - before
+
+
+def _highest_mib() -> float:
+    """The most memory that this process has had since the last call."""
     status = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
     Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
     return int(status) / 1024
 
 
 @functools.cache
-def _case(units: int) -> tuple[Objective, LSTM, float]:
-    """An objective, an optimizer, and the memory of a process that has them, in MiB."""
+def _case(units: int) -> tuple[Objective, LSTM]:
+    """An objective and an optimizer."""
     keep_freed_memory()
-    objective = Objective(MLP(units=units), [0], "train", 0)
-    objective.value_and_grad(objective.start(), 0)
-    # What loading the data left behind must not be counted as there before.
-    ctypes.CDLL(None).malloc_trim(0)
-    peak_mib()
-    return objective, learned(), peak_mib()
+    return Objective(MLP(units=units), [0], "train", 0), learned()
 
 
 def measure(way: str, units: int, steps: int) -> tuple[float, float, float, float]:
     """Milliseconds of a step of training, of evaluation, and of the optimizee's gradient alone.
 
-    The last number is training's peak memory above base, in MiB.
+    The last number is training's peak memory, in MiB, of a call after the first: code that is
+    loaded on first use is not counted.
     """
-    objective, optimizer, base = _case(units)
-    train = by_autograd if way.endswith("autograd") else by_suite
+    objective, optimizer = _case(units)
     second_order = way.startswith("second order")
+
+    def train() -> None:
+        function = by_autograd if way.endswith("autograd") else by_suite
+        function(objective, optimizer, steps, second_order)
+
     with using(way):
-        trained = seconds(lambda: train(objective, optimizer, steps, second_order))
-        peak = peak_mib() - base
+        trained = seconds(train)
+        peak = peak_mib(train)
         evaluated = seconds(lambda: evaluate(objective, optimizer, steps))
     theta = objective.start()
     optimizee = seconds(lambda: [objective.value_and_grad(theta, t) for t in range(steps)])

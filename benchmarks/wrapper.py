@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from benchmarks.timing import interleaved
-from optimizers.kernels.dispatch import kernel_for
+from optimizers.kernels import operators
+from optimizers.kernels.shape import Scales
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
 from optimizers.torch_optimizer import SHIPPED, LearnedOptimizer
@@ -16,26 +17,19 @@ from suite.seeds import Rng
 
 @torch.no_grad()
 def wrapper(repeats: int, parameters: int = 10**6, tensors: int = 20) -> pd.DataFrame:
-    """A step of the wrapper on many tensors; the LSTM's update, and its kernel, on one of all.
-
-    The kernel is given the network's inputs, so its time is without preprocessing.
-    """
+    """A step of the wrapper on many tensors, and of the bare kernel on one of all."""
     shipped = load_optimizer(SHIPPED / "mnist-lstm.safetensors")
     assert isinstance(shipped, LSTM)
-    grads = Rng(0, "gradients").normal(1, parameters)
+    grads = Rng(0, "gradients").normal(parameters)
     own = [nn.Parameter(torch.zeros(parameters // tensors)) for _ in range(tensors)]
     for parameter, grad in zip(own, grads.view(tensors, -1), strict=True):
         parameter.grad = grad.clone()
     wrapped = LearnedOptimizer(own, "mnist-lstm")
     state = shipped.layout.initial_state(parameters, like=grads)
-    features, kernel = shipped.features(grads), kernel_for(shipped.layout, grads)
+    scales = Scales(shipped.p, 1.0, shipped.output_scale)
+    given = (shipped.layout, shipped.phi, grads, state, scales, state)
     times = interleaved(
-        {
-            "kernel": lambda: kernel.step(shipped.layout, shipped.phi, features, state, state),
-            "update": lambda: shipped.update(grads, state, into=state),
-            "LearnedOptimizer": wrapped.step,
-        },
-        repeats,
+        {"kernel": lambda: operators.update(*given), "LearnedOptimizer": wrapped.step}, repeats
     )
     table = pd.DataFrame({"what": times.keys(), "step_ms": [1e3 * x for x in times.values()]})
     table["over_kernel"] = table.step_ms / times["kernel"] / 1e3

@@ -68,8 +68,8 @@ class MLP(Problem):
     def batch(self, rng: Rng) -> Tensors:
         rows = rng.integers(len(self.images.labels), self.batch_size)
         return {
-            "x": self.images.pixels[rows].flatten(1).float().div_(255),
-            "y": self.images.labels[rows],
+            "x": self.images.pixels.index_select(0, rows).flatten(1).float().div_(255),
+            "y": self.images.labels.index_select(0, rows),
         }
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from optimizers.learned.base import Learned
+from optimizers.learned.cotangents import cotangents
 from suite.config import Phase
 from suite.loop import Point
 from suite.seeds import Rng
-
-# A meta-gradient is computed piece by piece of the coordinates, because meanwhile each of them
-# takes up to a kilobyte. More pieces, or smaller ones, would not occupy many cores.
-PIECES = 8
-PIECE = 12_288
-
-
-def cotangents(grads: Tensor, weights: Tensor, discount: float = 1.0) -> Tensor:
-    """λ_s = Σ_{t>s} γ^{t−s−1} w_t ∇f(θ_t) for the steps s of a window.
-
-    ∂∇/∂φ is taken as 0, so a loss depends on φ only through the updates before it, and every
-    gradient that appears here was the optimizer's own input: none is computed again.
-
-    Args:
-        grads: ∇f(θ_1) … ∇f(θ_T) [T, n, P].
-        weights: w_1 … w_T [T, n, 1], or of each coordinate [T, n, P].
-        discount: γ; 1 gives the paper's meta-gradient. See `Phase.discount`.
-
-    Returns:
-        λ [T, n, P].
-    """
-    terms = grads * weights
-    if discount == 1.0:
-        return terms.flip(0).cumsum_(0).flip(0)
-    for step in range(len(terms) - 2, -1, -1):
-        terms[step] += discount * terms[step + 1]
-    return terms
 
 
 def loss_weights(points: Sequence[Point], objective: str) -> Tensor:
@@ -67,43 +40,19 @@ def window_gradient(optimizer: Learned, points: Sequence[Point], phase: Phase, r
         grads = [torch.where(alive, each, 0.0) for each in grads]
     weights = loss_weights(points, phase.objective)
     state = points[0].state
-    if phase.sample is None and optimizer.coordinatewise and isinstance(state, Tensor):
-        return _sum_over_pieces(optimizer, grads, state, weights, phase.discount)
+    if phase.sample is None or phase.sample >= grads[0].shape[1]:
+        return optimizer.loss_gradient(grads, state, weights, phase.discount)
     inputs = torch.stack(grads[:-1])
     lambdas = cotangents(torch.stack(grads[1:]), weights.unsqueeze(-1), phase.discount)
     parts = []
     for network, own_grads, own_state, own in optimizer.networks(inputs, state, lambdas):
-        if phase.sample is not None and phase.sample < own_grads.shape[-1]:
+        if phase.sample < own_grads.shape[-1]:
             kept, scale = _importance_sample(own, phase.sample, rng)
             own_state = own_state.index_select(-1, kept)
             own_grads = own_grads.flatten(1).index_select(-1, kept).unsqueeze(1)
             own = (own.flatten(1).index_select(-1, kept) * scale).unsqueeze(1)
         parts.append(network.window_gradient(own_grads, own_state, own))
     return torch.cat(parts)
-
-
-def _sum_over_pieces(
-    network: Learned, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float
-) -> Tensor:
-    """dL/dφ [size], a piece of the coordinates after the other, so that no copy is of all.
-
-    Args:
-        network: whose coordinates never meet.
-        grads: ∇_0 … ∇_T [n, P].
-        state: before the window [..., n·P].
-        weights: w_1 … w_T [T, n].
-        discount: γ.
-    """
-    size, width = grads[0].numel(), grads[0].shape[1]
-    number = min(PIECES, math.ceil(size / PIECE))
-    total = torch.zeros_like(network.phi)
-    for piece in range(number):
-        first, end = piece * size // number, (piece + 1) * size // number
-        own = torch.stack([each.view(1, -1)[:, first:end] for each in grads])
-        of_rows = weights[:, torch.arange(first, end, device=weights.device) // width]
-        lambdas = cotangents(own[1:], of_rows.unsqueeze(1), discount)
-        total += network.window_gradient(own[:-1], state[..., first:end], lambdas)
-    return total
 
 
 def _importance_sample(lambdas: Tensor, sample: int, rng: Rng) -> tuple[Tensor, Tensor]:

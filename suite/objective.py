@@ -150,11 +150,18 @@ class Objective:
 
     def _stack(self, samples: list[Any]) -> Any:
         """A list of pytrees of tensors to one with a leading dimension."""
-        return tree_map(lambda *parts: torch.stack(parts).to(self.device), *samples)
+
+        def stack(*parts: Tensor) -> Tensor:
+            # One alone is not copied.
+            stacked = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+            return stacked.to(self.device)
+
+        return tree_map(stack, *samples)
 
     def _batch_at(self, step: int) -> Any:
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
         if self._batch[0] != step:
+            self._batch = (-1, None)  # frees its memory
             rngs = [self.rng("batch", i, step) for i in self.instances]
             samples = [self.problem.batch(rng) for rng in rngs]
             self._batch = (step, None if samples[0] is None else self._stack(samples))

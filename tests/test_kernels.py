@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import warnings
 from collections.abc import Callable, Iterator
@@ -173,6 +174,8 @@ def test_older_processors_get_the_same_numbers(
             _, grad = unrolled(case.double())
             assert relative_error(case.gradient(operators), grad) <= 1e-5
             assert relative_error(case.step(operators)[1], case.double().step(reference)[1]) <= 1e-5
+        test_update_from_gradients_is_that_of_their_features("log")
+        test_infinite_gradient_counts_as_the_largest_and_nan_spreads()
     finally:
         build.load_library.cache_clear()
 
@@ -213,15 +216,74 @@ def test_gradients_of_any_size_give_an_exact_meta_gradient(kind: str, size: floa
 
 
 @fused
+@pytest.mark.parametrize("kind", ["log", "scale", "none"])
+def test_update_from_gradients_is_that_of_their_features(kind: str) -> None:
+    """Over all sizes of float32, denormal ones too, and at the threshold e^−p."""
+    optimizer = LSTM(preprocessing=kind, p=10.0 if kind == "log" else 2.0, output_scale=0.3)
+    optimizer = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
+    sizes = torch.logspace(-44, 38, 1000).tolist()
+    edge = math.exp(-10)
+    values = [*GRADIENTS[:-2], 0.999999 * edge, 1.000001 * edge, *sizes, *(-x for x in sizes)]
+    grads = torch.tensor([values]).clamp(*((-1e3, 1e3) if kind != "log" else (None, torch.inf)))
+    state = Rng(1, "state").normal(2, 2, 20, grads.numel()).clamp(-3, 3)
+    update, following = optimizer.update(grads, state)
+    double = optimizer.with_weights(optimizer.phi.double())
+    expected, expected_state = double.update(grads.double(), state.double())
+    assert (update - expected).abs().max() <= 2e-6
+    assert (following - expected_state).abs().max() <= 2e-5
+
+
+@fused
+def test_infinite_gradient_counts_as_the_largest_and_nan_spreads() -> None:
+    optimizer = LSTM(weights=LSTM().initial_weights(Rng(0, "phi")))
+    largest = torch.finfo(torch.float32).max
+    grads = torch.tensor([[torch.inf, -torch.inf, largest, -largest, torch.nan]])
+    update, state = optimizer.update(grads, optimizer.layout.initial_state(5, like=grads))
+    assert torch.equal(update[:, :2], update[:, 2:4])
+    assert state[..., :4].isfinite().all()
+    assert update[0, 4].isnan()
+
+
+@fused
+@pytest.mark.parametrize("k", [1, 5, 16, 37])
+def test_rows_of_the_state_may_be_spaced_in_any_even_way(k: int) -> None:
+    shape = LSTMShape(2, 20, 2)
+    case = make_case(shape, k, 1, seed=k)
+    grads, lambdas = Rng(k, "grads").normal(3, 1, k), Rng(k, "lambdas").normal(2, 1)
+    optimizer = LSTM(weights=0.2 * case.weights)
+    expected = optimizer.update(grads[0], case.state)
+    gradient = optimizer.loss_gradient([*grads], case.state, lambdas, 1.0)
+    for spare in (0, 3, 16):
+        wide = torch.full((2, 2, 20, k + spare), torch.nan)
+        state = wide[..., :k].copy_(case.state)
+        assert torch.equal(optimizer.loss_gradient([*grads], state, lambdas, 1.0), gradient)
+        for into in (None, torch.empty(2, 2, 20, k + 5)[..., :k], state):
+            update, following = optimizer.update(grads[0], state, into)
+            assert torch.equal(update, expected[0])
+            assert torch.equal(following, expected[1])
+            assert into is None or following is into
+        assert wide[..., k:].isnan().all(), "nothing is written between rows"
+
+
+def test_rows_of_a_fresh_state_begin_on_cache_lines() -> None:
+    state = LSTMShape(2, 20, 2).initial_state(21, like=torch.empty(0))
+    assert state.shape == (2, 2, 20, 21)
+    assert all(row.data_ptr() % 64 == 0 for row in state.flatten(0, 2))
+
+
+@fused
 @pytest.mark.parametrize("k", [1, 31, 3000])
 def test_results_do_not_depend_on_the_number_of_threads(k: int) -> None:
     case = make_case(LSTMShape(2, 20, 2), k, 4, seed=k)
+    optimizer, lambdas = LSTM(weights=case.weights), Rng(k, "lambdas").normal(4, 1)
+    grads = list(Rng(k, "grads").normal(5, 1, k))
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append([case.gradient(operators), *case.step(operators)])
+            own = optimizer.loss_gradient(grads, case.state, lambdas, 0.9)
+            results.append([own, case.gradient(operators), *case.step(operators)])
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -272,6 +334,16 @@ def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
         )
     with pytest.raises(ValueError, match="weights must be float32"):
         operators.step(case.shape, case.weights[:-1], case.features[0], case.state)
+    optimizer = LSTM(1, 1, "none", weights=case.weights)
+    every_other = torch.empty(1, 2, 1, 10)[..., ::2]
+    with pytest.raises(ValueError, match="rows of into must be contiguous"):
+        optimizer.update(torch.ones(1, 5), case.state, every_other)
+    with pytest.raises(ValueError, match=r"gradients must be float32 \[1, 5\]"):
+        optimizer.loss_gradient(
+            [torch.ones(1, 5), torch.ones(1, 4)], case.state, torch.ones(1, 1), 1.0
+        )
+    with pytest.raises(ValueError, match=r"loss_weights must be float32 \[1, 1\]"):
+        optimizer.loss_gradient([torch.ones(1, 5)] * 2, case.state, torch.ones(2, 1), 1.0)
 
 
 @pytest.fixture

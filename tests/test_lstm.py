@@ -12,7 +12,7 @@ from torch import Tensor
 
 from optimizers.kernels.shape import LSTMShape
 from optimizers.learned.lstm import LSTM
-from optimizers.learned.preprocessing import PREPROCESSINGS
+from optimizers.preprocessing import PREPROCESSINGS
 from problems.quadratic import Quadratic
 from suite.config import Phase, Training
 from suite.errors import SuiteError

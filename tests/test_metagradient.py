@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from optimizers.learned import base
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
-from suite import loop, metagradient
+from suite import loop
 from suite.config import Phase
 from suite.loop import Point, advance, start
 from suite.metagradient import window_gradient
@@ -166,11 +167,12 @@ def test_window_that_reuses_the_memory_of_its_states_has_the_same_gradient(
 def test_pieces_of_the_coordinates_sum_to_the_whole(
     monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
-    points = walk(SMALL_MLP, lstm(SMALL_MLP), [0, 1, 2], 1, 4)
-    how = summed(objective, discount=0.9)
-    whole = window_gradient(lstm(SMALL_MLP), points, how, Rng(0, "unused"))
+    """In plain PyTorch, which the fused kernel leaves float64 to."""
+    optimizer, how = in_double(lstm(SMALL_MLP)), summed(objective, discount=0.9)
+    points = walk(InDouble(SMALL_MLP), optimizer, [0, 1, 2], 1, 4)
+    whole = window_gradient(optimizer, points, how, Rng(0, "unused"))
     # Neither as many as an instance has, nor in equal parts.
-    monkeypatch.setattr(metagradient, "PIECE", 1000)
+    monkeypatch.setattr(base, "PIECE", 1000)
     seen = []
     original = LSTM.window_gradient
 
@@ -179,9 +181,9 @@ def test_pieces_of_the_coordinates_sum_to_the_whole(
         return original(self, grads, state, cotangents)
 
     monkeypatch.setattr(LSTM, "window_gradient", counted)
-    pieces = window_gradient(lstm(SMALL_MLP), points, how, Rng(0, "unused"))
+    pieces = window_gradient(optimizer, points, how, Rng(0, "unused"))
     assert sum(seen) == points[0].theta.numel() and max(seen) <= 1000
-    assert relative_error(pieces, whole.double()) < 1e-6
+    assert relative_error(pieces, whole) < 1e-12
 
 
 def sampled(points: Sequence[Point], sample: int | None, draw: int) -> Tensor:

@@ -19,13 +19,14 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from optimizers.kernels import operators, reference
-from optimizers.kernels.shape import LSTMShape
+from optimizers.kernels.shape import LSTMShape, Scales
 from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
 from suite.seeds import Rng
 
 pytestmark = fused
 SHAPE = LSTMShape(2, 20, 2)
+SCALES = Scales(p=10.0, gradient=1.0, update=0.1)
 
 
 def window(case: Case, by_operator: bool) -> tuple[Tensor, Tensor]:
@@ -82,11 +83,15 @@ def test_gradient_of_one_output_alone() -> None:
 def test_operators_pass_pytorchs_own_check(shape: LSTMShape) -> None:
     case = make_case(shape, 50, 3, seed=2, scale=0.3)
     arrays, sizes = (case.weights, case.features, case.state), (shape.layers, shape.hidden)
-    ops = torch.ops.l2l
+    ops, grads = torch.ops.l2l, Rng(0, "grads").normal(3, 10, 5)
     torch.library.opcheck(ops.lstm.default, (*arrays, *sizes))
     leaves = tuple(x.clone().requires_grad_() for x in arrays)
     torch.library.opcheck(ops.lstm.default, (*leaves, *sizes))
-    torch.library.opcheck(ops.lstm_into.default, (*arrays, torch.empty_like(case.state), *sizes))
+    network = (*sizes, shape.inputs, *SCALES)
+    of_losses = (case.weights, [*grads], case.state, Rng(1, "w").normal(2, 10), 0.9, *network)
+    torch.library.opcheck(ops.lstm_loss_gradient.default, of_losses)
+    one = (case.weights, grads[0].flatten(), case.state, torch.empty_like(case.state))
+    torch.library.opcheck(ops.lstm_update.default, (*one, *network))
     for last, inputs in ((None, False), (case.state, True)):
         given_ = (*arrays, case.cotangents, last, inputs, *sizes)
         torch.library.opcheck(ops.lstm_backward.default, given_)
@@ -118,12 +123,13 @@ def test_compiled_step_is_one_graph_with_the_same_gradient() -> None:
     assert torch.equal(*results)
 
 
-def test_compiled_step_in_place_moves_the_state() -> None:
+def test_compiled_update_in_place_moves_the_state() -> None:
     case = make_case(SHAPE, 30, 1, seed=5)
-    update, following = case.step(operators)
+    grads = Rng(5, "grads").normal(30)
+    update, following = operators.update(SHAPE, case.weights, grads, case.state, SCALES)
 
     def move(state: Tensor) -> Tensor:
-        return operators.step(SHAPE, case.weights, case.features[0], state, into=state)[0]
+        return operators.update(SHAPE, case.weights, grads, state, SCALES, into=state)[0]
 
     for function in (move, torch.compile(move, backend="aot_eager", fullgraph=True)):
         state = case.state.clone()

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from optimizers.kernels import dispatch, operators, reference
 from optimizers.kernels.shape import LSTMShape
+from optimizers.learned.lstm import LSTM
+from suite.seeds import Rng
 
 triton_lstm = pytest.importorskip(
     "optimizers.kernels.triton_lstm", reason="Triton is not installed", exc_type=ImportError
@@ -54,12 +56,14 @@ def test_triton_kernel_is_the_reference(case) -> None:  # type: ignore[no-untype
     expected = torch.autograd.grad(total, inputs)
 
     arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state)]
-    made_last = torch.empty_like(arrays[2])
+    # With space between rows, as a run's states have.
+    arrays[2] = shape.empty_state(case.state.shape[-1], like=arrays[0]).copy_(arrays[2])
+    made_last = shape.empty_state(case.state.shape[-1], like=arrays[0])
     made = triton_lstm.forward(shape, *arrays, made_last)
     scale = case.weights.abs().max() * shape.hidden
     assert (made.cpu() - torch.stack(updates)).abs().max() <= 1e-5 * scale
     assert near(made_last, last.detach())
-    d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(arrays[2])
+    d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(case.state, device=DEVICE)
     cotangents = case.cotangents.to(DEVICE)
     d_weights = triton_lstm.backward(
         shape, *arrays, cotangents, d_last.float().to(DEVICE), d_features, d_state
@@ -108,6 +112,19 @@ def test_kernel_that_agrees_is_taken() -> None:
     shape = LSTMShape(2, 20, 2)
     assert dispatch.self_check(shape, torch.device(DEVICE)) < 1e-5
     assert dispatch._fused_gpu(shape, torch.device(DEVICE))
+
+
+@pytest.mark.usefixtures("operators_by_triton")
+@pytest.mark.parametrize("kind", ["log", "scale"])
+def test_update_from_gradients_is_the_references(kind: str) -> None:
+    optimizer = LSTM(preprocessing=kind, p=2.0, hidden=5)
+    phi, grads = optimizer.initial_weights(Rng(0, "phi")), Rng(1, "grads").normal(2, 9)
+    state = optimizer.layout.initial_state(18, like=grads)
+    expected = optimizer.with_weights(phi.double()).update(grads.double(), state.double())
+    fused = optimizer.with_weights(phi.to(DEVICE))
+    update, following = fused.update(grads.to(DEVICE), state.to(DEVICE))
+    assert near(update, expected[0])
+    assert near(following, expected[1])
 
 
 @pytest.mark.usefixtures("operators_by_triton")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
 from optimizers.kernels.build import lstm_library
-from optimizers.kernels.shape import LSTMShape
+from optimizers.kernels.shape import LSTMShape, Scales
 
 # Threads of the kernel, whose results do not depend on them; as many as PyTorch has where None.
 kernel_threads: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
@@ -23,23 +24,44 @@ def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
+def _call(shape: LSTMShape, function: str, *arguments: object) -> None:
+    library = lstm_library(shape.layers, shape.hidden, shape.inputs)
+    if getattr(library, function)(*arguments, _threads()):
+        raise MemoryError("the LSTM kernel could not allocate its buffers")
+
+
 def forward(
     shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor, last: Tensor
 ) -> Tensor:
     """Updates [T, K] of a window; the state after it goes to `last`, which may be `state`.
 
-    All tensors are contiguous and of the shapes that `operators.check` asks for.
+    All tensors are as `operators` checks them.
     """
     steps, _, n = features.shape
     updates = torch.empty(steps, n)
-    failed = lstm_library(shape.layers, shape.hidden, shape.inputs).lstm_forward(
-        *map(_pointer, (weights, features, state, updates, last)),
-        ctypes.c_long(n),
-        ctypes.c_long(steps),
-        _threads(),
-    )
-    if failed:
-        raise MemoryError("the LSTM kernel could not allocate its buffers")
+    pointers = map(_pointer, (weights, features, state, updates, last))
+    rows = (shape.row_length(state), shape.row_length(last))
+    _call(shape, "lstm_forward", *pointers, *map(ctypes.c_long, (n, steps, *rows)))
+    return updates
+
+
+def update(
+    shape: LSTMShape,
+    weights: Tensor,
+    grads: Tensor,
+    state: Tensor,
+    last: Tensor,
+    scales: Scales,
+) -> Tensor:
+    """Updates [K] from gradients [K]; the next state goes to `last`, which may be `state`.
+
+    All tensors are as `operators` checks them.
+    """
+    updates = torch.empty_like(grads)
+    pointers = map(_pointer, (weights, grads, state, updates, last))
+    rows = (shape.row_length(state), shape.row_length(last))
+    floats = map(ctypes.c_float, scales)
+    _call(shape, "lstm_update", *pointers, *floats, *map(ctypes.c_long, (len(grads), *rows)))
     return updates
 
 
@@ -55,17 +77,40 @@ def backward(
 ) -> Tensor:
     """The gradient of φ [size]; those of features and state go where there is a tensor for them.
 
-    All tensors are contiguous and of the shapes that `operators.check` asks for.
+    All tensors are as `operators` checks them.
     """
     steps, n = d_updates.shape
     d_weights = torch.empty(shape.size)
     arrays = (weights, features, state, d_updates, d_last, d_weights, d_features, d_state)
-    failed = lstm_library(shape.layers, shape.hidden, shape.inputs).lstm_backward(
-        *map(_pointer, arrays),
-        ctypes.c_long(n),
-        ctypes.c_long(steps),
-        _threads(),
+    longs = map(ctypes.c_long, (n, steps, shape.row_length(state)))
+    _call(shape, "lstm_backward", *map(_pointer, arrays), *longs)
+    return d_weights
+
+
+def loss_gradient(
+    shape: LSTMShape,
+    weights: Tensor,
+    grads: Sequence[Tensor],
+    state: Tensor,
+    loss_weights: Tensor,
+    discount: float,
+    scales: Scales,
+) -> Tensor:
+    """The gradient of φ [size], as `operators.loss_gradient`.
+
+    All tensors are as `operators` checks them.
+    """
+    steps, runs = loss_weights.shape
+    n = state.shape[-1]
+    d_weights = torch.empty(shape.size)
+    pointers = (ctypes.c_void_p * len(grads))(*(each.data_ptr() for each in grads))
+    _call(
+        shape,
+        "lstm_loss_gradient",
+        _pointer(weights),
+        pointers,
+        *map(_pointer, (state, loss_weights, d_weights)),
+        *map(ctypes.c_float, (*scales, discount)),
+        *map(ctypes.c_long, (n, n // runs, steps, shape.row_length(state))),
     )
-    if failed:
-        raise MemoryError("the LSTM kernel could not allocate its buffers")
     return d_weights

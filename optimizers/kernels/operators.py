@@ -1,13 +1,17 @@
 """The fused LSTM as operators of PyTorch: autograd, `torch.compile` and fake tensors know them.
 
-`l2l::lstm` maps a window to its updates and last state, and is differentiable in everything; its
-backward is `l2l::lstm_backward`, which recomputes the window. `l2l::lstm_into` is `l2l::lstm`
-with the last state in given memory. `step` and `gradient` are `reference`'s by these operators.
+`l2l::lstm` maps a window's features to its updates and last state, and is differentiable in
+everything; its backward is `l2l::lstm_backward`, which recomputes the window. `step` and
+`gradient` are `reference`'s by these operators.
+
+Two more begin with the optimizee's gradients, so that no array of features is made:
+`l2l::lstm_update` is one step forward, and on CPUs `l2l::lstm_loss_gradient` is the meta-gradient.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -15,33 +19,36 @@ import torch
 from torch import Tensor
 
 from optimizers.kernels import cpu
-from optimizers.kernels.shape import LSTMShape
+from optimizers.kernels.shape import LSTMShape, Scales
+from optimizers.preprocessing import PREPROCESSINGS
 
 _library = torch.library.Library("l2l", "DEF")
 _WINDOW = "Tensor weights, Tensor features, Tensor state"
 _library.define(f"lstm({_WINDOW}, int layers, int hidden) -> (Tensor updates, Tensor last)")
-_library.define(f"lstm_into({_WINDOW}, Tensor(a!) into, int layers, int hidden) -> Tensor")
 _library.define(
     f"lstm_backward({_WINDOW}, Tensor d_updates, Tensor? d_last, bool inputs, int layers, "
     "int hidden) -> (Tensor d_weights, Tensor d_features, Tensor d_state)"
 )
+# The architecture, and `Scales`.
+_NETWORK = "int layers, int hidden, int inputs, float p, float gradient, float update"
+_library.define(
+    "lstm_update(Tensor weights, Tensor grads, Tensor state, Tensor(a!) into, "
+    f"{_NETWORK}) -> Tensor"
+)
+_library.define(
+    "lstm_loss_gradient(Tensor weights, Tensor[] grads, Tensor state, Tensor loss_weights, "
+    f"float discount, {_NETWORK}) -> Tensor"
+)
 
 
 def step(
-    shape: LSTMShape,
-    weights: Tensor,
-    features: Tensor,
-    state: Tensor,
-    into: Tensor | None = None,
+    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As `reference.step`."""
-    window = (weights, features.unsqueeze(0), state)
-    tracked = torch.is_grad_enabled() and any(x.requires_grad for x in window)
-    if into is not None and not tracked:
-        updates = torch.ops.l2l.lstm_into(*window, into, shape.layers, shape.hidden)
-        return updates[0], into
-    updates, last = torch.ops.l2l.lstm(*window, shape.layers, shape.hidden)
-    return updates[0], last if into is None else into.copy_(last)
+    updates, last = torch.ops.l2l.lstm(
+        weights, features.unsqueeze(0), state, shape.layers, shape.hidden
+    )
+    return updates[0], last
 
 
 def gradient(
@@ -54,8 +61,56 @@ def gradient(
     return d_weights
 
 
-def check(name: str, tensor: Tensor, like: Tensor, *shape: int) -> Tensor:
-    """The tensor, contiguous.
+def update(
+    shape: LSTMShape,
+    weights: Tensor,
+    grads: Tensor,
+    state: Tensor,
+    scales: Scales,
+    into: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step forward from gradients, without a graph.
+
+    Args:
+        shape: the architecture; with two inputs, gradients become these by Appendix A.
+        weights: φ [size].
+        grads: [K].
+        state: [layers, 2, hidden, K].
+        scales: of gradients and updates.
+        into: where the next state goes, which may be `state` itself; memory of its own if None.
+
+    Returns:
+        The update [K], and the next state.
+    """
+    into = shape.empty_state(len(grads), like=state) if into is None else into
+    return torch.ops.l2l.lstm_update(weights, grads, state, into, *_numbers(shape), *scales), into
+
+
+def loss_gradient(
+    shape: LSTMShape,
+    weights: Tensor,
+    grads: Sequence[Tensor],
+    state: Tensor,
+    loss_weights: Tensor,
+    discount: float,
+    scales: Scales,
+) -> Tensor:
+    """As `Learned.loss_gradient`, of φ [size], on a CPU.
+
+    Coordinates whose gradients are 0 after the first are left out, for they add nothing.
+    """
+    result: Tensor = torch.ops.l2l.lstm_loss_gradient(
+        weights, list(grads), state, loss_weights, discount, *_numbers(shape), *scales
+    )
+    return result
+
+
+def _numbers(shape: LSTMShape) -> tuple[int, int, int]:
+    return shape.layers, shape.hidden, shape.inputs
+
+
+def _expect(name: str, tensor: Tensor, like: Tensor, *shape: int) -> Tensor:
+    """The tensor.
 
     Raises:
         ValueError: it is not float32 of this shape on the device of `like`.
@@ -65,7 +120,13 @@ def check(name: str, tensor: Tensor, like: Tensor, *shape: int) -> Tensor:
             f"{name} must be float32 {list(shape)} on {like.device}, "
             f"not {tensor.dtype} {list(tensor.shape)} on {tensor.device}"
         )
-    return tensor.contiguous()
+    return tensor
+
+
+def _expect_state(name: str, state: Tensor, like: Tensor, shape: LSTMShape, n: int) -> Tensor:
+    """The state, or a copy of it with even rows."""
+    _expect(name, state, like, shape.layers, 2, shape.hidden, n)
+    return state if shape.has_even_rows(state) else state.contiguous()
 
 
 @functools.cache
@@ -80,9 +141,9 @@ def _check_window(
     steps, inputs, n = features.shape
     shape, size = _shape_and_size(layers, hidden, inputs)
     return shape, (
-        check("weights", weights, features, size),
-        check("features", features, features, steps, inputs, n),
-        check("state", state, features, layers, 2, hidden, n),
+        _expect("weights", weights, features, size).contiguous(),
+        _expect("features", features, features, steps, inputs, n).contiguous(),
+        _expect_state("state", state, features, shape, n),
     )
 
 
@@ -97,18 +158,9 @@ def _implementation(like: Tensor) -> ModuleType:
 def _lstm(
     weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
 ) -> tuple[Tensor, Tensor]:
-    last = torch.empty_like(state, memory_format=torch.contiguous_format)
-    return _lstm_into(weights, features, state, last, layers, hidden), last
-
-
-def _lstm_into(
-    weights: Tensor, features: Tensor, state: Tensor, into: Tensor, layers: int, hidden: int
-) -> Tensor:
     shape, window = _check_window(weights, features, state, layers, hidden)
-    if into.shape != state.shape or into.dtype != state.dtype or not into.is_contiguous():
-        raise ValueError(f"into must be contiguous {list(state.shape)}, as the state is")
-    updates: Tensor = _implementation(features).forward(shape, *window, into)
-    return updates
+    last = shape.empty_state(features.shape[2], like=state)
+    return _implementation(features).forward(shape, *window, last), last
 
 
 def _lstm_backward(
@@ -123,9 +175,9 @@ def _lstm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape, window = _check_window(weights, features, state, layers, hidden)
     steps, _, n = features.shape
-    d_updates = check("cotangents", d_updates, features, steps, n)
+    d_updates = _expect("cotangents", d_updates, features, steps, n).contiguous()
     if d_last is not None:
-        d_last = check("d_last", d_last, features, *state.shape)
+        d_last = _expect("d_last", d_last, features, *state.shape).contiguous()
     d_features, d_state = (torch.empty_like(x) if inputs else None for x in window[1:])
     d_weights = _implementation(features).backward(
         shape, *window, d_updates, d_last, d_features, d_state
@@ -137,25 +189,81 @@ def _lstm_backward(
     )
 
 
+def _lstm_update(
+    weights: Tensor,
+    grads: Tensor,
+    state: Tensor,
+    into: Tensor,
+    layers: int,
+    hidden: int,
+    inputs: int,
+    *scales: float,
+) -> Tensor:
+    shape, size = _shape_and_size(layers, hidden, inputs)
+    weights = _expect("weights", weights, grads, size).contiguous()
+    grads = _expect("gradients", grads, grads, grads.numel()).contiguous()
+    state = _expect_state("state", state, grads, shape, len(grads))
+    if _expect_state("into", into, grads, shape, len(grads)) is not into:
+        raise ValueError("the rows of into must be contiguous and evenly spaced")
+    own, kernel = Scales(*scales), _implementation(grads)
+    if kernel is cpu:
+        return cpu.update(shape, weights, grads, state, into, own)
+    if inputs == 1:
+        features = (own.gradient * grads).unsqueeze(0)
+    else:
+        features = PREPROCESSINGS["log"][0](grads, own.p)
+    updates: Tensor = kernel.forward(shape, weights, features.unsqueeze(0), state, into)
+    return own.update * updates[0]
+
+
+def _lstm_loss_gradient(
+    weights: Tensor,
+    grads: list[Tensor],
+    state: Tensor,
+    loss_weights: Tensor,
+    discount: float,
+    layers: int,
+    hidden: int,
+    inputs: int,
+    *scales: float,
+) -> Tensor:
+    shape, size = _shape_and_size(layers, hidden, inputs)
+    runs, width = grads[0].shape
+    return cpu.loss_gradient(
+        shape,
+        _expect("weights", weights, state, size).contiguous(),
+        [_expect("gradients", each, state, runs, width).contiguous() for each in grads],
+        _expect_state("state", state, state, shape, runs * width),
+        _expect("loss_weights", loss_weights, state, len(grads) - 1, runs).contiguous(),
+        discount,
+        Scales(*scales),
+    )
+
+
 for _device in ("CPU", "CUDA"):
     _library.impl("lstm", _lstm, _device)
-    _library.impl("lstm_into", _lstm_into, _device)
     _library.impl("lstm_backward", _lstm_backward, _device)
+    _library.impl("lstm_update", _lstm_update, _device)
+_library.impl("lstm_loss_gradient", _lstm_loss_gradient, "CPU")
 
 
 @torch.library.register_fake("l2l::lstm", lib=_library)
 def _(
     weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
 ) -> tuple[Tensor, Tensor]:
-    updates = features.new_empty(features.shape[0], features.shape[2])
-    return updates, torch.empty_like(state, memory_format=torch.contiguous_format)
+    steps, inputs, n = features.shape
+    last = LSTMShape(layers, hidden, inputs).empty_state(n, like=state)
+    return features.new_empty(steps, n), last
 
 
-@torch.library.register_fake("l2l::lstm_into", lib=_library)
-def _(
-    weights: Tensor, features: Tensor, state: Tensor, into: Tensor, layers: int, hidden: int
-) -> Tensor:
-    return features.new_empty(features.shape[0], features.shape[2])
+@torch.library.register_fake("l2l::lstm_update", lib=_library)
+def _(weights: Tensor, grads: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(grads)
+
+
+@torch.library.register_fake("l2l::lstm_loss_gradient", lib=_library)
+def _(weights: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(weights)
 
 
 @torch.library.register_fake("l2l::lstm_backward", lib=_library)

@@ -11,11 +11,7 @@ from optimizers.kernels.shape import LSTMShape
 
 
 def step(
-    shape: LSTMShape,
-    weights: Tensor,
-    features: Tensor,
-    state: Tensor,
-    into: Tensor | None = None,
+    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One step of m (section 3), differentiable in everything.
 
@@ -24,7 +20,6 @@ def step(
         weights: φ [size].
         features: [inputs, K].
         state: [layers, 2, hidden, K].
-        into: where the next state goes, which may be `state` itself; memory of its own if None.
 
     Returns:
         The update [K], unscaled, and the next state.
@@ -36,8 +31,7 @@ def step(
         below, c = cell(parts, layer, below, state[layer])
         layers.append(torch.stack([below, c]))
     update = parts["output.weight"] @ below + parts["output.bias"]
-    following = torch.stack(layers)
-    return update, following if into is None else into.copy_(following)
+    return update, torch.stack(layers)
 
 
 def cell(

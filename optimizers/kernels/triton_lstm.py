@@ -32,7 +32,9 @@ def forward(
     steps, _, n = features.shape
     updates = features.new_empty(steps, n)
     for x, update in zip(features, updates, strict=True):
-        _forward[(triton.cdiv(n, BLOCK),)](weights, x, state, update, last, n, **_sizes(shape))
+        rows = (shape.row_length(state), shape.row_length(last))
+        grid = (triton.cdiv(n, BLOCK),)
+        _forward[grid](weights, x, state, update, last, n, *rows, **_sizes(shape))
         state = last
     return updates
 
@@ -58,7 +60,7 @@ def backward(
     scratch = features.new_empty(programs, kept)
     # The gradient of h and c is kept in here while it goes back through the steps.
     if d_state is None:
-        d_state = torch.empty_like(state)
+        d_state = torch.empty_like(state, memory_format=torch.contiguous_format)
     if d_last is None:
         d_state.zero_()
     else:
@@ -74,6 +76,7 @@ def backward(
         d_state,
         scratch,
         n,
+        shape.row_length(state),
         steps,
         kept,
         shape.size,
@@ -154,27 +157,28 @@ def _cell(
     return i, f, g, o, o * _tanh(c), c
 
 
-@triton.jit(do_not_specialize=["n"])
+@triton.jit(do_not_specialize=["n", "state_row", "last_row"])
 def _forward(
-    weights, features, state, update, last, n,
+    weights, features, state, update, last, n, state_row, last_row,
     L: tl.constexpr, H: tl.constexpr, F: tl.constexpr, HP: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
     """One step of one block; `last` may be `state`."""
-    n = n.to(tl.int64)
+    n, state_row, last_row = n.to(tl.int64), state_row.to(tl.int64), last_row.to(tl.int64)
     ks = (tl.program_id(0) * B + tl.arange(0, B)).to(tl.int64)
     unit = tl.arange(0, HP)
     mask = (unit < H)[:, None] & (ks < n)[None, :]
-    at = unit[:, None] * n + ks[None, :]
-    layer_state = H * n
+    state_at = unit[:, None] * state_row + ks[None, :]
+    last_at = unit[:, None] * last_row + ks[None, :]
     w = weights
     below = tl.zeros([HP, B], tl.float32)
     for layer in tl.static_range(L):
-        h = tl.load(state + 2 * layer * layer_state + at, mask=mask, other=0.0)
-        c = tl.load(state + (2 * layer + 1) * layer_state + at, mask=mask, other=0.0)
+        h_row, c_row = 2 * layer * H, (2 * layer + 1) * H
+        h = tl.load(state + h_row * state_row + state_at, mask=mask, other=0.0)
+        c = tl.load(state + c_row * state_row + state_at, mask=mask, other=0.0)
         _, _, _, _, h, c = _cell(w, features, n, below, h, c, ks, layer, H, F, HP)
         tl.debug_barrier()
-        tl.store(last + 2 * layer * layer_state + at, h, mask=mask)
-        tl.store(last + (2 * layer + 1) * layer_state + at, c, mask=mask)
+        tl.store(last + h_row * last_row + last_at, h, mask=mask)
+        tl.store(last + c_row * last_row + last_at, c, mask=mask)
         below = h
         w += 4 * H * ((F if layer == 0 else H) + H + 1)
     output = tl.load(w + unit, mask=unit < H, other=0.0)
@@ -187,15 +191,15 @@ def _add(at, value, mask):
     tl.store(at, tl.load(at, mask=mask, other=0.0) + value, mask=mask)
 
 
-@triton.jit(do_not_specialize=["n", "steps", "kept", "size"])
+@triton.jit(do_not_specialize=["n", "state_row", "steps", "kept", "size"])
 def _backward(
     weights, features, state, d_updates, d_weights, d_features, d_state, scratch,
-    n, steps, kept, size, FEATURES: tl.constexpr,
+    n, state_row, steps, kept, size, FEATURES: tl.constexpr,
     L: tl.constexpr, H: tl.constexpr, F: tl.constexpr, HP: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
     """Whole windows of every `num_programs`-th block, added to this program's own `d_weights`."""
     program = tl.program_id(0).to(tl.int64)
-    n = n.to(tl.int64)
+    n, state_row = n.to(tl.int64), state_row.to(tl.int64)
     unit = tl.arange(0, HP)
     real = unit < H
     tile: tl.constexpr = HP * B
@@ -215,7 +219,8 @@ def _backward(
 
         # Forward, from the state before the window; activations are kept.
         for row in tl.static_range(2 * L):
-            before = tl.load(state + row * H * n + at, mask=mask, other=0.0)
+            before_at = (row * H + unit)[:, None] * state_row + ks[None, :]
+            before = tl.load(state + before_at, mask=mask, other=0.0)
             tl.store(hc + row * tile + inside, before)
         tl.debug_barrier()
         for t in range(steps):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -9,7 +11,13 @@ import torch
 from torch import Tensor
 
 from optimizers.layout import Layout
+from optimizers.learned.cotangents import cotangents
 from suite import Optimizer, Rng
+
+# A meta-gradient is computed piece by piece of the coordinates, because meanwhile each of them
+# takes some kilobytes. More pieces, or smaller ones, would not occupy many cores.
+PIECES = 8
+PIECE = 12_288
 
 
 @dataclass(frozen=True)
@@ -88,3 +96,38 @@ class Learned(Optimizer):
                 total = total + (update * cotangent).sum()
             (result,) = torch.autograd.grad(total, phi)
         return result
+
+    def loss_gradient(
+        self, grads: Sequence[Tensor], state: Any, weights: Tensor, discount: float
+    ) -> Tensor:
+        """Σ_t w_t ∂f(θ_t)/∂φ over a window, gradients taken as constants (section 2.1).
+
+        Args:
+            grads: ∇f(θ_0) … ∇f(θ_T) [n, P].
+            state: before the window.
+            weights: w_1 … w_T [T, n].
+            discount: γ; see `cotangents`.
+
+        Returns:
+            The gradient of φ [size].
+        """
+        if self.coordinatewise and isinstance(state, Tensor):
+            return self._sum_over_pieces(grads, state, weights, discount)
+        lambdas = cotangents(torch.stack(list(grads[1:])), weights.unsqueeze(-1), discount)
+        networks = self.networks(torch.stack(list(grads[:-1])), state, lambdas)
+        return torch.cat([network.window_gradient(*given) for network, *given in networks])
+
+    def _sum_over_pieces(
+        self, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float
+    ) -> Tensor:
+        """`loss_gradient`, a piece of the coordinates [..., n·P] after the other."""
+        size, width = grads[0].numel(), grads[0].shape[1]
+        number = min(PIECES, math.ceil(size / PIECE))
+        total = torch.zeros_like(self.phi)
+        for piece in range(number):
+            first, end = piece * size // number, (piece + 1) * size // number
+            own = torch.stack([each.view(1, -1)[:, first:end] for each in grads])
+            of_rows = weights[:, torch.arange(first, end, device=weights.device) // width]
+            lambdas = cotangents(own[1:], of_rows.unsqueeze(1), discount)
+            total += self.window_gradient(own[:-1], state[..., first:end], lambdas)
+        return total

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from optimizers.kernels.reference import cell
 from optimizers.layout import Layout, check_size
-from optimizers.learned.preprocessing import PREPROCESSINGS
+from optimizers.preprocessing import PREPROCESSINGS
 from suite import Rng
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from optimizers.kernels import operators
 from optimizers.kernels.dispatch import kernel_for
-from optimizers.kernels.shape import LSTMShape, glorot_bound
+from optimizers.kernels.shape import LSTMShape, Scales, glorot_bound
 from optimizers.learned.base import Learned
-from optimizers.learned.preprocessing import PREPROCESSINGS
+from optimizers.preprocessing import PREPROCESSINGS
 from suite import ParamSpec, Rng, register_optimizer
 
 
@@ -82,9 +86,29 @@ class LSTM(Learned):
     ) -> tuple[Tensor, Tensor]:
         """As `Optimizer.update`; `into` is where the next state goes, `state` itself if need be."""
         kernel = kernel_for(self.layout, grads)
-        features = self.features(grads)
-        update, state = kernel.step(self.layout, self.phi, features, state, into)
-        return (self.output_scale * update).view_as(grads), state
+        tracked = any(x.requires_grad for x in (self.phi, grads, state))
+        if kernel is operators and not (tracked and torch.is_grad_enabled()):
+            flat, scales = grads.flatten(-2), self._scales
+            update, state = operators.update(self.layout, self.phi, flat, state, scales, into)
+        else:
+            update, state = kernel.step(self.layout, self.phi, self.features(grads), state)
+            update = self.output_scale * update
+            state = state if into is None else into.copy_(state)
+        return update.view_as(grads), state
+
+    def loss_gradient(
+        self, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float
+    ) -> Tensor:
+        """As `Learned.loss_gradient`; on a CPU one call of the fused kernel, where there is one."""
+        if kernel_for(self.layout, state) is operators and state.device.type == "cpu":
+            given = (grads, state, weights, discount)
+            return operators.loss_gradient(self.layout, self.phi, *given, self._scales)
+        return super().loss_gradient(grads, state, weights, discount)
+
+    @property
+    def _scales(self) -> Scales:
+        factor = math.exp(self.p) if self.preprocessing == "scale" else 1.0
+        return Scales(self.p, factor, self.output_scale)
 
     def window_gradient(self, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
         """As `Learned.window_gradient`, by the fused kernel where there is one."""
