@@ -14,10 +14,11 @@ from problems.datasets import load_images
 from problems.image_tensors import Images
 from suite import Problem, Rng, Tensors, register_problem
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "relu": torch.relu,
-    "tanh": torch.tanh,
+# Name: (function, and the gradient before it from that after it and its values).
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward),
+    "relu": (torch.relu, lambda d, value: d * (value > 0)),
+    "tanh": (torch.tanh, torch.ops.aten.tanh_backward),
 }
 
 
@@ -66,9 +67,11 @@ class MLP(Problem):
         return params
 
     def batch(self, rng: Rng) -> Tensors:
+        # Before all else, so that it takes the memory of the last minibatch.
+        x = torch.empty(self.batch_size, self.images.pixels[0].numel())
         rows = rng.integers(len(self.images.labels), self.batch_size)
         return {
-            "x": self.images.pixels.index_select(0, rows).flatten(1).float().div_(255),
+            "x": x.copy_(self.images.pixels.index_select(0, rows).flatten(1)).div_(255),
             "y": self.images.labels.index_select(0, rows),
         }
 
@@ -76,21 +79,57 @@ class MLP(Problem):
         hidden = batch["x"]
         for layer in range(self.layers):
             z = hidden @ params[f"w{layer}"] + params[f"b{layer}"]
-            hidden = ACTIVATIONS[self.activation](z)
+            hidden = ACTIVATIONS[self.activation][0](z)
         logits = hidden @ params[f"w{self.layers}"] + params[f"b{self.layers}"]
         return F.cross_entropy(logits, batch["y"])
 
     def losses(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
+        return self._forward(params, batch)[0]
+
+    def losses_and_grads(
+        self, params: Tensors, instance: Tensors, batch: Tensors
+    ) -> tuple[Tensor, Tensors]:
+        losses, inputs, log_p = self._forward(params, batch)
+        labels = batch["y"].expand(len(losses), -1, -1).unsqueeze(-1)
+        # Of the mean cross entropy with respect to the logits: p minus 1 at the label.
+        d = log_p.exp_()
+        d.scatter_add_(-1, labels, torch.full_like(labels, -1, dtype=d.dtype))
+        d /= d.shape[-2]
+        grads = {}
+        for layer in range(self.layers, -1, -1):
+            grads[f"b{layer}"] = d.sum(-2)
+            if layer == 0:
+                grads["w0"] = _shared_inputs_backward(batch["x"], d)
+                break
+            grads[f"w{layer}"] = inputs[layer].mT @ d
+            backward = ACTIVATIONS[self.activation][1]
+            d = backward(d @ params[f"w{layer}"].mT, inputs[layer])
+        return losses, grads
+
+    def _forward(self, params: Tensors, batch: Tensors) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Losses [r, n], inputs of each layer, logarithms of the classes' probabilities."""
         x, labels = batch["x"], batch["y"]
         copies, n = params["w0"].shape[:2]
         # Copies share their minibatch, so their first layers are one wide matrix product.
         wide = params["w0"].permute(1, 2, 0, 3).reshape(n, x.shape[-1], -1)
         z = torch.bmm(x, wide).view(n, x.shape[1], copies, -1).permute(2, 0, 1, 3)
         z = z + params["b0"].unsqueeze(-2)
+        inputs = [x]
         for layer in range(1, self.layers + 1):
-            hidden = ACTIVATIONS[self.activation](z)
-            z = hidden @ params[f"w{layer}"] + params[f"b{layer}"].unsqueeze(-2)
-        each = F.cross_entropy(
-            z.flatten(0, 2), labels.expand(copies, -1, -1).flatten(), reduction="none"
-        )
-        return each.view(copies, n, -1).mean(-1)
+            inputs.append(ACTIVATIONS[self.activation][0](z))
+            z = inputs[-1] @ params[f"w{layer}"] + params[f"b{layer}"].unsqueeze(-2)
+        log_p = z.log_softmax(-1)
+        each = log_p.gather(-1, labels.expand(copies, -1, -1).unsqueeze(-1)).squeeze(-1)
+        return -each.mean(-1), inputs, log_p
+
+
+def _shared_inputs_backward(x: Tensor, d: Tensor) -> Tensor:
+    """The gradient [r, n, inputs, units] of the first layer, as one wide matrix product.
+
+    Args:
+        x: what copies share [n, batch, inputs].
+        d: [r, n, batch, units].
+    """
+    copies, n, size, units = d.shape
+    wide = d.permute(1, 2, 0, 3).reshape(n, size, copies * units)
+    return torch.bmm(x.mT, wide).view(n, -1, copies, units).permute(2, 0, 1, 3)

@@ -41,5 +41,15 @@ class Quadratic(Problem):
         return (instance["W"] @ params["theta"] - instance["y"]).square().sum()
 
     def losses(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
-        residual = (instance["W"] @ params["theta"].unsqueeze(-1)).squeeze(-1) - instance["y"]
-        return residual.square().sum(-1)
+        return self._residual(params, instance).square().sum(-1)
+
+    def losses_and_grads(
+        self, params: Tensors, instance: Tensors, batch: None
+    ) -> tuple[Tensor, Tensors]:
+        residual = self._residual(params, instance)
+        grads = 2 * (instance["W"].mT @ residual.unsqueeze(-1)).squeeze(-1)
+        return residual.square().sum(-1), {"theta": grads}
+
+    def _residual(self, params: Tensors, instance: Tensors) -> Tensor:
+        """Wθ − y for all copies and instances [r, n, d]."""
+        return (instance["W"] @ params["theta"].unsqueeze(-1)).squeeze(-1) - instance["y"]

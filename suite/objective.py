@@ -24,6 +24,18 @@ def param_spec(problem: Problem) -> ParamSpec:
     )
 
 
+def _holds_for(problem: Problem, method: str, other: str) -> bool:
+    """Whether a problem has an optional method, which speaks for the `other` that it has.
+
+    It does not where a subclass has another `other` alone.
+    """
+
+    def owner(name: str) -> type:
+        return next(cls for cls in type(problem).__mro__ if name in vars(cls))
+
+    return owner(method) is not Problem and issubclass(owner(method), owner(other))
+
+
 class Objective:
     """f for n instances times r copies, as functions of flat parameters [r·n, P].
 
@@ -60,9 +72,11 @@ class Objective:
         if problem.one_by_one:
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
-        elif type(problem).losses is not Problem.losses:
-            self._losses = self._losses_by_hand
-            self._grads_and_losses = self._grads_and_losses_by_hand
+        elif _holds_for(problem, "losses", "loss"):
+            self._losses = self._losses_at_once
+            self._grads_and_losses = self._grads_and_losses_by_autograd
+            if _holds_for(problem, "losses_and_grads", "losses"):
+                self._grads_and_losses = self._grads_and_losses_by_hand
         else:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
@@ -116,13 +130,18 @@ class Objective:
         grads, losses = self._over_rows(grad_and_value(self._loss), theta, batch)
         return grads, losses
 
-    def _losses_by_hand(self, theta: Tensor, batch: Any) -> Tensor:
+    def _losses_at_once(self, theta: Tensor, batch: Any) -> Tensor:
         return self.problem.losses(self.spec.unflatten(theta), self._fixed, batch)
 
     def _grads_and_losses_by_hand(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        params = self.spec.unflatten(theta)
+        losses, grads = self.problem.losses_and_grads(params, self._fixed, batch)
+        return self.spec.flatten(grads), losses
+
+    def _grads_and_losses_by_autograd(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             theta = theta.detach().requires_grad_()
-            losses = self._losses_by_hand(theta, batch)
+            losses = self._losses_at_once(theta, batch)
             # Rows do not meet, so the gradient of their sum holds each row's own.
             (grads,) = torch.autograd.grad(losses.sum(), theta)
         return grads, losses.detach()

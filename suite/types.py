@@ -54,6 +54,15 @@ class Problem:
         """
         raise NotImplementedError
 
+    def losses_and_grads(
+        self, params: Tensors, instance: Tensors, batch: Any
+    ) -> tuple[Tensor, Tensors]:
+        """`losses`, and the gradient with respect to each of `params`, shaped as it. Optional.
+
+        A problem that does not define it has `losses` differentiated by autograd.
+        """
+        raise NotImplementedError
+
     def picture(self, params: Tensors) -> Tensor:
         """θ as an image, uint8 [3, H, W]. Optional, for problems whose parameters are one."""
         raise NotImplementedError

@@ -158,17 +158,21 @@ def test_vectorised_equals_a_loop_over_instances(problem: Problem) -> None:
         torch.testing.assert_close(grads[i], grad, rtol=1e-4, atol=1e-6)
 
 
-def test_losses_by_hand_equal_the_vectorised_loss(problem: Problem) -> None:
+def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:
     if type(problem).losses is Problem.losses:
         pytest.skip("it leaves `losses` to the harness")
     objective = Objective(problem, range(3), SPLIT, SEED, copies=2)
     theta = _elsewhere(objective)
     split, batch = objective._split_copies(theta), objective._batch_at(2)
-    grads, losses = objective._grads_and_losses_by_hand(split, batch)
     expected_grads, expected_losses = objective._grads_and_losses_by_vmap(split, batch)
-    assert losses.shape == (2, 3)
-    torch.testing.assert_close(losses, expected_losses)
-    torch.testing.assert_close(grads, expected_grads, rtol=1e-4, atol=1e-6)
+    ways = [objective._grads_and_losses_by_autograd]
+    if type(problem).losses_and_grads is not Problem.losses_and_grads:
+        ways.append(objective._grads_and_losses_by_hand)
+    for way in ways:
+        grads, losses = way(split, batch)
+        assert losses.shape == (2, 3)
+        torch.testing.assert_close(losses, expected_losses)
+        torch.testing.assert_close(grads, expected_grads, rtol=1e-4, atol=1e-6)
 
 
 def test_copies_are_each_the_run_on_its_own(problem: Problem) -> None:

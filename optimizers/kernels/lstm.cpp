@@ -407,7 +407,8 @@ struct Gradient {
     return reinterpret_cast<quad(*)[4]>(weights) + before + u * fan_in(l);
   }
 
-  void reduce(float *to) {
+  // Adds the sums over lanes to `to`, ordered as the weights are.
+  void add_to(double *to) {
     auto total = [](const auto &lanes) {
       float sum = 0;
       for (size_t i = 0; i < sizeof lanes / sizeof(float); i++) sum += lanes[i];
@@ -416,12 +417,12 @@ struct Gradient {
     for (int l = 0; l < L; l++)
       for (int u = 0; u < H; u++)
         for (int g = 0; g < 4; g++) {
-          float *row = to + layer_offset(l) + (g * H + u) * fan_in(l);
-          for (int k = 0; k < fan_in(l); k++) row[k] = total(weight(l, u)[k][g]);
-          to[layer_offset(l) + G * fan_in(l) + g * H + u] = total(bias[l][u][g]);
+          double *row = to + layer_offset(l) + (g * H + u) * fan_in(l);
+          for (int k = 0; k < fan_in(l); k++) row[k] += total(weight(l, u)[k][g]);
+          to[layer_offset(l) + G * fan_in(l) + g * H + u] += total(bias[l][u][g]);
         }
-    for (int u = 0; u < H; u++) to[OUTPUT + u] = total(output[u]);
-    to[OUTPUT + H] = total(output_bias);
+    for (int u = 0; u < H; u++) to[OUTPUT + u] += total(output[u]);
+    to[OUTPUT + H] += total(output_bias);
   }
 };
 
@@ -656,12 +657,10 @@ std::unique_ptr<T, void (*)(void *)> aligned(size_t n = 1) {
 struct Workspace {
   decltype(aligned<Step>()) steps;
   decltype(aligned<Gradient>()) grad;
-  decltype(aligned<float>()) sums;
 
-  explicit Workspace(long T)
-      : steps(aligned<Step>(T + 1)), grad(aligned<Gradient>()), sums(aligned<float>(WEIGHTS)) {}
+  explicit Workspace(long T) : steps(aligned<Step>(T + 1)), grad(aligned<Gradient>()) {}
 
-  bool complete() const { return steps && grad && sums; }
+  bool complete() const { return steps && grad; }
 };
 
 // T steps: the state after them may be the memory of that before. `load(t, first, count, x)` gives
@@ -741,10 +740,9 @@ int backward(const float *weights, const Window &window, float *d_weights, int t
         const long first = tile * TILE, count = std::min<long>(TILE, lanes - first);
         tile_backward(w, own.steps.get(), window.tile(first, count), window.T, *own.grad);
       }
-      own.grad->reduce(own.sums.get());
       // One chunk after the other, so that the sum does not depend on the threads.
 #pragma omp ordered
-      for (int i = 0; i < WEIGHTS; i++) total[i] += own.sums.get()[i];
+      own.grad->add_to(total.data());
     }
   }
   for (int i = 0; i < WEIGHTS; i++) d_weights[i] = static_cast<float>(total[i]);
