@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("lstm.cpp")
+SOURCES = Path(__file__).parent / "cpp"
 FLAGS = (
     "-std=c++17",
     "-O3",
@@ -67,7 +67,7 @@ def _run(command: list[str]) -> None:
 
 @functools.cache
 def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
-    """The shared library built from the source with these ``-D`` definitions.
+    """The shared library built from the sources with these ``-D`` definitions.
 
     Raises:
         BuildError: there is no compiler, or it failed.
@@ -75,7 +75,8 @@ def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
     compiler = _compiler()
     flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    identity = "\0".join([SOURCE.read_text(), *flags, version.stdout, _processor()])
+    texts = [path.read_text() for path in sorted(SOURCES.iterdir())]
+    identity = "\0".join([*texts, *flags, version.stdout, _processor()])
     key = hashlib.sha256(identity.encode()).hexdigest()[:20]
     target = cache_folder() / f"lstm-{key}.so"
     if not target.exists():
@@ -94,7 +95,7 @@ def _build(compiler: str, flags: list[str], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         objects, library = f"{folder}/lstm.o", f"{folder}/lstm.so"
-        _run([compiler, *flags, "-c", str(SOURCE), "-o", objects])
+        _run([compiler, *flags, "-c", str(SOURCES / "lstm.cpp"), "-o", objects])
         # Linked without -fopenmp first: PyTorch's own OpenMP runtime then serves this library
         # too, where it uses the same interface (gcc's).
         _run([compiler, "-shared", objects, "-o", library])
@@ -106,7 +107,7 @@ def _build(compiler: str, flags: list[str], target: Path) -> None:
 
 
 def lstm_library(layers: int, hidden: int, inputs: int) -> ctypes.CDLL:
-    """The LSTM kernels for one architecture; see ``lstm.cpp`` for layouts."""
+    """The LSTM kernels for one architecture; see ``cpp/lstm.cpp`` for layouts."""
     return load_library(_defines({"LAYERS": layers, "HIDDEN": hidden, "INPUTS": inputs}))
 
 

@@ -111,6 +111,6 @@ def loss_gradient(
         pointers,
         *map(_pointer, (state, loss_weights, d_weights)),
         *map(ctypes.c_float, (*scales, discount)),
-        *map(ctypes.c_long, (n, n // runs, steps, shape.row_length(state))),
+        *map(ctypes.c_long, (runs, n // runs, steps, shape.row_length(state))),
     )
     return d_weights

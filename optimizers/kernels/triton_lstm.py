@@ -1,4 +1,4 @@
-"""The fused LSTM for GPUs, in Triton: the algorithm of `lstm.cpp`, one program for some blocks.
+"""The fused LSTM for GPUs, in Triton: the algorithm of `cpp/`, one program for some blocks.
 
 A block is BLOCK coordinates. Arrays of a block are [HP, BLOCK], the HIDDEN units padded to HP, a
 power of two; weights of units beyond HIDDEN are read as 0, so those units stay 0. What must
