@@ -30,6 +30,9 @@ namespace {
 // Lengths of work are fixed by K alone, so sums do not depend on the number of threads.
 constexpr long CHUNK = 512;
 constexpr long MAX_CHUNKS = 512;
+// The gradient of the layers' weights is summed in registers over so many steps at least, of several
+// tiles where a window has fewer.
+constexpr long STEPS = 16;
 // A next state of more bytes is written past the caches: it would not be there when it is read.
 constexpr size_t STREAMED = 8 << 20;
 
@@ -86,7 +89,8 @@ struct Workspace {
   decltype(aligned<Step>()) steps;
   decltype(aligned<Gradient>()) grad;
 
-  explicit Workspace(long T) : steps(aligned<Step>(T + 1)), grad(aligned<Gradient>()) {}
+  Workspace(long T, long group)
+      : steps(aligned<Step>(group * (T + 1))), grad(aligned<Gradient>()) {}
 };
 
 // The gradient of φ: d_weights [WEIGHTS].
@@ -100,7 +104,8 @@ void backward(const float *weights, const Window &window, float *d_weights, int 
   const int team = static_cast<int>(std::max<long>(1, std::min<long>(threads, chunks)));
   // Allocated here, for memory that this thread has freed would not be given to the others.
   std::vector<Workspace> workspaces;
-  for (int thread = 0; thread < team; thread++) workspaces.emplace_back(window.T);
+  const long T = window.T, group = (STEPS + T - 1) / T;
+  for (int thread = 0; thread < team; thread++) workspaces.emplace_back(T, group);
   std::vector<double> total(WEIGHTS);
 #pragma omp parallel num_threads(team) if (team > 1)
   {
@@ -108,9 +113,15 @@ void backward(const float *weights, const Window &window, float *d_weights, int 
 #pragma omp for ordered schedule(dynamic, 1)
     for (long chunk = 0; chunk < chunks; chunk++) {
       std::memset(static_cast<void *>(own.grad.get()), 0, sizeof(Gradient));
-      for (long tile = chunk * tiles / chunks; tile < (chunk + 1) * tiles / chunks; tile++) {
-        const long first = tile * TILE, count = std::min<long>(TILE, lanes - first);
-        tile_backward(w, own.steps.get(), window.tile(first, count), window.T, *own.grad);
+      const long end = (chunk + 1) * tiles / chunks;
+      for (long tile = chunk * tiles / chunks; tile < end; tile += group) {
+        const long together = std::min(group, end - tile);
+        for (long i = 0; i < together; i++) {
+          const long first = (tile + i) * TILE, count = std::min<long>(TILE, lanes - first);
+          Step *steps = own.steps.get() + i * (T + 1);
+          tile_backward(w, steps, window.tile(first, count), T, *own.grad);
+        }
+        weights_backward(own.steps.get(), together, T, *own.grad);
       }
       // One chunk after the other, so that the sum does not depend on the threads.
 #pragma omp ordered
