@@ -63,7 +63,7 @@ def test_triton_kernel_is_the_reference(case) -> None:  # type: ignore[no-untype
     scale = case.weights.abs().max() * shape.hidden
     assert (made.cpu() - torch.stack(updates)).abs().max() <= 1e-5 * scale
     assert near(made_last, last.detach())
-    d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(case.state, device=DEVICE)
+    d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(made_last)
     cotangents = case.cotangents.to(DEVICE)
     d_weights = triton_lstm.backward(
         shape, *arrays, cotangents, d_last.float().to(DEVICE), d_features, d_state

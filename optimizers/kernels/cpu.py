@@ -82,7 +82,8 @@ def backward(
     steps, n = d_updates.shape
     d_weights = torch.empty(shape.size)
     arrays = (weights, features, state, d_updates, d_last, d_weights, d_features, d_state)
-    longs = map(ctypes.c_long, (n, steps, shape.row_length(state)))
+    rows = (shape.row_length(x) if x is not None else 0 for x in (state, d_last, d_state))
+    longs = map(ctypes.c_long, (n, steps, *rows))
     _call(shape, "lstm_backward", *map(_pointer, arrays), *longs)
     return d_weights
 

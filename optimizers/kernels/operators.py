@@ -61,6 +61,28 @@ def gradient(
     return d_weights
 
 
+def adjoints(
+    shape: LSTMShape,
+    weights: Tensor,
+    features: Tensor,
+    state: Tensor,
+    of_update: Tensor,
+    of_state: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of weights, features [inputs, K] and state, from those of a `step`'s results."""
+    of_weights, of_features, of_last = torch.ops.l2l.lstm_backward(
+        weights,
+        features.unsqueeze(0),
+        state,
+        of_update.unsqueeze(0),
+        of_state,
+        True,
+        shape.layers,
+        shape.hidden,
+    )
+    return of_weights, of_features[0], of_last
+
+
 def update(
     shape: LSTMShape,
     weights: Tensor,
@@ -177,8 +199,9 @@ def _lstm_backward(
     steps, _, n = features.shape
     d_updates = _expect("cotangents", d_updates, features, steps, n).contiguous()
     if d_last is not None:
-        d_last = _expect("d_last", d_last, features, *state.shape).contiguous()
-    d_features, d_state = (torch.empty_like(x) if inputs else None for x in window[1:])
+        d_last = _expect_state("d_last", d_last, features, shape, n)
+    d_features = torch.empty_like(window[1]) if inputs else None
+    d_state = shape.empty_state(n, like=state) if inputs else None
     d_weights = _implementation(features).backward(
         shape, *window, d_updates, d_last, d_features, d_state
     )
@@ -277,8 +300,11 @@ def _(
     layers: int,
     hidden: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    d_features, d_state = (x.new_empty(x.shape if inputs else 0) for x in (features, state))
-    return torch.empty_like(weights), d_features, d_state
+    if not inputs:
+        return torch.empty_like(weights), features.new_empty(0), state.new_empty(0)
+    shape = LSTMShape(layers, hidden, features.shape[1])
+    d_state = shape.empty_state(features.shape[2], like=state)
+    return torch.empty_like(weights), torch.empty_like(features), d_state
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -11,7 +11,6 @@ results do not change from run to run.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -60,7 +59,7 @@ def backward(
     scratch = features.new_empty(programs, kept)
     # The gradient of h and c is kept in here while it goes back through the steps.
     if d_state is None:
-        d_state = torch.empty_like(state, memory_format=torch.contiguous_format)
+        d_state = shape.empty_state(n, like=state)
     if d_last is None:
         d_state.zero_()
     else:
@@ -77,6 +76,7 @@ def backward(
         scratch,
         n,
         shape.row_length(state),
+        shape.row_length(d_state),
         steps,
         kept,
         shape.size,
@@ -191,15 +191,15 @@ def _add(at, value, mask):
     tl.store(at, tl.load(at, mask=mask, other=0.0) + value, mask=mask)
 
 
-@triton.jit(do_not_specialize=["n", "state_row", "steps", "kept", "size"])
+@triton.jit(do_not_specialize=["n", "state_row", "d_row", "steps", "kept", "size"])
 def _backward(
     weights, features, state, d_updates, d_weights, d_features, d_state, scratch,
-    n, state_row, steps, kept, size, FEATURES: tl.constexpr,
+    n, state_row, d_row, steps, kept, size, FEATURES: tl.constexpr,
     L: tl.constexpr, H: tl.constexpr, F: tl.constexpr, HP: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
     """Whole windows of every `num_programs`-th block, added to this program's own `d_weights`."""
     program = tl.program_id(0).to(tl.int64)
-    n, state_row = n.to(tl.int64), state_row.to(tl.int64)
+    n, state_row, d_row = n.to(tl.int64), state_row.to(tl.int64), d_row.to(tl.int64)
     unit = tl.arange(0, HP)
     real = unit < H
     tile: tl.constexpr = HP * B
@@ -215,7 +215,7 @@ def _backward(
     for block in range(tl.program_id(0), tl.cdiv(n, B), tl.num_programs(0)):
         ks = (block * B + tl.arange(0, B)).to(tl.int64)
         mask = real[:, None] & (ks < n)[None, :]
-        at = unit[:, None] * n + ks[None, :]
+        d_at = unit[:, None] * d_row + ks[None, :]
 
         # Forward, from the state before the window; activations are kept.
         for row in tl.static_range(2 * L):
@@ -257,8 +257,8 @@ def _backward(
                 i, f = tl.load(kept_gates), tl.load(kept_gates + tile)
                 g, o = tl.load(kept_gates + 2 * tile), tl.load(kept_gates + 3 * tile)
                 tanh_c = _tanh(tl.load(own + 2 * L * tile + tile))
-                dh_at = d_state + 2 * layer * H * n + at
-                dc_at = dh_at + H * n
+                dh_at = d_state + 2 * layer * H * d_row + d_at
+                dc_at = dh_at + H * d_row
                 dh = tl.load(dh_at, mask=mask, other=0.0) + above
                 dc = tl.load(dc_at, mask=mask, other=0.0) + dh * o * (1.0 - tanh_c * tanh_c)
                 di = dc * g * i * (1.0 - i)

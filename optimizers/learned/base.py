@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from optimizers.layout import Layout
+from optimizers.learned.adjoints import adjoints_by_autograd
 from optimizers.learned.cotangents import cotangents
 from suite import Optimizer, Rng
 
@@ -96,6 +97,22 @@ class Learned(Optimizer):
                 total = total + (update * cotangent).sum()
             (result,) = torch.autograd.grad(total, phi)
         return result
+
+    def adjoints(
+        self, grads: Tensor, state: Any, of_update: Tensor, of_state: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Back through one `update`: from the adjoints of what it gives to those of what it takes.
+
+        Args:
+            grads: [n, P].
+            state: before the update.
+            of_update: of the update [n, P].
+            of_state: of each real tensor in the next state; none stands for 0.
+
+        Returns:
+            Those of φ [size] and gradients [n, P], and of each real tensor in the state.
+        """
+        return adjoints_by_autograd(self, grads, state, of_update, of_state)
 
     def loss_gradient(
         self, grads: Sequence[Tensor], state: Any, weights: Tensor, discount: float

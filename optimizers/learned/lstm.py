@@ -13,6 +13,7 @@ from torch import Tensor
 from optimizers.kernels import operators
 from optimizers.kernels.dispatch import kernel_for
 from optimizers.kernels.shape import LSTMShape, Scales, glorot_bound
+from optimizers.learned.adjoints import leaf, off_zero
 from optimizers.learned.base import Learned
 from optimizers.preprocessing import PREPROCESSINGS
 from suite import ParamSpec, Rng, register_optimizer
@@ -95,6 +96,26 @@ class LSTM(Learned):
             update = self.output_scale * update
             state = state if into is None else into.copy_(state)
         return update.view_as(grads), state
+
+    def adjoints(
+        self, grads: Tensor, state: Tensor, of_update: Tensor, of_state: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """As `Learned.adjoints`; by the fused kernel, where there is one, without going forward."""
+        if kernel_for(self.layout, grads) is not operators:
+            return super().adjoints(grads, state, of_update, of_state)
+        with torch.enable_grad():
+            own = leaf(off_zero(grads))
+            features = self.features(own)
+        of_phi, of_features, of_before = operators.adjoints(
+            self.layout,
+            self.phi.detach(),
+            features.detach(),
+            state,
+            self.output_scale * of_update.flatten(),
+            of_state[0] if of_state else None,
+        )
+        (of_grads,) = torch.autograd.grad(features, own, of_features)
+        return of_phi, of_grads, [of_before]
 
     def loss_gradient(
         self, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float

@@ -185,8 +185,11 @@ int lstm_update(const float *weights, const float *grads, const float *state, fl
 // d_last, d_features and d_state may be null.
 int lstm_backward(const float *weights, const float *features, const float *state,
                   const float *d_updates, const float *d_last, float *d_weights, float *d_features,
-                  float *d_state, long K, long T, long row, int threads) {
-  const GivenWindow window = {features, state, d_updates, d_last, d_features, d_state, K, T, row};
+                  float *d_state, long K, long T, long row, long d_last_row, long d_state_row,
+                  int threads) {
+  const GivenWindow window = {features,   state,   d_updates, d_last, d_features,
+                              d_state,    K,       T,         row,    d_last_row,
+                              d_state_row};
   return failed([&] { backward(weights, window, d_weights, threads); });
 }
 

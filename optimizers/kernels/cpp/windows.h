@@ -18,7 +18,8 @@ namespace {
 struct GivenWindow {
   const float *features, *state, *d_updates, *d_last;
   float *d_features, *d_state;
-  long K, T, row;  // a row of `state`; those of its gradients have K floats
+  long K, T;
+  long row, d_last_row, d_state_row;  // lengths of the states' rows
 
   long lanes() const { return K; }
 
@@ -35,7 +36,7 @@ struct GivenWindow {
 
     void end(State &d) const {
       d = {};
-      if (window.d_last) load_state(d, window.d_last, window.K, first, count);
+      if (window.d_last) load_state(d, window.d_last, window.d_last_row, first, count);
     }
 
     void cotangent(long t, vec (&lambda)[V]) const {
@@ -50,7 +51,7 @@ struct GivenWindow {
     }
 
     void of_state(const State &d) const {
-      if (window.d_state) store_state(window.d_state, d, window.K, first, count);
+      if (window.d_state) store_state(window.d_state, d, window.d_state_row, first, count);
     }
   };
 

@@ -1,0 +1,49 @@
+"""Going back through one update of a learned optimizer, by autograd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+if TYPE_CHECKING:
+    from optimizers.learned.base import Learned
+
+
+def adjoints_by_autograd(
+    optimizer: Learned, grads: Tensor, state: Any, of_update: Tensor, of_state: list[Tensor]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """As `Learned.adjoints`."""
+    with torch.enable_grad():
+        phi, own = leaf(optimizer.phi), leaf(off_zero(grads))
+        before = tree_map(leaf, state)
+        update, after = optimizer.with_weights(phi).update(own, before)
+    leads = [(update, of_update), *zip(_tracked(after), of_state, strict=False)]
+    out, adjoints = zip(*[each for each in leads if each[0].requires_grad], strict=True)
+    of_phi, of_grads, *of_before = torch.autograd.grad(
+        out, [phi, own, *_tracked(before)], adjoints, materialize_grads=True
+    )
+    return of_phi, of_grads, of_before
+
+
+def leaf(value: Any) -> Any:
+    """A tensor of real numbers as a leaf of a graph; all else as it is."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().requires_grad_()
+    return value
+
+
+def off_zero(grads: Tensor) -> Tensor:
+    """Gradients, the smallest normal number in the place of 0.
+
+    At 0 Appendix A's logarithm has the derivative 0 · ∞, although its feature is constant there.
+    """
+    return torch.where(grads == 0, grads + torch.finfo(grads.dtype).tiny, grads)
+
+
+def _tracked(state: Any) -> list[Tensor]:
+    """What of a state is differentiated."""
+    leaves = tree_leaves(state)
+    return [each for each in leaves if isinstance(each, Tensor) and each.is_floating_point()]
