@@ -10,7 +10,9 @@ import pytest
 import torch
 from example_problems import Cliff, InDouble
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
+from optimizers.learned.adjoints import adjoints_by_autograd
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
@@ -151,6 +153,24 @@ def test_float32_agrees_with_float64() -> None:
         points = window(on, optimizer, 2, 5)
         gradients.append(second_order_gradient(on, optimizer, points, phase()).double())
     assert torch.allclose(*gradients, rtol=1e-3, atol=1e-4 * float(gradients[1].norm()))
+
+
+@pytest.mark.parametrize("preprocessing", ["log", "none"])
+@pytest.mark.parametrize("last", [True, False])
+def test_fused_adjoints_are_those_of_autograd(preprocessing: str, last: bool) -> None:
+    rng = Rng(SEED, "adjoints")
+    grads, of_update = rng.normal(2, 11), rng.normal(2, 11)
+    grads[0, :3] = torch.tensor([0.0, 1e-9, 4.5e-5])
+    state = rng.normal(2, 2, 4, 22)
+    of_state = [rng.normal(2, 2, 4, 22)] if last else []
+    optimizer, double = (lstm(preprocessing, dtype) for dtype in (torch.float32, torch.float64))
+    made = optimizer.adjoints(grads, state, of_update, of_state)
+    expected = adjoints_by_autograd(
+        double, grads.double(), state.double(), of_update.double(), [x.double() for x in of_state]
+    )
+    for value, true in zip(tree_leaves(made), tree_leaves(expected), strict=True):
+        assert value.isfinite().all()
+        assert (value - true).norm() <= 1e-5 * true.norm()
 
 
 def test_window_of_one_step_is_first_order() -> None:
