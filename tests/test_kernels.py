@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from optimizers.kernels import build, dispatch, operators, reference
-from optimizers.kernels.shape import LSTMShape
+from optimizers.kernels.shape import LSTMShape, Scales
 from optimizers.learned.lstm import LSTM
 from suite.seeds import Rng
 
@@ -341,6 +341,11 @@ def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
     with pytest.raises(ValueError, match=r"gradients must be float32 \[1, 5\]"):
         optimizer.loss_gradient(
             [torch.ones(1, 5), torch.ones(1, 4)], case.state, torch.ones(1, 1), 1.0
+        )
+    three = LSTMShape(1, 1, 3)
+    with pytest.raises(ValueError, match="one input or two, not 3"):
+        operators.update(
+            three, torch.ones(three.size), torch.ones(5), case.state, Scales(1.0, 1.0, 1.0)
         )
     with pytest.raises(ValueError, match=r"loss_weights must be float32 \[1, 1\]"):
         optimizer.loss_gradient([torch.ones(1, 5)] * 2, case.state, torch.ones(2, 1), 1.0)

@@ -157,6 +157,12 @@ def _shape_and_size(layers: int, hidden: int, inputs: int) -> tuple[LSTMShape, i
     return shape, shape.size
 
 
+def _of_gradients(layers: int, hidden: int, inputs: int) -> tuple[LSTMShape, int]:
+    if inputs > 2:
+        raise ValueError(f"a gradient becomes one input or two, not {inputs}")
+    return _shape_and_size(layers, hidden, inputs)
+
+
 def _check_window(
     weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
 ) -> tuple[LSTMShape, tuple[Tensor, Tensor, Tensor]]:
@@ -222,7 +228,7 @@ def _lstm_update(
     inputs: int,
     *scales: float,
 ) -> Tensor:
-    shape, size = _shape_and_size(layers, hidden, inputs)
+    shape, size = _of_gradients(layers, hidden, inputs)
     weights = _expect("weights", weights, grads, size).contiguous()
     grads = _expect("gradients", grads, grads, grads.numel()).contiguous()
     state = _expect_state("state", state, grads, shape, len(grads))
@@ -250,7 +256,7 @@ def _lstm_loss_gradient(
     inputs: int,
     *scales: float,
 ) -> Tensor:
-    shape, size = _shape_and_size(layers, hidden, inputs)
+    shape, size = _of_gradients(layers, hidden, inputs)
     runs, width = grads[0].shape
     return cpu.loss_gradient(
         shape,
