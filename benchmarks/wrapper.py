@@ -8,7 +8,6 @@ from torch import nn
 
 from benchmarks.timing import interleaved
 from optimizers.kernels import operators
-from optimizers.kernels.shape import Scales
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
 from optimizers.torch_optimizer import SHIPPED, LearnedOptimizer
@@ -26,8 +25,7 @@ def wrapper(repeats: int, parameters: int = 10**6, tensors: int = 20) -> pd.Data
         parameter.grad = grad.clone()
     wrapped = LearnedOptimizer(own, "mnist-lstm")
     state = shipped.layout.initial_state(parameters, like=grads)
-    scales = Scales(shipped.p, 1.0, shipped.output_scale)
-    given = (shipped.layout, shipped.phi, grads, state, scales, state)
+    given = (shipped.layout, shipped.phi, grads, state, shipped.scales, state)
     times = interleaved(
         {"kernel": lambda: operators.update(*given), "LearnedOptimizer": wrapped.step}, repeats
     )

@@ -17,7 +17,7 @@ from suite import Problem, Rng, Tensors, register_problem
 # Name: (function, and the gradient before it from that after it and its values).
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward),
-    "relu": (torch.relu, lambda d, value: d * (value > 0)),
+    "relu": (torch.relu, lambda d, value: torch.ops.aten.threshold_backward(d, value, 0)),
     "tanh": (torch.tanh, torch.ops.aten.tanh_backward),
 }
 
@@ -95,16 +95,12 @@ class MLP(Problem):
         d = log_p.exp_()
         d.scatter_add_(-1, labels, torch.full_like(labels, -1, dtype=d.dtype))
         d /= d.shape[-2]
-        grads = {}
-        for layer in range(self.layers, -1, -1):
-            grads[f"b{layer}"] = d.sum(-2)
-            if layer == 0:
-                grads["w0"] = _shared_inputs_backward(batch["x"], d)
-                break
-            grads[f"w{layer}"] = inputs[layer].mT @ d
-            backward = ACTIVATIONS[self.activation][1]
+        grads: Tensors = {}
+        backward = ACTIVATIONS[self.activation][1]
+        for layer in range(self.layers, 0, -1):
+            grads |= {f"w{layer}": inputs[layer].mT @ d, f"b{layer}": d.sum(-2)}
             d = backward(d @ params[f"w{layer}"].mT, inputs[layer])
-        return losses, grads
+        return losses, grads | {"w0": _shared_inputs_backward(inputs[0], d), "b0": d.sum(-2)}
 
     def _forward(self, params: Tensors, batch: Tensors) -> tuple[Tensor, list[Tensor], Tensor]:
         """Losses [r, n], inputs of each layer, logarithms of the classes' probabilities."""

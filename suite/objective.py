@@ -24,7 +24,7 @@ def param_spec(problem: Problem) -> ParamSpec:
     )
 
 
-def _holds_for(problem: Problem, method: str, other: str) -> bool:
+def holds_for(problem: Problem, method: str, other: str) -> bool:
     """Whether a problem has an optional method, which speaks for the `other` that it has.
 
     It does not where a subclass has another `other` alone.
@@ -72,10 +72,10 @@ class Objective:
         if problem.one_by_one:
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
-        elif _holds_for(problem, "losses", "loss"):
+        elif holds_for(problem, "losses", "loss"):
             self._losses = self._losses_at_once
             self._grads_and_losses = self._grads_and_losses_by_autograd
-            if _holds_for(problem, "losses_and_grads", "losses"):
+            if holds_for(problem, "losses_and_grads", "losses"):
                 self._grads_and_losses = self._grads_and_losses_by_hand
         else:
             self._losses = self._losses_by_vmap

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from optimizers.learned.base import Learned
 from problems.quadratic import Quadratic
 from suite.loop import descend
-from suite.objective import Objective, param_spec
+from suite.objective import Objective, holds_for, param_spec
 from suite.registry import optimizers, problems
 from suite.seeds import Rng
 from suite.types import Optimizer, ParamSpec, Problem
@@ -159,14 +159,14 @@ def test_vectorised_equals_a_loop_over_instances(problem: Problem) -> None:
 
 
 def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:
-    if type(problem).losses is Problem.losses:
+    if not holds_for(problem, "losses", "loss"):
         pytest.skip("it leaves `losses` to the harness")
     objective = Objective(problem, range(3), SPLIT, SEED, copies=2)
     theta = _elsewhere(objective)
     split, batch = objective._split_copies(theta), objective._batch_at(2)
     expected_grads, expected_losses = objective._grads_and_losses_by_vmap(split, batch)
     ways = [objective._grads_and_losses_by_autograd]
-    if type(problem).losses_and_grads is not Problem.losses_and_grads:
+    if holds_for(problem, "losses_and_grads", "losses"):
         ways.append(objective._grads_and_losses_by_hand)
     for way in ways:
         grads, losses = way(split, batch)

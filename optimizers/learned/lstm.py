@@ -87,10 +87,11 @@ class LSTM(Learned):
     ) -> tuple[Tensor, Tensor]:
         """As `Optimizer.update`; `into` is where the next state goes, `state` itself if need be."""
         kernel = kernel_for(self.layout, grads)
-        tracked = any(x.requires_grad for x in (self.phi, grads, state))
-        if kernel is operators and not (tracked and torch.is_grad_enabled()):
-            flat, scales = grads.flatten(-2), self._scales
-            update, state = operators.update(self.layout, self.phi, flat, state, scales, into)
+        inputs = (self.phi, grads, state)
+        tracked = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+        if kernel is operators and not tracked:
+            given = (grads.flatten(-2), state, self.scales, into)
+            update, state = operators.update(self.layout, self.phi, *given)
         else:
             update, state = kernel.step(self.layout, self.phi, self.features(grads), state)
             update = self.output_scale * update
@@ -123,11 +124,12 @@ class LSTM(Learned):
         """As `Learned.loss_gradient`; on a CPU one call of the fused kernel, where there is one."""
         if kernel_for(self.layout, state) is operators and state.device.type == "cpu":
             given = (grads, state, weights, discount)
-            return operators.loss_gradient(self.layout, self.phi, *given, self._scales)
+            return operators.loss_gradient(self.layout, self.phi, *given, self.scales)
         return super().loss_gradient(grads, state, weights, discount)
 
     @property
-    def _scales(self) -> Scales:
+    def scales(self) -> Scales:
+        """What the fused kernel is told of preprocessing and output."""
         factor = math.exp(self.p) if self.preprocessing == "scale" else 1.0
         return Scales(self.p, factor, self.output_scale)
 

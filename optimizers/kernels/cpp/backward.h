@@ -133,8 +133,8 @@ void tile_backward(const Packed &w, Step *steps, Tile tile, long T, Gradient &gr
     tile.features(t, now.features);
     step_forward<true>(w, now.features, before.h, before.c, now.h, now.c, &now, [](int, int) {});
   }
-  State d;
-  tile.end(d);
+  State d = {};
+  tile.load_last(d);
   auto &dh = d.h, &dc = d.c;
   for (long t = T - 1; t >= 0; t--) {
     Step &now = steps[1 + t], &before = steps[t];

@@ -27,7 +27,7 @@
 
 namespace {
 
-// Lengths of work are fixed by K alone, so sums do not depend on the number of threads.
+// Lengths of work are fixed by the coordinates alone, so sums do not depend on the number of threads.
 constexpr long CHUNK = 512;
 constexpr long MAX_CHUNKS = 512;
 // The gradient of the layers' weights is summed in registers over so many steps at least, of several

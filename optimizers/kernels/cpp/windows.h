@@ -34,8 +34,7 @@ struct GivenWindow {
         load_row(x[k], window.features + (t * F + k) * window.K + first, count);
     }
 
-    void end(State &d) const {
-      d = {};
+    void load_last(State &d) const {
       if (window.d_last) load_state(d, window.d_last, window.d_last_row, first, count);
     }
 
@@ -108,8 +107,6 @@ class LossWindow {
       window.preprocessing(gradient, x);
     }
 
-    void end(State &d) const { d = {}; }
-
     // To be called from the last step to the first.
     void cotangent(long t, vec (&lambda)[V]) {
       vec gradient[V], weight[V];
@@ -121,6 +118,7 @@ class LossWindow {
       }
     }
 
+    void load_last(State &) const {}
     bool wants_features() const { return false; }
     void of_features(long, const vec (&)[F][V]) const {}
     void of_state(const State &) const {}
