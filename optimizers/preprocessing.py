@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -35,9 +36,7 @@ def _plain(grads: Tensor, p: float) -> Tensor:
 
 
 # Name: (function of gradients and p, for each feature 1 if it stays when the gradient's sign
-# flips and −1 if it flips with it).
-PREPROCESSINGS: dict[str, tuple[Preprocessing, tuple[int, ...]]] = {
-    "log": (_log, (1, -1)),
-    "scale": (_scaled, (-1,)),
-    "none": (_plain, (-1,)),
-}
+# flips and −1 if it flips with it). Not to be added to: the fused kernel computes these by itself.
+PREPROCESSINGS: Mapping[str, tuple[Preprocessing, tuple[int, ...]]] = MappingProxyType(
+    {"log": (_log, (1, -1)), "scale": (_scaled, (-1,)), "none": (_plain, (-1,))}
+)

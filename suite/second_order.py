@@ -55,7 +55,9 @@ def second_order_gradient(
         # The first gradient is none of φ's doing.
         if step > 0:
             theta = torch.where(alive, points[step].theta, points[0].theta)
-            of_theta = of_theta + _hessian_product(objective, theta, points[step].step, of_grads)
+            product = _hessian_product(objective, theta, points[step].step, of_grads)
+            # Where a run stopped, its second derivatives may be infinite.
+            of_theta = of_theta + torch.where(alive, product, 0.0)
     return gradient
 
 

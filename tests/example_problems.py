@@ -72,3 +72,16 @@ class Cliff(Problem):
         theta = params["theta"]
         bowl = (theta - instance["y"] + batch).square().sum()
         return torch.where(theta.abs().max() > instance["edge"], torch.inf, bowl)
+
+
+@dataclass(frozen=True)
+class Kink(Problem):
+    """f(θ) = Σ |θ|^1.5, whose second derivative is infinite at 0."""
+
+    dim: int = 3
+
+    def init(self, rng: Rng) -> Tensors:
+        return {"theta": 1 + rng.uniform(self.dim)}
+
+    def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+        return (params["theta"].abs() ** 1.5).sum()

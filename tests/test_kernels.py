@@ -14,9 +14,12 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from optimizers.kernels import build, dispatch, operators, reference
 from optimizers.kernels.shape import LSTMShape, Scales
+from optimizers.learned.adjoints import adjoints_by_autograd
+from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
 from suite.seeds import Rng
 
@@ -175,6 +178,7 @@ def test_older_processors_get_the_same_numbers(
             assert relative_error(case.gradient(operators), grad) <= 1e-5
             assert relative_error(case.step(operators)[1], case.double().step(reference)[1]) <= 1e-5
         test_update_from_gradients_is_that_of_their_features("log")
+        test_loss_gradient_is_the_references_in_float64("log", 3, 0.8)
         test_infinite_gradient_counts_as_the_largest_and_nan_spreads()
     finally:
         build.load_library.cache_clear()
@@ -213,6 +217,111 @@ def test_gradients_of_any_size_give_an_exact_meta_gradient(kind: str, size: floa
     expected = double.window_gradient(finite.double(), state.double(), lambdas.double())
     assert expected.isfinite().all()
     assert relative_error(optimizer.window_gradient(grads, state, lambdas), expected) <= 1e-5
+
+
+@fused
+@pytest.mark.parametrize("kind", ["log", "scale", "none"])
+@pytest.mark.parametrize("steps", [1, 3, 20])
+@pytest.mark.parametrize("discount", [1.0, 0.8])
+def test_loss_gradient_is_the_references_in_float64(kind: str, steps: int, discount: float) -> None:
+    """Three runs of their own weights, with coordinates whose gradients are 0 now and then."""
+    rng = Rng(3, "losses")
+    optimizer = LSTM(preprocessing=kind, p=10.0 if kind == "log" else 1.0, output_scale=0.3)
+    optimizer = optimizer.with_weights(optimizer.initial_weights(rng))
+    runs, width = 3, 211
+    values = torch.tensor(GRADIENTS[:6])[rng.integers(6, steps + 1, runs, width)]
+    own = rng.uniform(steps + 1, runs, width) < 0.5
+    grads = torch.where(own, values, rng.normal(steps + 1, runs, width))
+    grads[:, :, 10:20] = 0
+    grads[1:, :, 20:30] = 0
+    grads[0, :, 30:40] = 0
+    weights = 0.1 + rng.uniform(steps, runs)
+    state = optimizer.layout.initial_state(runs * width, like=grads)
+    state.copy_(rng.normal(*state.shape).clamp(-3, 3))
+    gradient = optimizer.loss_gradient([*grads], state, weights, discount)
+    double = optimizer.with_weights(optimizer.phi.double())
+    expected = double.loss_gradient([*grads.double()], state.double(), weights.double(), discount)
+    assert relative_error(gradient, expected) <= 1e-5
+
+
+@fused
+def test_loss_gradient_takes_tensors_of_a_graph_and_no_runs_at_all() -> None:
+    optimizer = LSTM(weights=LSTM().initial_weights(Rng(0, "phi")))
+    grads, weights = Rng(1, "grads").normal(3, 2, 5), torch.ones(2, 2)
+    state = optimizer.layout.initial_state(10, like=grads)
+    expected = optimizer.loss_gradient([*grads], state, weights, 1.0)
+    leaves = [x.clone().requires_grad_() for x in (optimizer.phi, grads, state, weights)]
+    made = optimizer.with_weights(leaves[0]).loss_gradient([*leaves[1]], *leaves[2:], 1.0)
+    assert torch.equal(made, expected)
+    assert not made.requires_grad
+    none = optimizer.loss_gradient([*grads[:, :0]], state[..., :0], weights[:, :0], 1.0)
+    assert torch.equal(none, torch.zeros_like(expected))
+
+
+class Halved(LSTM):
+    """Its network sees half of each gradient."""
+
+    def features(self, grads: Tensor) -> Tensor:
+        return super().features(grads / 2)
+
+
+class Doubled(LSTM):
+    """Its updates are twice the network's."""
+
+    def update(
+        self, grads: Tensor, state: Tensor, into: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        update, state = super().update(grads, state, into)
+        return 2 * update, state
+
+
+@fused
+@pytest.mark.parametrize("kind", [Halved, Doubled])
+def test_subclass_keeps_its_own_features_and_updates(kind: type[LSTM]) -> None:
+    optimizer = kind(weights=0.3 * Rng(0, "phi").normal(LSTM().layout.size))
+    double = optimizer.with_weights(optimizer.phi.double())
+    grads, weights = Rng(1, "grads").normal(4, 2, 5), Rng(2, "weights").uniform(3, 2)
+    state = Rng(3, "state").normal(2, 2, 20, 10)
+    update, following = optimizer.update(grads[0], state)
+    expected = double.update(grads[0].double(), state.double())
+    plain, _ = LSTM(weights=optimizer.weights).update(grads[0], state)
+    assert relative_error(update, expected[0]) <= 1e-5
+    assert relative_error(following, expected[1]) <= 1e-5
+    assert not torch.allclose(update, plain, rtol=1e-2)
+
+    gradient = optimizer.loss_gradient([*grads], state, weights, 1.0)
+    doubles = ([*grads.double()], state.double(), weights.double(), 1.0)
+    assert relative_error(gradient, Learned.loss_gradient(double, *doubles)) <= 1e-5
+    made = optimizer.adjoints(grads[0], state, grads[1], [state])
+    true = adjoints_by_autograd(
+        double, *(x.double() for x in (grads[0], state, grads[1])), [state.double()]
+    )
+    for value, known in zip(tree_leaves(made), tree_leaves(true), strict=True):
+        assert relative_error(value, known) <= 1e-5
+
+
+@fused
+def test_results_do_not_depend_on_pytorchs_default_type() -> None:
+    case = make_case(LSTMShape(2, 20, 2), 70, 3, seed=8)
+    optimizer = LSTM(weights=case.weights)
+    grads, weights = Rng(1, "grads").normal(4, 2, 35), torch.ones(3, 2)
+
+    def results() -> list[Tensor]:
+        return [
+            *case.step(operators),
+            case.gradient(operators),
+            optimizer.loss_gradient([*grads], case.state, weights, 1.0),
+            *optimizer.update(grads[0], case.state),
+        ]
+
+    expected = results()
+    for other in (torch.float64, torch.float16):
+        torch.set_default_dtype(other)
+        try:
+            made = results()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert all(torch.equal(a, b) for a, b in zip(made, expected, strict=True))
 
 
 @fused
@@ -269,6 +378,26 @@ def test_rows_of_a_fresh_state_begin_on_cache_lines() -> None:
     state = LSTMShape(2, 20, 2).initial_state(21, like=torch.empty(0))
     assert state.shape == (2, 2, 20, 21)
     assert all(row.data_ptr() % 64 == 0 for row in state.flatten(0, 2))
+
+
+@fused
+def test_state_is_not_written_where_it_is_still_to_be_read() -> None:
+    optimizer = LSTM(hidden=4, weights=Rng(0, "phi").normal(LSTM(hidden=4).layout.size))
+    grads, memory = torch.ones(1, 40), torch.zeros(3 * 16 * 48)
+
+    def at(offset: int, row: int) -> Tensor:
+        return memory[offset:].as_strided((2, 2, 4, 40), (8 * row, 4 * row, row, 1), offset)
+
+    state = at(0, 48)
+    for into in (at(16, 48), at(48, 48), at(0, 40)):
+        with pytest.raises(ValueError, match="the state itself, or memory apart"):
+            optimizer.update(grads, state, into)
+        with pytest.raises(ValueError, match="the state itself, or memory apart"):
+            optimizer.update(grads, into, state)
+    update, following = optimizer.update(grads, state)
+    for into in (at(16 * 48, 48), at(16 * 48 - 8, 40), state):
+        assert torch.equal(optimizer.update(grads, state, into)[0], update)
+        assert torch.equal(into, following)
 
 
 @fused
@@ -338,6 +467,8 @@ def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
     every_other = torch.empty(1, 2, 1, 10)[..., ::2]
     with pytest.raises(ValueError, match="rows of into must be contiguous"):
         optimizer.update(torch.ones(1, 5), case.state, every_other)
+    with pytest.raises(ValueError, match="evenly spaced and apart"):
+        optimizer.update(torch.ones(1, 5), case.state, torch.empty(5).expand(1, 2, 1, 5))
     with pytest.raises(ValueError, match=r"gradients must be float32 \[1, 5\]"):
         optimizer.loss_gradient(
             [torch.ones(1, 5), torch.ones(1, 4)], case.state, torch.ones(1, 1), 1.0
@@ -347,6 +478,11 @@ def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
         operators.update(
             three, torch.ones(three.size), torch.ones(5), case.state, Scales(1.0, 1.0, 1.0)
         )
+    with pytest.raises(ValueError, match=r"must have at least one step, so two gradients, not 1"):
+        optimizer.loss_gradient([torch.ones(1, 5)], case.state, torch.ones(0, 1), 1.0)
+    for function in (operators.gradient, lambda *x: torch.ops.l2l.lstm(*x[1:4], 1, 1)):
+        with pytest.raises(ValueError, match="must have at least one step"):
+            function(case.shape, case.weights, case.features[:0], case.state, case.cotangents[:0])
     with pytest.raises(ValueError, match=r"loss_weights must be float32 \[1, 1\]"):
         optimizer.loss_gradient([torch.ones(1, 5)] * 2, case.state, torch.ones(2, 1), 1.0)
 

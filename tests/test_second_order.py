@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from example_problems import Cliff, InDouble
+from example_problems import Cliff, InDouble, Kink
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -197,6 +197,20 @@ def test_diverged_run_contributes_nothing() -> None:
     alone = Objective(InDouble(Cliff()), survivors, "train", 3)
     expected = second_order_gradient(alone, optimizer, window(alone, optimizer, 5, 4), phase())
     assert torch.allclose(gradient, expected * len(survivors) / len(instances), rtol=1e-8)
+
+
+def test_run_that_stopped_where_curvature_is_infinite_contributes_nothing() -> None:
+    optimizer = lstm("none", torch.float64)
+    on = Objective(InDouble(Kink()), [0, 1], "train", 3)
+    points = window(on, optimizer, 0, 3)
+    for point in points:
+        # It diverged before this window, at a place whose second derivative is infinite.
+        point.alive[1], point.grads[1], point.theta[1] = False, 0.0, 0.0
+    gradient = second_order_gradient(on, optimizer, points, phase())
+    alone = Objective(InDouble(Kink()), [0], "train", 3)
+    expected = second_order_gradient(alone, optimizer, window(alone, optimizer, 0, 3), phase())
+    assert expected.abs().max() > 1e-3
+    assert torch.allclose(gradient, expected / 2, rtol=1e-8)
 
 
 @pytest.mark.parametrize(

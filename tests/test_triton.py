@@ -136,11 +136,19 @@ def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
     def wrong(*arguments: object) -> Tensor:
         return backward(*arguments) * 1.01
 
+    def wrong_adjoint(*arguments: object) -> Tensor:
+        *_, d_state = arguments
+        d_weights = backward(*arguments)
+        if d_state is not None:
+            d_state.mul_(1.01)  # type: ignore[attr-defined]
+        return d_weights
+
     def failing(*_: object) -> Tensor:
         raise RuntimeError("no such instruction\nand more lines")
 
     backward = triton_lstm.backward
-    for function, told in ((wrong, "differs from the reference by"), (failing, "no such instr")):
+    differs = "differs from the reference by"
+    for function, told in ((wrong, differs), (wrong_adjoint, differs), (failing, "no such instr")):
         dispatch._fused_gpu.cache_clear()
         monkeypatch.setattr(triton_lstm, "backward", function)
         with pytest.warns(UserWarning, match=told) as notices:

@@ -38,7 +38,7 @@ def forward(
     All tensors are as `operators` checks them.
     """
     steps, _, n = features.shape
-    updates = torch.empty(steps, n)
+    updates = features.new_empty(steps, n)
     pointers = map(_pointer, (weights, features, state, updates, last))
     rows = (shape.row_length(state), shape.row_length(last))
     _call(shape, "lstm_forward", *pointers, *map(ctypes.c_long, (n, steps, *rows)))
@@ -80,7 +80,7 @@ def backward(
     All tensors are as `operators` checks them.
     """
     steps, n = d_updates.shape
-    d_weights = torch.empty(shape.size)
+    d_weights = torch.empty_like(weights)
     arrays = (weights, features, state, d_updates, d_last, d_weights, d_features, d_state)
     rows = (shape.row_length(x) if x is not None else 0 for x in (state, d_last, d_state))
     longs = map(ctypes.c_long, (n, steps, *rows))
@@ -101,9 +101,8 @@ def loss_gradient(
 
     All tensors are as `operators` checks them.
     """
-    steps, runs = loss_weights.shape
-    n = state.shape[-1]
-    d_weights = torch.empty(shape.size)
+    runs, width = grads[0].shape
+    d_weights = torch.empty_like(weights)
     pointers = (ctypes.c_void_p * len(grads))(*(each.data_ptr() for each in grads))
     _call(
         shape,
@@ -112,6 +111,6 @@ def loss_gradient(
         pointers,
         *map(_pointer, (state, loss_weights, d_weights)),
         *map(ctypes.c_float, (*scales, discount)),
-        *map(ctypes.c_long, (runs, n // runs, steps, shape.row_length(state))),
+        *map(ctypes.c_long, (runs, width, len(loss_weights), shape.row_length(state))),
     )
     return d_weights

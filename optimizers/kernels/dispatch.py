@@ -51,26 +51,40 @@ def _fused_gpu(shape: LSTMShape, device: torch.device) -> bool:
 
 
 def self_check(shape: LSTMShape, device: torch.device) -> float:
-    """The largest relative error of the operators against `reference` in a small case."""
+    """The largest relative error of the operators against `reference` in a small case.
+
+    It calls all that training and evaluation call on a GPU, with rows of states apart.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def normal(*size: int) -> Tensor:
         return torch.randn(*size, generator=generator).to(device)
 
     steps, k = 3, 70
-    weights, features = 0.5 * normal(shape.size), normal(steps, shape.inputs, k)
-    state, cotangents = normal(shape.layers, 2, shape.hidden, k), normal(steps, k)
+    arrays = (
+        0.5 * normal(shape.size),
+        normal(steps, shape.inputs, k),
+        normal(steps, k),
+        normal(shape.layers, 2, shape.hidden, k),
+        normal(shape.layers, 2, shape.hidden, k),
+    )
 
     def results(kernel: ModuleType, dtype: torch.dtype) -> list[Tensor]:
-        w, x, s, c = (each.to(dtype) for each in (weights, features, state, cotangents))
-        return [*kernel.step(shape, w, x[0], s), kernel.gradient(shape, w, x, s, c)]
+        weights, x, lambdas, *states = (each.to(dtype) for each in arrays)
+        state, of_state = (shape.empty_state(k, like=each).copy_(each) for each in states)
+        return [
+            *kernel.step(shape, weights, x[0], state),
+            kernel.gradient(shape, weights, x, state, lambdas),
+            *kernel.adjoints(shape, weights, x[0], state, lambdas[0], None),
+            *kernel.adjoints(shape, weights, x[0], state, lambdas[0], of_state),
+        ]
 
     pairs = zip(results(operators, torch.float32), results(reference, torch.float64), strict=True)
     return max(float((a - b).norm() / b.norm()) for a, b in pairs)
 
 
 def kernel_for(shape: LSTMShape, like: Tensor) -> ModuleType:
-    """The module whose `step` and `gradient` serve tensors such as `like`."""
+    """The module whose `step`, `gradient` and `adjoints` serve tensors such as `like`."""
     if like.dtype == torch.float32 and (
         (like.device.type == "cpu" and _fused_cpu(shape))
         or (like.device.type == "cuda" and _fused_gpu(shape, like.device))

@@ -1,8 +1,8 @@
 """The fused LSTM as operators of PyTorch: autograd, `torch.compile` and fake tensors know them.
 
 `l2l::lstm` maps a window's features to its updates and last state, and is differentiable in
-everything; its backward is `l2l::lstm_backward`, which recomputes the window. `step` and
-`gradient` are `reference`'s by these operators.
+everything; its backward is `l2l::lstm_backward`, which recomputes the window. `step`, `gradient`
+and `adjoints` are `reference`'s by these operators.
 
 Two more begin with the optimizee's gradients, so that no array of features is made:
 `l2l::lstm_update` is one step forward, and on CPUs `l2l::lstm_loss_gradient` is the meta-gradient.
@@ -69,18 +69,12 @@ def adjoints(
     of_update: Tensor,
     of_state: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Those of weights, features [inputs, K] and state, from those of a `step`'s results."""
-    of_weights, of_features, of_last = torch.ops.l2l.lstm_backward(
-        weights,
-        features.unsqueeze(0),
-        state,
-        of_update.unsqueeze(0),
-        of_state,
-        True,
-        shape.layers,
-        shape.hidden,
+    """As `reference.adjoints`."""
+    window = (weights.detach(), features.detach().unsqueeze(0), state.detach())
+    of_weights, of_features, of_before = torch.ops.l2l.lstm_backward(
+        *window, of_update.unsqueeze(0), of_state, True, shape.layers, shape.hidden
     )
-    return of_weights, of_features[0], of_last
+    return of_weights, of_features[0], of_before
 
 
 def update(
@@ -121,9 +115,9 @@ def loss_gradient(
 
     Coordinates whose gradients are 0 after the first are left out, for they add nothing.
     """
-    result: Tensor = torch.ops.l2l.lstm_loss_gradient(
-        weights, list(grads), state, loss_weights, discount, *_numbers(shape), *scales
-    )
+    weights, state, loss_weights = (x.detach() for x in (weights, state, loss_weights))
+    given = (weights, [x.detach() for x in grads], state, loss_weights, discount)
+    result: Tensor = torch.ops.l2l.lstm_loss_gradient(*given, *_numbers(shape), *scales)
     return result
 
 
@@ -151,6 +145,24 @@ def _expect_state(name: str, state: Tensor, like: Tensor, shape: LSTMShape, n: i
     return state if shape.has_even_rows(state) else state.contiguous()
 
 
+def _expect_into(into: Tensor, state: Tensor, shape: LSTMShape) -> None:
+    """Checks that what is written is not read afterwards.
+
+    Raises:
+        ValueError: rows of `into` are not apart, or it shares memory with `state` at other places.
+    """
+    n = state.shape[-1]
+    _expect("into", into, state, *state.shape)
+    if not shape.has_even_rows(into) or shape.row_length(into) < n:
+        raise ValueError("the rows of into must be contiguous, evenly spaced and apart")
+    if into.data_ptr() == state.data_ptr() and into.stride() == state.stride():
+        return
+    first, second = sorted((x.data_ptr(), shape.row_length(x)) for x in (into, state))
+    rows = into.numel() // max(n, 1)
+    if first[0] + into.element_size() * ((rows - 1) * first[1] + n) > second[0]:
+        raise ValueError("into must be the state itself, or memory apart from it")
+
+
 @functools.cache
 def _shape_and_size(layers: int, hidden: int, inputs: int) -> tuple[LSTMShape, int]:
     shape = LSTMShape(layers, hidden, inputs)
@@ -167,6 +179,8 @@ def _check_window(
     weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
 ) -> tuple[LSTMShape, tuple[Tensor, Tensor, Tensor]]:
     steps, inputs, n = features.shape
+    if steps == 0:
+        raise ValueError("a window must have at least one step, but the features have none")
     shape, size = _shape_and_size(layers, hidden, inputs)
     return shape, (
         _expect("weights", weights, features, size).contiguous(),
@@ -232,8 +246,7 @@ def _lstm_update(
     weights = _expect("weights", weights, grads, size).contiguous()
     grads = _expect("gradients", grads, grads, grads.numel()).contiguous()
     state = _expect_state("state", state, grads, shape, len(grads))
-    if _expect_state("into", into, grads, shape, len(grads)) is not into:
-        raise ValueError("the rows of into must be contiguous and evenly spaced")
+    _expect_into(into, state, shape)
     own, kernel = Scales(*scales), _implementation(grads)
     if kernel is cpu:
         return cpu.update(shape, weights, grads, state, into, own)
@@ -257,6 +270,10 @@ def _lstm_loss_gradient(
     *scales: float,
 ) -> Tensor:
     shape, size = _of_gradients(layers, hidden, inputs)
+    if len(grads) < 2:
+        raise ValueError(
+            f"a window must have at least one step, so two gradients, not {len(grads)}"
+        )
     runs, width = grads[0].shape
     return cpu.loss_gradient(
         shape,

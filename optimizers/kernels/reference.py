@@ -72,3 +72,33 @@ def gradient(
             total = total + (update * cotangent).sum()
         (grad,) = torch.autograd.grad(total, phi)
     return grad
+
+
+def adjoints(
+    shape: LSTMShape,
+    weights: Tensor,
+    features: Tensor,
+    state: Tensor,
+    of_update: Tensor,
+    of_state: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Back through one `step`: from the adjoints of its results to those of its arguments.
+
+    Args:
+        shape: the architecture.
+        weights: φ [size].
+        features: [inputs, K].
+        state: before the step [layers, 2, hidden, K].
+        of_update: [K].
+        of_state: of the next state [layers, 2, hidden, K]; None stands for 0.
+
+    Returns:
+        Those of weights, features and state.
+    """
+    with torch.enable_grad():
+        phi, x, before = (each.detach().requires_grad_() for each in (weights, features, state))
+        update, after = step(shape, phi, x, before)
+        leads = [(update, of_update)] + ([] if of_state is None else [(after, of_state)])
+        out, adjoints = zip(*leads, strict=True)
+    of_weights, of_features, of_before = torch.autograd.grad(out, (phi, x, before), adjoints)
+    return of_weights, of_features, of_before

@@ -89,7 +89,7 @@ class LSTM(Learned):
         kernel = kernel_for(self.layout, grads)
         inputs = (self.phi, grads, state)
         tracked = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-        if kernel is operators and not tracked:
+        if kernel is operators and not (tracked or self._has_own("features")):
             given = (grads.flatten(-2), state, self.scales, into)
             update, state = operators.update(self.layout, self.phi, *given)
         else:
@@ -102,12 +102,12 @@ class LSTM(Learned):
         self, grads: Tensor, state: Tensor, of_update: Tensor, of_state: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """As `Learned.adjoints`; by the fused kernel, where there is one, without going forward."""
-        if kernel_for(self.layout, grads) is not operators:
+        if self._has_own("update"):
             return super().adjoints(grads, state, of_update, of_state)
         with torch.enable_grad():
             own = leaf(off_zero(grads))
             features = self.features(own)
-        of_phi, of_features, of_before = operators.adjoints(
+        of_phi, of_features, of_before = kernel_for(self.layout, grads).adjoints(
             self.layout,
             self.phi.detach(),
             features.detach(),
@@ -122,10 +122,15 @@ class LSTM(Learned):
         self, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float
     ) -> Tensor:
         """As `Learned.loss_gradient`; on a CPU one call of the fused kernel, where there is one."""
-        if kernel_for(self.layout, state) is operators and state.device.type == "cpu":
+        fused = kernel_for(self.layout, state) is operators and state.device.type == "cpu"
+        if fused and not self._has_own("features", "update"):
             given = (grads, state, weights, discount)
             return operators.loss_gradient(self.layout, self.phi, *given, self.scales)
         return super().loss_gradient(grads, state, weights, discount)
+
+    def _has_own(self, *methods: str) -> bool:
+        """Whether a subclass has its own of these methods, for which the kernel does not speak."""
+        return any(getattr(type(self), name) is not getattr(LSTM, name) for name in methods)
 
     @property
     def scales(self) -> Scales:
@@ -135,6 +140,8 @@ class LSTM(Learned):
 
     def window_gradient(self, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
         """As `Learned.window_gradient`, by the fused kernel where there is one."""
+        if self._has_own("update"):
+            return super().window_gradient(grads, state, cotangents)
         lambdas = self.output_scale * cotangents.flatten(1)
         grads = grads.flatten(1)
         # A coordinate whose λ are all zero adds nothing: on MNIST, pixels that stay black.
