@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "cpp"
+MAIN = SOURCES / "lstm.cpp"
 FLAGS = (
     "-std=c++17",
     "-O3",
@@ -75,7 +76,7 @@ def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
     compiler = _compiler()
     flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    texts = [path.read_text() for path in sorted(SOURCES.iterdir())]
+    texts = [path.read_text() for path in [*sorted(SOURCES.glob("[a-z]*.h")), MAIN]]
     identity = "\0".join([*texts, *flags, version.stdout, _processor()])
     key = hashlib.sha256(identity.encode()).hexdigest()[:20]
     target = cache_folder() / f"lstm-{key}.so"
@@ -95,7 +96,7 @@ def _build(compiler: str, flags: list[str], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         objects, library = f"{folder}/lstm.o", f"{folder}/lstm.so"
-        _run([compiler, *flags, "-c", str(SOURCES / "lstm.cpp"), "-o", objects])
+        _run([compiler, *flags, "-c", str(MAIN), "-o", objects])
         # Linked without -fopenmp first: PyTorch's own OpenMP runtime then serves this library
         # too, where it uses the same interface (gcc's).
         _run([compiler, "-shared", objects, "-o", library])

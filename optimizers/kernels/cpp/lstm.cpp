@@ -27,11 +27,11 @@
 
 namespace {
 
-// Lengths of work are fixed by the coordinates alone, so sums do not depend on the number of threads.
+// Lengths of work are fixed by the coordinates, so sums do not depend on the number of threads.
 constexpr long CHUNK = 512;
 constexpr long MAX_CHUNKS = 512;
-// The gradient of the layers' weights is summed in registers over so many steps at least, of several
-// tiles where a window has fewer.
+// The gradient of the layers' weights is summed in registers over so many steps at least, of
+// several tiles where a window has fewer.
 constexpr long STEPS = 16;
 // A next state of more bytes is written past the caches: it would not be there when it is read.
 constexpr size_t STREAMED = 8 << 20;
@@ -39,12 +39,12 @@ constexpr size_t STREAMED = 8 << 20;
 // T steps: the state after them may be the memory of that before. `load(t, first, count, x)` gives
 // the features, `write(t, first, count, out)` takes the network's output.
 template <class Load, class Write>
-void forward(const float *weights, const float *state, long state_row_length, float *last,
-             long last_row_length, long K, long T, int threads, Load load, Write write) {
+void forward(const float *weights, const float *state, long state_row, float *last,
+             long last_row, long K, long T, int threads, Load load, Write write) {
   auto storage = aligned<Packed>();
   const Packed &w = *new (storage.get()) Packed(weights);
   const long tiles = (K + TILE - 1) / TILE;
-  const size_t bytes = sizeof(float) * STATE * last_row_length;
+  const size_t bytes = sizeof(float) * STATE * last_row;
   const bool streamed = bytes > STREAMED;
   if (streamed && last != state) ask_for_large_pages(last, bytes);
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -53,7 +53,7 @@ void forward(const float *weights, const float *state, long state_row_length, fl
     for (long tile = 0; tile < tiles; tile++) {
       const long first = tile * TILE, count = std::min<long>(TILE, K - first);
       State states[2];
-      load_state(states[0], state, state_row_length, first, count);
+      load_state(states[0], state, state_row, first, count);
       for (long t = 0; t < T; t++) {
         const State &before = states[t % 2];
         State &after = states[(t + 1) % 2];
@@ -64,14 +64,14 @@ void forward(const float *weights, const float *state, long state_row_length, fl
         auto done = [&](int l, int u) {
           if (t < T - 1) return;
           for (int part = 0; part < 2; part++) {
-            const long row = state_row(l, part, u);
+            const long number = row_number(l, part, u);
             const vec(&from)[V] = part == 0 ? after.h[l][u] : after.c[l][u];
-            float *to = last + row * last_row_length + first;
+            float *to = last + number * last_row + first;
             if (streamed)
               stream_row(to, from, count);
             else
               store_row(to, from, count);
-            const float *next = state + row * state_row_length + first + TILE;
+            const float *next = state + number * state_row + first + TILE;
             for (int v = 0; v < V; v++) __builtin_prefetch(next + v * WIDTH);
           }
         };
@@ -161,11 +161,11 @@ int lstm_forward(const float *weights, const float *features, const float *state
       [=] { forward(weights, state, state_row, last, last_row, K, T, threads, load, write); });
 }
 
-// One step from gradients [K] to updates [K], which are the network's outputs times `scale`.
+// One step from gradients [K] to updates [K], which are the network's outputs times `update_scale`.
 int lstm_update(const float *weights, const float *grads, const float *state, float *updates,
-                float *last, float p, float factor, float scale, long K, long state_row,
-                long last_row, int threads) {
-  const Preprocessing preprocessing(p, factor);
+                float *last, float p, float gradient_scale, float update_scale, long K,
+                long state_row, long last_row, int threads) {
+  const Preprocessing preprocessing(p, gradient_scale);
   auto load = [=](long, long first, long count, vec(&x)[F][V]) {
     vec gradient[V];
     load_row(gradient, grads + first, count);
@@ -173,7 +173,7 @@ int lstm_update(const float *weights, const float *grads, const float *state, fl
   };
   auto write = [=](long, long first, long count, const vec(&out)[V]) {
     vec scaled[V];
-    for (int v = 0; v < V; v++) scaled[v] = scale * out[v];
+    for (int v = 0; v < V; v++) scaled[v] = update_scale * out[v];
     store_row(updates + first, scaled, count);
   };
   return failed(
@@ -197,12 +197,12 @@ int lstm_backward(const float *weights, const float *features, const float *stat
 // the losses after ∇_0, the gradient of the sum of these losses: d_weights [WEIGHTS]. A loss t
 // steps after an update counts discount^(t - 1) times for it.
 int lstm_loss_gradient(const float *weights, const float *const *grads, const float *state,
-                       const float *loss_weights, float *d_weights, float p, float factor,
-                       float scale, float discount, long runs, long width, long T, long row,
+                       const float *loss_weights, float *d_weights, float p, float gradient_scale,
+                       float update_scale, float discount, long runs, long width, long T, long row,
                        int threads) {
   return failed([&] {
-    const Preprocessing preprocessing(p, factor);
-    const LossWindow window{grads, state, loss_weights, preprocessing, scale,
+    const Preprocessing preprocessing(p, gradient_scale);
+    const LossWindow window{grads, state, loss_weights, preprocessing, update_scale,
                             discount, runs, width, T, row};
     backward(weights, window, d_weights, threads);
   });

@@ -68,21 +68,21 @@ struct State {
   vec c[L][H][V];
 };
 
-inline long state_row(int l, int part, int u) { return (2 * l + part) * H + u; }
+inline long row_number(int l, int part, int u) { return (2 * l + part) * H + u; }
 
 void load_state(State &state, const float *source, long row, long first, long count) {
   for (int l = 0; l < L; l++)
     for (int u = 0; u < H; u++) {
-      load_row(state.h[l][u], source + state_row(l, 0, u) * row + first, count);
-      load_row(state.c[l][u], source + state_row(l, 1, u) * row + first, count);
+      load_row(state.h[l][u], source + row_number(l, 0, u) * row + first, count);
+      load_row(state.c[l][u], source + row_number(l, 1, u) * row + first, count);
     }
 }
 
 void store_state(float *target, const State &state, long row, long first, long count) {
   for (int l = 0; l < L; l++)
     for (int u = 0; u < H; u++) {
-      store_row(target + state_row(l, 0, u) * row + first, state.h[l][u], count);
-      store_row(target + state_row(l, 1, u) * row + first, state.c[l][u], count);
+      store_row(target + row_number(l, 0, u) * row + first, state.h[l][u], count);
+      store_row(target + row_number(l, 1, u) * row + first, state.c[l][u], count);
     }
 }
 

@@ -11,15 +11,15 @@ namespace {
 
 class Preprocessing {
  public:
-  Preprocessing(float p, float factor)
+  Preprocessing(float p, float gradient_scale)
       : scale_(1.f / p), threshold_(static_cast<float>(std::exp(-static_cast<double>(p)))),
-        inverse_(1.f / threshold_), factor_(factor) {}
+        inverse_(1.f / threshold_), gradient_scale_(gradient_scale) {}
 
   void operator()(const vec (&gradient)[V], vec (&x)[F][V]) const {
     for (int v = 0; v < V; v++) {
       const vec g = gradient[v];
       if constexpr (F == 1) {
-        x[0][v] = factor_ * g;
+        x[0][v] = gradient_scale_ * g;
       } else {
         constexpr float LARGEST = std::numeric_limits<float>::max();
         const vec finite = g > LARGEST ? splat(LARGEST) : g < -LARGEST ? splat(-LARGEST) : g;
@@ -33,7 +33,7 @@ class Preprocessing {
   }
 
  private:
-  float scale_, threshold_, inverse_, factor_;
+  float scale_, threshold_, inverse_, gradient_scale_;
 };
 
 }  // namespace

@@ -57,17 +57,18 @@ struct GivenWindow {
   Tile tile(long first, long count) const { return {*this, first, count}; }
 };
 
-// A window of an optimizee's gradients, for the gradient of weighted losses. Taken as constants, the
-// gradients are the network's inputs, and the cotangents are sums of them.
+// A window of an optimizee's gradients, for the gradient of weighted losses. Taken as constants,
+// the gradients are the network's inputs, and the cotangents are sums of them.
 class LossWindow {
  public:
   const float *const *grads;  // ∇_0 … ∇_T, [K] each
   const float *state;
   const float *loss_weights;  // of each loss after the first, and each run [T][runs]
   const Preprocessing &preprocessing;
-  const float scale, discount;  // of updates, and of a loss for each step that it is later
-  const long runs, width;       // K = runs · width
-  const long T, row;            // a row of `state`
+  const float update_scale;
+  const float discount;  // of a loss, for each step that it is later
+  const long runs, width;  // K = runs · width
+  const long T, row;       // a row of `state`
   // Coordinates with a cotangent that is not zero. Others add nothing: on MNIST, pixels that stay
   // black in all minibatches of the window.
   const std::vector<uint32_t> active = find_active();
@@ -96,8 +97,8 @@ class LossWindow {
     void before(State &state) const {
       for (int l = 0; l < L; l++)
         for (int u = 0; u < H; u++) {
-          gather(state.h[l][u], window.state + state_row(l, 0, u) * window.row, own);
-          gather(state.c[l][u], window.state + state_row(l, 1, u) * window.row, own);
+          gather(state.h[l][u], window.state + row_number(l, 0, u) * window.row, own);
+          gather(state.c[l][u], window.state + row_number(l, 1, u) * window.row, own);
         }
     }
 
@@ -114,7 +115,7 @@ class LossWindow {
       gather(weight, window.loss_weights + t * window.runs, run);
       for (int v = 0; v < V; v++) {
         sum[v] = gradient[v] * weight[v] + window.discount * sum[v];
-        lambda[v] = window.scale * sum[v];
+        lambda[v] = window.update_scale * sum[v];
       }
     }
 
