@@ -65,8 +65,8 @@ def main(arguments: Sequence[str]) -> None:
             write_text_atomic(FOLDER / f"{name}.csv", data.to_csv(index=False))
     if not quick:
         notice = f" MNIST is {notice}." if (notice := MLP().notice) else ""
-        threads = torch.get_num_threads()
-        head = f"# Benchmarks\n\nMedians, on {threads} threads of a CPU.{notice}\n\n"
+        what = f"Medians, of peaks the least, on {torch.get_num_threads()} threads of a CPU."
+        head = f"# Benchmarks\n\n{what}{notice}\n\n"
         write_text_atomic(FOLDER / "benchmarks.md", head + "\n".join(page))
         print(FOLDER)
 
