@@ -67,6 +67,7 @@ class Objective:
         self._split = split
         self._seed = seed
         self._fixed = self._stack([problem.instance(self.rng("instance", i)) for i in instances])
+        self._has_batches = type(problem).batch is not Problem.batch
         self._batch: tuple[int, Any] = (-1, None)
 
         if problem.one_by_one:
@@ -179,7 +180,7 @@ class Objective:
 
     def _batch_at(self, step: int) -> Any:
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
-        if self._batch[0] != step:
+        if self._has_batches and self._batch[0] != step:
             self._batch = (-1, None)  # frees its memory
             rngs = [self.rng("batch", i, step) for i in self.instances]
             samples = [self.problem.batch(rng) for rng in rngs]

@@ -37,5 +37,7 @@ class RMSprop(Optimizer):
 
     def update(self, grads: Tensor, state: RMSpropState) -> tuple[Tensor, RMSpropState]:
         square = (self.alpha * state.square).addcmul_(grads, grads, value=1 - self.alpha)
-        velocity = self.momentum * state.velocity + grads / square.sqrt().add_(self.epsilon)
+        velocity = grads / square.sqrt().add_(self.epsilon)
+        if self.momentum:
+            velocity = self.momentum * state.velocity + velocity
         return -self.lr * velocity, RMSpropState(square, velocity)

@@ -30,6 +30,9 @@ namespace {
 // Lengths of work are fixed by the coordinates, so sums do not depend on the number of threads.
 constexpr long CHUNK = 512;
 constexpr long MAX_CHUNKS = 512;
+// Few coordinates go into up to so many chunks of no less than this, a power of 2 of them, which
+// threads share evenly.
+constexpr long FEW_CHUNKS = 8, SMALL_CHUNK = 128;
 // The gradient of the layers' weights is summed in registers over so many steps at least, of
 // several tiles where a window has fewer.
 constexpr long STEPS = 16;
@@ -99,7 +102,9 @@ void backward(const float *weights, const Window &window, float *d_weights, int 
   auto storage = aligned<Packed>();
   const Packed &w = *new (storage.get()) Packed(weights);
   const long lanes = window.lanes();
-  const long chunks = std::max<long>(1, std::min(MAX_CHUNKS, (lanes + CHUNK - 1) / CHUNK));
+  long few = 1;
+  while (few < FEW_CHUNKS && 2 * few * SMALL_CHUNK <= lanes) few *= 2;
+  const long chunks = std::max(few, std::min(MAX_CHUNKS, (lanes + CHUNK - 1) / CHUNK));
   const long tiles = (lanes + TILE - 1) / TILE;
   const int team = static_cast<int>(std::max<long>(1, std::min<long>(threads, chunks)));
   // Allocated here, for memory that this thread has freed would not be given to the others.
