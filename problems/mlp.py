@@ -105,8 +105,8 @@ class MLP(Problem):
     def _forward(self, params: Tensors, batch: Tensors) -> tuple[Tensor, list[Tensor], Tensor]:
         """Losses [r, n], inputs of each layer, and log p of the classes [r, n, classes, batch].
 
-        There and in the layers after the first, a unit's values for the minibatch lie side by side:
-        over ten numbers that do, PyTorch's softmax takes 20 times as long.
+        PyTorch's softmax takes 20 times as long over ten numbers that lie side by side, so there,
+        and in all layers after the first, a unit's values for the minibatch do.
         """
         x, labels = batch["x"], batch["y"]
         copies, n = params["w0"].shape[:2]
