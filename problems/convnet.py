@@ -88,12 +88,7 @@ class ConvNet(Problem):
         return "conv" if name.startswith("conv") and "_" not in name else "fc"
 
     def batch(self, rng: Rng) -> Tensors:
-        images = self.images
-        rows = rng.integers(len(images.labels), self.batch_size)
-        return {
-            "x": images.pixels.index_select(0, rows).float().div_(255),
-            "y": images.labels.index_select(0, rows),
-        }
+        return self.images.minibatch(rng, self.batch_size)
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
         # With channels last, oneDNN's convolutions need no reordering: 1.6 times as fast.

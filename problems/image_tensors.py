@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from suite import Rng, Tensors
+
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32
 
@@ -30,6 +32,15 @@ class Images:
     labels: Tensor
     classes: int
     notice: str = ""
+
+    def minibatch(self, rng: Rng, size: int) -> Tensors:
+        """Images `x` [size, C, H, W] from 0 to 1 and labels `y` [size], drawn with replacement."""
+        # NumPy's memory, and before all else, takes the place of the last minibatch. PyTorch's asks
+        # glibc for more than it leaves, for the sake of alignment, and each comes to lie elsewhere.
+        x = torch.from_numpy(np.empty((size, *self.pixels.shape[1:]), np.float32))
+        rows = rng.integers(len(self.labels), size)
+        x.copy_(self.pixels.index_select(0, rows)).div_(255)
+        return {"x": x, "y": self.labels.index_select(0, rows)}
 
 
 def as_images(dataset: Any, rows: Sequence[int] | None = None) -> Images:

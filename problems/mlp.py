@@ -67,13 +67,8 @@ class MLP(Problem):
         return params
 
     def batch(self, rng: Rng) -> Tensors:
-        # Before all else, so that it takes the memory of the last minibatch.
-        x = torch.empty(self.batch_size, self.images.pixels[0].numel())
-        rows = rng.integers(len(self.images.labels), self.batch_size)
-        return {
-            "x": x.copy_(self.images.pixels.index_select(0, rows).flatten(1)).div_(255),
-            "y": self.images.labels.index_select(0, rows),
-        }
+        batch = self.images.minibatch(rng, self.batch_size)
+        return {"x": batch["x"].flatten(1), "y": batch["y"]}
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
         hidden = batch["x"]
