@@ -22,8 +22,8 @@ class Point:
 
     Args:
         step: number of updates done.
-        theta: the iterate [n, P].
-        state: the optimizer's state; its memory may be the next point's as well.
+        theta: the iterate [n, P]; its memory may be the next point's as well.
+        state: the optimizer's state; likewise.
         loss: f at the iterate [n]; infinite once a run has diverged.
         grads: ∇f at the iterate, or where the optimizer looks ahead [n, P]; 0 once diverged.
         alive: which runs have not diverged, bool [n].
@@ -65,14 +65,14 @@ def start(objective: Objective, optimizer: Optimizer) -> Point:
 def advance(objective: Objective, optimizer: Optimizer, point: Point, reuse: bool = False) -> Point:
     """One update, and the evaluation of where it leads.
 
-    With `reuse` the next state may take the memory of this one, which is faster by a third: the
-    state of a large optimizee is read and written in the cache.
+    With `reuse` the next iterate and state may take the memory of these, which is faster by a
+    third: the state of a large optimizee is read and written in the cache.
     """
     into = {"into": point.state} if reuse and _takes_memory(type(optimizer).update) else {}
     updates, state = optimizer.update(point.grads, point.state, **into)
-    theta = point.theta + updates
     if not _surely_all(point.alive):
-        theta = torch.where(point.alive.unsqueeze(1), theta, point.theta)
+        updates = torch.where(point.alive.unsqueeze(1), updates, 0.0)
+    theta = point.theta.add_(updates) if reuse else point.theta + updates
     return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
 
 
@@ -89,11 +89,13 @@ def walk(
         points.append(point)
         if step > 0 and not whole:
             points[-2] = points[-2].without_iterate()
+    # What the window's gradient needs comes in its place.
+    objective.release_batch()
     return points
 
 
 def descend(objective: Objective, optimizer: Optimizer, steps: int) -> Iterator[Point]:
-    """The points after 0, 1, …, `steps` updates; only the last one's state is to be read."""
+    """The points after 0, 1, …, `steps` updates; only the last one's θ and state are to be read."""
     point = start(objective, optimizer)
     yield point
     for _ in range(steps):

@@ -113,6 +113,10 @@ class Objective:
         grads, losses = self._grads_and_losses(self._split_copies(theta), self._batch_at(step))
         return losses.flatten(), grads.reshape(theta.shape)
 
+    def release_batch(self) -> None:
+        """Frees the last minibatch, which is kept until another is drawn."""
+        self._batch = (-1, None)
+
     def _split_copies(self, theta: Tensor) -> Tensor:
         return theta.view(self.copies, len(self.instances), -1)
 

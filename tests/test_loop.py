@@ -17,7 +17,7 @@ from optimizers.hand_designed.nag import NAG
 from optimizers.hand_designed.sgd import SGD
 from problems.quadratic import Quadratic
 from suite.errors import SuiteError
-from suite.loop import Point, descend
+from suite.loop import Point, descend, start, walk
 from suite.objective import Objective
 from suite.seeds import Rng
 from suite.types import Optimizer, Tensors
@@ -28,7 +28,24 @@ CLIFF = Cliff(dim=1)
 
 
 def run(problem: Any, optimizer: Optimizer, steps: int, instances: list[int]) -> list[Point]:
-    return list(descend(Objective(problem, instances, "test", 0), optimizer, steps))
+    objective = Objective(problem, instances, "test", 0)
+    return walk(objective, optimizer, start(objective, optimizer), steps, whole=True)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.3), NAG(lr=0.02), Adam(lr=0.1)])
+def test_points_that_share_memory_are_those_that_do_not(optimizer: Optimizer) -> None:
+    objective = Objective(CLIFF, INSTANCES, "test", 0)
+    whole = run(CLIFF, optimizer, 8, INSTANCES)
+    for one, other in zip(descend(objective, optimizer, 8), whole, strict=True):
+        assert torch.equal(one.theta, other.theta)
+        assert torch.equal(one.loss, other.loss)
+        assert torch.equal(one.grads, other.grads)
+    first = start(objective, optimizer)
+    window = walk(objective, optimizer, first, 8)
+    assert window[0] is first
+    for end in (0, -1):
+        assert torch.equal(window[end].theta, whole[end].theta)
+    assert all(torch.equal(a.grads, b.grads) for a, b in zip(window, whole, strict=True))
 
 
 def test_first_loss_is_at_theta_0_and_one_follows_each_update() -> None:

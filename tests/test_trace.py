@@ -24,7 +24,7 @@ from suite.cells import Cell
 from suite.collect import collect_traces
 from suite.config import Trace, build, read_experiment
 from suite.errors import SuiteError
-from suite.loop import descend
+from suite.loop import descend, start, walk
 from suite.objective import Objective
 from suite.plan import make_plan
 from suite.seeds import Rng
@@ -75,7 +75,8 @@ def test_counterfactual_updates_are_those_of_the_optimizer_alone_on_the_gradient
     optimizers = {"LSTM": lstm(), "ADAM": Adam(0.1), "SGD": SGD(0.2)}
     found = trace(Quadratic(), optimizers, SETTINGS, STEPS, 2, seed=5)
     for instance in range(2):
-        points = list(descend(Objective(Quadratic(), [instance], "test", 5), lstm(), STEPS))
+        objective = Objective(Quadratic(), [instance], "test", 5)
+        points = walk(objective, lstm(), start(objective, lstm()), STEPS, whole=True)
         grads = torch.cat([point.grads for point in points[:STEPS]])
         chosen = choose(grads, SETTINGS, 5, instance)
         for label, optimizer in optimizers.items():
