@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from optimizers.kernels import build, dispatch, operators, reference
@@ -275,6 +276,20 @@ class Doubled(LSTM):
         return 2 * update, state
 
 
+class Silent(LSTM):
+    """Nothing is learned of it."""
+
+    def window_gradient(self, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
+        return torch.zeros_like(self.phi)
+
+
+@fused
+def test_subclass_keeps_its_own_gradient_of_a_window() -> None:
+    optimizer = Silent(weights=Rng(0, "phi").normal(LSTM().layout.size))
+    state = optimizer.layout.initial_state(3, like=optimizer.phi)
+    assert not optimizer.loss_gradient([torch.ones(1, 3)] * 2, state, torch.ones(1, 1), 1.0).any()
+
+
 @fused
 @pytest.mark.parametrize("kind", [Halved, Doubled])
 def test_subclass_keeps_its_own_features_and_updates(kind: type[LSTM]) -> None:
@@ -389,15 +404,56 @@ def test_state_is_not_written_where_it_is_still_to_be_read() -> None:
         return memory[offset:].as_strided((2, 2, 4, 40), (8 * row, 4 * row, row, 1), offset)
 
     state = at(0, 48)
-    for into in (at(16, 48), at(48, 48), at(0, 40)):
-        with pytest.raises(ValueError, match="the state itself, or memory apart"):
+    # By one row, all but one, a float at the end, and with other rows.
+    for into in (at(16, 48), at(48, 48), at(15 * 48, 48), at(15 * 48 + 39, 48), at(0, 40)):
+        with pytest.raises(ValueError, match="last element of the state"):
             optimizer.update(grads, state, into)
-        with pytest.raises(ValueError, match="the state itself, or memory apart"):
+        with pytest.raises(ValueError, match="last element of the state"):
             optimizer.update(grads, into, state)
     update, following = optimizer.update(grads, state)
     for into in (at(16 * 48, 48), at(16 * 48 - 8, 40), state):
         assert torch.equal(optimizer.update(grads, state, into)[0], update)
         assert torch.equal(into, following)
+    for start in (0, 16, 15 * 48 + 39):
+        with pytest.raises(ValueError, match="last element of the gradients"):
+            optimizer.update(memory[start : start + 40].view(1, 40), torch.zeros_like(state), state)
+
+
+@fused
+def test_state_of_one_coordinate_or_layer_is_itself_with_any_stride_where_there_is_one() -> None:
+    for layers, k in ((1, 5), (2, 1)):
+        shape = LSTMShape(layers, 4, 2)
+        optimizer = LSTM(layers, 4, weights=Rng(0, "phi").normal(shape.size))
+        state = Rng(1, "state").normal(layers, 2, 4, k)
+        update, following = optimizer.update(torch.ones(1, k), state)
+        strides = (999 if layers == 1 else 8 * k, 4 * k, k, 777 if k == 1 else 1)
+        same = state.as_strided(state.shape, strides)
+        assert torch.equal(optimizer.update(torch.ones(1, k), state, same)[0], update)
+        assert torch.equal(state, following)
+
+
+@fused
+def test_sum_over_chunks_is_in_the_same_order_on_any_number_of_threads() -> None:
+    # The second run's losses count as much as the first's, but negative, so that nothing remains
+    # of the sum but its roundings, which there are where chunks differ by orders of magnitude.
+    width = 64 * 512
+    optimizer = LSTM(weights=0.3 * Rng(0, "phi").normal(LSTM().layout.size))
+    size = (10 ** (16 * Rng(3, "size").uniform(64) - 8)).repeat_interleave(512)
+    grads = [x.expand(2, width).contiguous() for x in size * Rng(1, "grads").normal(3, width)]
+    state = Rng(2, "state").normal(2, 2, 20, width).repeat(1, 1, 1, 2)
+    weights = torch.tensor([1.0, -1.0]).expand(2, 2)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(optimizer.loss_gradient(grads, state, weights, 1.0))
+    finally:
+        torch.set_num_threads(before)
+    alone = optimizer.loss_gradient([x[:1] for x in grads], state[..., :width], weights[:, :1], 1.0)
+    assert results[0].count_nonzero() > 1000
+    assert results[0].abs().max() < 1e-12 * alone.abs().max()
+    assert all(torch.equal(results[0], other) for other in results[1:])
 
 
 @fused
@@ -483,6 +539,14 @@ def test_wrong_shapes_and_types_are_refused_and_not_read_beyond() -> None:
     for function in (operators.gradient, lambda *x: torch.ops.l2l.lstm(*x[1:4], 1, 1)):
         with pytest.raises(ValueError, match="must have at least one step"):
             function(case.shape, case.weights, case.features[:0], case.state, case.cotangents[:0])
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        window = (fake.from_tensor(x) for x in (case.weights, case.features[:0], case.state))
+        with pytest.raises(ValueError, match="must have at least one step"):
+            torch.ops.l2l.lstm(*window, 1, 1)
+    with pytest.raises(ValueError, match=r"features must be \[T, inputs, K\], not \[1, 5\]"):
+        torch.ops.l2l.lstm(case.weights, case.features[0], case.state, 1, 1)
+    with pytest.raises(ValueError, match=r"gradients must be \[n, P\], not \[5\]"):
+        optimizer.loss_gradient([torch.ones(5)] * 2, case.state, torch.ones(1, 1), 1.0)
     with pytest.raises(ValueError, match=r"loss_weights must be float32 \[1, 1\]"):
         optimizer.loss_gradient([torch.ones(1, 5)] * 2, case.state, torch.ones(2, 1), 1.0)
 

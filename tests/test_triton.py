@@ -143,15 +143,36 @@ def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
             d_state.mul_(1.01)  # type: ignore[attr-defined]
         return d_weights
 
+    def spoilt_adjoint(*arguments: object) -> Tensor:
+        *_, d_state = arguments
+        d_weights = backward(*arguments)
+        if d_state is not None:
+            d_state.fill_(torch.nan)  # type: ignore[attr-defined]
+        return d_weights
+
+    def spoilt_in_place(*arguments: Tensor) -> Tensor:
+        *_, state, last = arguments
+        updates = forward(*arguments)
+        if last.data_ptr() == state.data_ptr():
+            last.mul_(1.01)
+        return updates
+
     def failing(*_: object) -> Tensor:
         raise RuntimeError("no such instruction\nand more lines")
 
-    backward = triton_lstm.backward
+    forward, backward = triton_lstm.forward, triton_lstm.backward
     differs = "differs from the reference by"
-    for function, told in ((wrong, differs), (wrong_adjoint, differs), (failing, "no such instr")):
+    for name, function, told in (
+        ("backward", wrong, differs),
+        ("backward", wrong_adjoint, differs),
+        ("backward", spoilt_adjoint, differs),
+        ("backward", failing, "no such instr"),
+        ("forward", spoilt_in_place, differs),
+    ):
         dispatch._fused_gpu.cache_clear()
-        monkeypatch.setattr(triton_lstm, "backward", function)
-        with pytest.warns(UserWarning, match=told) as notices:
-            assert not dispatch._fused_gpu(shape, device)
-            assert not dispatch._fused_gpu(shape, device)
-        assert len(notices) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(triton_lstm, name, function)
+            with pytest.warns(UserWarning, match=told) as notices:
+                assert not dispatch._fused_gpu(shape, device)
+                assert not dispatch._fused_gpu(shape, device)
+            assert len(notices) == 1

@@ -145,22 +145,34 @@ def _expect_state(name: str, state: Tensor, like: Tensor, shape: LSTMShape, n: i
     return state if shape.has_even_rows(state) else state.contiguous()
 
 
-def _expect_into(into: Tensor, state: Tensor, shape: LSTMShape) -> None:
+def _expect_into(into: Tensor, state: Tensor, grads: Tensor, shape: LSTMShape) -> None:
     """Checks that what is written is not read afterwards.
 
     Raises:
-        ValueError: rows of `into` are not apart, or it shares memory with `state` at other places.
+        ValueError: rows of `into` are not apart, or it is neither the state nor apart from what is
+            read.
     """
-    n = state.shape[-1]
     _expect("into", into, state, *state.shape)
-    if not shape.has_even_rows(into) or shape.row_length(into) < n:
+    if not shape.has_even_rows(into) or shape.row_length(into) < state.shape[-1]:
         raise ValueError("the rows of into must be contiguous, evenly spaced and apart")
-    if into.data_ptr() == state.data_ptr() and into.stride() == state.stride():
-        return
-    first, second = sorted((x.data_ptr(), shape.row_length(x)) for x in (into, state))
-    rows = into.numel() // max(n, 1)
-    if first[0] + into.element_size() * ((rows - 1) * first[1] + n) > second[0]:
-        raise ValueError("into must be the state itself, or memory apart from it")
+    first, end = _range(into)
+    own = into.data_ptr() == state.data_ptr() and shape.row_length(into) == shape.row_length(state)
+    for name, read in (("gradients", grads), *([] if own else [("state", state)])):
+        other_first, other_end = _range(read)
+        if other_first < end and first < other_end:
+            raise ValueError(
+                "into must be the state itself, or memory of which no part lies between the first "
+                f"and last element of the {name}"
+            )
+
+
+def _range(tensor: Tensor) -> tuple[int, int]:
+    """The addresses of a tensor's first element, and after its last."""
+    first, size = tensor.data_ptr(), tensor.element_size()
+    if tensor.numel() == 0:
+        return first, first
+    sizes = zip(tensor.shape, tensor.stride(), strict=True)
+    return first, first + size * (1 + sum((n - 1) * stride for n, stride in sizes))
 
 
 @functools.cache
@@ -175,12 +187,24 @@ def _of_gradients(layers: int, hidden: int, inputs: int) -> tuple[LSTMShape, int
     return _shape_and_size(layers, hidden, inputs)
 
 
-def _check_window(
-    weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
-) -> tuple[LSTMShape, tuple[Tensor, Tensor, Tensor]]:
+def _window_sizes(features: Tensor) -> tuple[int, int, int]:
+    """T, inputs and K.
+
+    Raises:
+        ValueError: there are no such dimensions, or no steps.
+    """
+    if features.dim() != 3:
+        raise ValueError(f"features must be [T, inputs, K], not {list(features.shape)}")
     steps, inputs, n = features.shape
     if steps == 0:
         raise ValueError("a window must have at least one step, but the features have none")
+    return steps, inputs, n
+
+
+def _check_window(
+    weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
+) -> tuple[LSTMShape, tuple[Tensor, Tensor, Tensor]]:
+    steps, inputs, n = _window_sizes(features)
     shape, size = _shape_and_size(layers, hidden, inputs)
     return shape, (
         _expect("weights", weights, features, size).contiguous(),
@@ -246,7 +270,7 @@ def _lstm_update(
     weights = _expect("weights", weights, grads, size).contiguous()
     grads = _expect("gradients", grads, grads, grads.numel()).contiguous()
     state = _expect_state("state", state, grads, shape, len(grads))
-    _expect_into(into, state, shape)
+    _expect_into(into, state, grads, shape)
     own, kernel = Scales(*scales), _implementation(grads)
     if kernel is cpu:
         return cpu.update(shape, weights, grads, state, into, own)
@@ -274,6 +298,8 @@ def _lstm_loss_gradient(
         raise ValueError(
             f"a window must have at least one step, so two gradients, not {len(grads)}"
         )
+    if grads[0].dim() != 2:
+        raise ValueError(f"gradients must be [n, P], not {list(grads[0].shape)}")
     runs, width = grads[0].shape
     return cpu.loss_gradient(
         shape,
@@ -297,7 +323,7 @@ _library.impl("lstm_loss_gradient", _lstm_loss_gradient, "CPU")
 def _(
     weights: Tensor, features: Tensor, state: Tensor, layers: int, hidden: int
 ) -> tuple[Tensor, Tensor]:
-    steps, inputs, n = features.shape
+    steps, inputs, n = _window_sizes(features)
     last = LSTMShape(layers, hidden, inputs).empty_state(n, like=state)
     return features.new_empty(steps, n), last
 
@@ -323,10 +349,10 @@ def _(
     layers: int,
     hidden: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    _, features_each, n = _window_sizes(features)
     if not inputs:
         return torch.empty_like(weights), features.new_empty(0), state.new_empty(0)
-    shape = LSTMShape(layers, hidden, features.shape[1])
-    d_state = shape.empty_state(features.shape[2], like=state)
+    d_state = LSTMShape(layers, hidden, features_each).empty_state(n, like=state)
     return torch.empty_like(weights), torch.empty_like(features), d_state
 
 

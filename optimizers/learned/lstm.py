@@ -123,7 +123,7 @@ class LSTM(Learned):
     ) -> Tensor:
         """As `Learned.loss_gradient`; on a CPU one call of the fused kernel, where there is one."""
         fused = kernel_for(self.layout, state) is operators and state.device.type == "cpu"
-        if fused and not self._has_own("features", "update"):
+        if fused and not self._has_own("features", "update", "networks", "window_gradient"):
             given = (grads, state, weights, discount)
             return operators.loss_gradient(self.layout, self.phi, *given, self.scales)
         return super().loss_gradient(grads, state, weights, discount)

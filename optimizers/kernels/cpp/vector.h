@@ -25,6 +25,7 @@ namespace {
 
 typedef float vec __attribute__((vector_size(WIDTH * 4)));
 typedef int32_t ivec __attribute__((vector_size(WIDTH * 4)));
+typedef uint32_t uvec __attribute__((vector_size(WIDTH * 4)));
 
 constexpr int V = VECTORS;
 constexpr int TILE = WIDTH * V;  // coordinates that are worked on at once
@@ -92,7 +93,7 @@ inline vec logarithm(vec x) {
   ivec bits;
   std::memcpy(&bits, &normal, sizeof bits);
   // x = 2^n m with sqrt(1/2) <= m < sqrt(2), and log m = 2 artanh((m - 1) / (m + 1)).
-  const ivec n = (bits - 0x3f3504f3) >> 23;
+  const ivec n = (ivec)((uvec)bits - 0x3f3504f3u) >> 23;
   bits -= n << 23;
   vec m;
   std::memcpy(&m, &bits, sizeof m);
