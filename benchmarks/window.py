@@ -131,8 +131,8 @@ def _case(units: int) -> tuple[Objective, LSTM]:
 def measure(way: str, units: int, steps: int) -> tuple[float, float, float, float]:
     """Milliseconds of a step of training, of evaluation, and of the optimizee's gradient alone.
 
-    The last number is training's peak memory, in MiB, the least of three calls after the first:
-    neither code that is loaded on first use is counted, nor what holes of the heap happen to add.
+    The last number is training's peak memory, in MiB, the median of three calls after the first,
+    so that code which is loaded on first use is not counted.
     """
     objective, optimizer = _case(units)
     second_order = way.startswith("second order")
@@ -143,7 +143,7 @@ def measure(way: str, units: int, steps: int) -> tuple[float, float, float, floa
 
     with using(way):
         # First, for it gives back free memory: the timed call has memory as a run's later windows.
-        peak = min(peak_mib(train) for _ in range(3))
+        peak = median(peak_mib(train) for _ in range(3))
         trained = seconds(train)
         evaluated = seconds(lambda: evaluate(objective, optimizer, steps))
     theta = objective.start()
@@ -176,8 +176,8 @@ def windows(
                 for way, worker in workers.items()
             ][len(workers) :]
         for way in workers:
-            *times, peaks = zip(*(told[way] for told in rounds if way in told), strict=True)
-            training, evaluation, optimizee = map(median, times)
+            told = zip(*(each[way] for each in rounds if way in each), strict=True)
+            training, evaluation, optimizee, peak = map(median, told)
             rows.append(
                 {
                     "parameters": parameters,
@@ -186,7 +186,7 @@ def windows(
                     "training_ms": training,
                     "evaluation_ms": evaluation,
                     "optimizee_ms": optimizee,
-                    "peak_mib": min(peaks),
+                    "peak_mib": peak,
                     "training_ns_a_coordinate": 1e6 * training / parameters,
                     "optimizer_ns_a_coordinate": 1e6 * (training - optimizee) / parameters,
                 }
