@@ -18,6 +18,7 @@ from problems.mlp import MLP
 from suite.files import write_text_atomic
 from suite.formatting import number
 from suite.process import keep_freed_memory
+from suite.provenance import processor
 from suite.table_formats import Cell, Table, markdown
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference" / "benchmarks"
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
             write_text_atomic(FOLDER / f"{name}.csv", data.to_csv(index=False))
     if not quick:
         notice = f" MNIST is {notice}." if (notice := MLP().notice) else ""
-        what = f"Medians, of peaks the least, on {torch.get_num_threads()} threads of a CPU."
+        what = f"Medians, on {torch.get_num_threads()} threads of a processor {processor()}."
         head = f"# Benchmarks\n\n{what}{notice}\n\n"
         write_text_atomic(FOLDER / "benchmarks.md", head + "\n".join(page))
         print(FOLDER)

@@ -143,7 +143,7 @@ def _versions() -> dict[str, str]:
 def _machine() -> dict[str, Any]:
     machine: dict[str, Any] = {
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
@@ -155,11 +155,15 @@ def _machine() -> dict[str, Any]:
     return machine
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """The processor's name, and on Linux its generation, which clouds leave out of the name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    told = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    if "model name" not in told:
+        return platform.processor() or platform.machine()
+    if "cpu family" not in told:
+        return told["model name"]
+    return f"{told['model name']} (family {told['cpu family']}, model {told['model']})"
