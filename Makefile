@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 RESULTS ?= results/report
-# Cells at a time: one a core, but no more than memory is likely to be there for.
+# Cells or tests at a time: one a core, but no more than memory is likely to be there for.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
 .PHONY: reproduce test report bench soak fuzz lint clean help
@@ -29,7 +29,7 @@ reproduce: $(VENV)/.installed
 	$(RUN) reproduce.py run --profile quick --results $(RESULTS) --jobs $(JOBS)
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS)
 
 report: $(VENV)/.installed
 	$(RUN) reproduce.py report --results $(RESULTS)
