@@ -72,7 +72,9 @@ def advance(objective: Objective, optimizer: Optimizer, point: Point, reuse: boo
     updates, state = optimizer.update(point.grads, point.state, **into)
     if not _surely_all(point.alive):
         updates = torch.where(point.alive.unsqueeze(1), updates, 0.0)
-    theta = point.theta.add_(updates) if reuse else point.theta + updates
+    # Neither losses nor gradients that points hold are views of θ.
+    in_place = reuse and updates.dtype == point.theta.dtype
+    theta = point.theta.add_(updates) if in_place else point.theta + updates
     return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
 
 
@@ -125,8 +127,9 @@ def _evaluated(
     # A diverged run is frozen, and its zeros keep it out of everything that is summed over runs.
     # Neither infinite nor NaN, in half the operations of `isfinite`.
     alive = alive & (loss.abs() < torch.inf)
+    # New memory too, for a problem's loss may be a view of θ.
+    loss = torch.where(alive, loss, torch.inf)
     if not _surely_all(alive):
-        loss = torch.where(alive, loss, torch.inf)
         grads = torch.where(alive.unsqueeze(1), grads, 0.0)
     return Point(step, theta, state, loss, grads, alive)
 

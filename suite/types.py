@@ -101,7 +101,7 @@ class ParamSpec:
         lead = flat.shape[:-1]
         pieces = torch.split(flat, [shape.numel() for shape in self.shapes.values()], dim=-1)
         return {
-            name: piece.reshape(*lead, *shape)
+            name: piece.reshape((*lead, *shape))
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 

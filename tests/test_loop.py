@@ -32,6 +32,41 @@ def run(problem: Any, optimizer: Optimizer, steps: int, instances: list[int]) ->
     return walk(objective, optimizer, start(objective, optimizer), steps, whole=True)
 
 
+def test_loss_may_be_a_view_of_theta() -> None:
+    @dataclass(frozen=True)
+    class Height(Bowl):
+        def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+            return params["theta"][0]
+
+    whole = run(Height(), SGD(lr=0.1), 4, [0, 1])
+    points = list(descend(Objective(Height(), [0, 1], "test", 0), SGD(lr=0.1), 4))
+    for one, other in zip(points, whole, strict=True):
+        assert torch.equal(one.loss, other.loss)
+        assert torch.equal(one.grads, other.grads)
+    assert len({point.loss[0].item() for point in points}) == 5
+
+
+def test_a_parameter_may_be_a_single_number() -> None:
+    @dataclass(frozen=True)
+    class Number(Bowl):
+        def init(self, rng: Rng) -> Tensors:
+            return {"theta": rng.normal(1).squeeze()}
+
+    points = run(Number(), SGD(lr=1.0), 1, [0, 1])
+    assert points[1].loss.abs().max() < 1e-12
+
+
+def test_updates_of_more_precision_keep_it() -> None:
+    class Precise(SGD):
+        def update(self, grads: Tensor, state: Any) -> tuple[Tensor, Any]:
+            return super().update(grads.double(), state)
+
+    whole = run(Bowl(), Precise(lr=0.1), 4, [0, 1])
+    points = list(descend(Objective(Bowl(), [0, 1], "test", 0), Precise(lr=0.1), 4))
+    assert torch.equal(points[-1].theta, whole[-1].theta)
+    assert points[-1].theta.dtype == torch.float64
+
+
 @pytest.mark.parametrize("optimizer", [SGD(lr=0.3), NAG(lr=0.02), Adam(lr=0.1)])
 def test_points_that_share_memory_are_those_that_do_not(optimizer: Optimizer) -> None:
     objective = Objective(CLIFF, INSTANCES, "test", 0)
