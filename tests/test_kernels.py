@@ -414,6 +414,9 @@ def test_state_is_not_written_where_it_is_still_to_be_read() -> None:
     for into in (at(16 * 48, 48), at(16 * 48 - 8, 40), state):
         assert torch.equal(optimizer.update(grads, state, into)[0], update)
         assert torch.equal(into, following)
+    with pytest.raises(ValueError, match="last element of the weights"):
+        inside = optimizer.with_weights(memory[100 : 100 + optimizer.layout.size])
+        inside.update(grads, torch.zeros_like(state), state)
     for start in (0, 16, 15 * 48 + 39):
         with pytest.raises(ValueError, match="last element of the gradients"):
             optimizer.update(memory[start : start + 40].view(1, 40), torch.zeros_like(state), state)

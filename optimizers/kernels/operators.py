@@ -145,7 +145,9 @@ def _expect_state(name: str, state: Tensor, like: Tensor, shape: LSTMShape, n: i
     return state if shape.has_even_rows(state) else state.contiguous()
 
 
-def _expect_into(into: Tensor, state: Tensor, grads: Tensor, shape: LSTMShape) -> None:
+def _expect_into(
+    into: Tensor, weights: Tensor, grads: Tensor, state: Tensor, shape: LSTMShape
+) -> None:
     """Checks that what is written is not read afterwards.
 
     Raises:
@@ -157,7 +159,8 @@ def _expect_into(into: Tensor, state: Tensor, grads: Tensor, shape: LSTMShape) -
         raise ValueError("the rows of into must be contiguous, evenly spaced and apart")
     first, end = _range(into)
     own = into.data_ptr() == state.data_ptr() and shape.row_length(into) == shape.row_length(state)
-    for name, read in (("gradients", grads), *([] if own else [("state", state)])):
+    reads = {"weights": weights, "gradients": grads} | ({} if own else {"state": state})
+    for name, read in reads.items():
         other_first, other_end = _range(read)
         if other_first < end and first < other_end:
             raise ValueError(
@@ -270,7 +273,7 @@ def _lstm_update(
     weights = _expect("weights", weights, grads, size).contiguous()
     grads = _expect("gradients", grads, grads, grads.numel()).contiguous()
     state = _expect_state("state", state, grads, shape, len(grads))
-    _expect_into(into, state, grads, shape)
+    _expect_into(into, weights, grads, state, shape)
     own, kernel = Scales(*scales), _implementation(grads)
     if kernel is cpu:
         return cpu.update(shape, weights, grads, state, into, own)
