@@ -31,7 +31,7 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
     return {
         "window": (
             "A step of meta-training and of evaluation on the MNIST network, by its number of "
-            "parameters; what would not fit in memory is left out",
+            "parameters; what would take more than a quarter of the memory is left out",
             lambda: windows(repeats, CASES[:2] if quick else CASES),
         ),
         "updates": (

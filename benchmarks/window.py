@@ -32,9 +32,16 @@ from suite.seeds import Rng
 
 WINDOW = 20
 WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")
-# Bytes that those on the fused kernel keep for a coordinate and step of 20, and the others about.
-OURS = {"fused": 36, "second order": 400}
-AUTOGRAD_BYTES = 2500
+OURS = ("fused", "second order")  # on the fused kernel
+# Bytes that each keeps for a coordinate and step of 20.
+BYTES = dict.fromkeys(WAYS, 2500) | {
+    "reference": 310,
+    "compiled": 310,
+    "fused": 36,
+    "second order": 400,
+}
+# The others take a minute a call for so many coordinates and steps, and so are called less often.
+MANY = 10**7
 # Hidden units of the MNIST network, by which its number of parameters is about 10^3 … 10^6, and
 # the window's steps.
 CASES = ((1, WINDOW), (20, WINDOW), (126, WINDOW), (126, 100), (1258, WINDOW))
@@ -128,11 +135,10 @@ def _case(units: int) -> tuple[Objective, LSTM]:
     return Objective(MLP(units=units), [0], "train", 0), learned()
 
 
-def measure(way: str, units: int, steps: int) -> tuple[float, float, float, float]:
+def measure(way: str, units: int, steps: int, calls: int) -> tuple[float, float, float, float]:
     """Milliseconds of a step of training, of evaluation, and of the optimizee's gradient alone.
 
-    The last number is training's peak memory, in MiB, the median of three calls after the first,
-    so that code which is loaded on first use is not counted.
+    The last number is training's peak memory, in MiB, the median of some calls.
     """
     objective, optimizer = _case(units)
     second_order = way.startswith("second order")
@@ -143,7 +149,7 @@ def measure(way: str, units: int, steps: int) -> tuple[float, float, float, floa
 
     with using(way):
         # First, for it gives back free memory: the timed call has memory as a run's later windows.
-        peak = median(peak_mib(train) for _ in range(3))
+        peak = median(peak_mib(train) for _ in range(calls))
         trained = seconds(train)
         evaluated = seconds(lambda: evaluate(objective, optimizer, steps))
     theta = objective.start()
@@ -156,7 +162,7 @@ def windows(
 ) -> pd.DataFrame:
     """Every way, ``fused`` among them, on every network, each in a process of its own, in turn.
 
-    Ways whose graph would not fit in memory are left out.
+    Ways that would take more than a quarter of the memory are left out.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     spawn = multiprocessing.get_context("spawn")
@@ -168,16 +174,18 @@ def windows(
             workers = {
                 way: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
                 for way in ways
-                if OURS.get(way, AUTOGRAD_BYTES) < allowed
+                if BYTES[way] < allowed
             }
-            rounds = [
-                {way: worker.submit(measure, way, units, steps).result()}
-                for _ in range(repeats + 1)  # the first, which compiles, is left out below
-                for way, worker in workers.items()
-            ][len(workers) :]
-        for way in workers:
-            told = zip(*(each[way] for each in rounds if way in each), strict=True)
-            training, evaluation, optimizee, peak = map(median, told)
+            told: dict[str, list[tuple[float, ...]]] = {way: [] for way in workers}
+            for number in range(repeats + 1):
+                for way, worker in workers.items():
+                    slow = way not in OURS and parameters * steps > MANY
+                    if number < 2 or not slow:
+                        calls = 1 if slow else 3
+                        told[way].append(worker.submit(measure, way, units, steps, calls).result())
+        for way, numbers in told.items():
+            # Without the first, which compiles, and whose peak has the code that it loads.
+            training, evaluation, optimizee, peak = map(median, zip(*numbers[1:], strict=True))
             rows.append(
                 {
                     "parameters": parameters,

@@ -27,7 +27,7 @@ def test_ways_take_the_reference_kernel(way: str, monkeypatch: pytest.MonkeyPatc
     calls = []
     step = reference.step
     monkeypatch.setattr(reference, "step", lambda *args: calls.append(1) or step(*args))  # type: ignore[func-returns-value]
-    training, evaluation, _, _ = window.measure(way, 1, 2)
+    training, evaluation, _, _ = window.measure(way, 1, 2, 1)
     assert training > 0
     assert evaluation > 0
     assert calls
