@@ -185,7 +185,7 @@ class Objective:
     def _batch_at(self, step: int) -> Any:
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
         if self._has_batches and self._batch[0] != step:
-            self._batch = (-1, None)  # frees its memory
+            self.release_batch()
             rngs = [self.rng("batch", i, step) for i in self.instances]
             samples = [self.problem.batch(rng) for rng in rngs]
             self._batch = (step, None if samples[0] is None else self._stack(samples))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import platform
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -44,6 +45,9 @@ try:
 except build.BuildError as error:
     BUILDS = str(error)
 fused = pytest.mark.skipif(bool(BUILDS), reason=f"no fused kernel here: {BUILDS}")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -435,6 +439,18 @@ def test_state_of_one_coordinate_or_layer_is_itself_with_any_stride_where_there_
         assert torch.equal(state, following)
 
 
+def on_threads(numbers: Sequence[int], function: Callable[[], T]) -> list[T]:
+    """What the function gives on each number of threads."""
+    before, results = torch.get_num_threads(), []
+    try:
+        for number in numbers:
+            torch.set_num_threads(number)
+            results.append(function())
+    finally:
+        torch.set_num_threads(before)
+    return results
+
+
 @fused
 def test_sum_over_chunks_is_in_the_same_order_on_any_number_of_threads() -> None:
     # The second run's losses count as much as the first's, but negative, so that nothing remains
@@ -445,14 +461,9 @@ def test_sum_over_chunks_is_in_the_same_order_on_any_number_of_threads() -> None
     grads = [x.expand(2, width).contiguous() for x in size * Rng(1, "grads").normal(3, width)]
     state = Rng(2, "state").normal(2, 2, 20, width).repeat(1, 1, 1, 2)
     weights = torch.tensor([1.0, -1.0]).expand(2, 2)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2, 3, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(optimizer.loss_gradient(grads, state, weights, 1.0))
-    finally:
-        torch.set_num_threads(before)
+    results = on_threads(
+        (1, 2, 3, 2, 3), lambda: optimizer.loss_gradient(grads, state, weights, 1.0)
+    )
     alone = optimizer.loss_gradient([x[:1] for x in grads], state[..., :width], weights[:, :1], 1.0)
     assert results[0].count_nonzero() > 1000
     assert results[0].abs().max() < 1e-12 * alone.abs().max()
@@ -465,15 +476,14 @@ def test_results_do_not_depend_on_the_number_of_threads(k: int) -> None:
     case = make_case(LSTMShape(2, 20, 2), k, 4, seed=k)
     optimizer, lambdas = LSTM(weights=case.weights), Rng(k, "lambdas").normal(4, 1)
     grads = list(Rng(k, "grads").normal(5, 1, k))
-    before = torch.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            own = optimizer.loss_gradient(grads, case.state, lambdas, 0.9)
-            results.append([own, case.gradient(operators), *case.step(operators)])
-    finally:
-        torch.set_num_threads(before)
+    results = on_threads(
+        (1, 2, 3),
+        lambda: [
+            optimizer.loss_gradient(grads, case.state, lambdas, 0.9),
+            case.gradient(operators),
+            *case.step(operators),
+        ],
+    )
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -136,21 +137,14 @@ def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
     def wrong(*arguments: object) -> Tensor:
         return backward(*arguments) * 1.01
 
-    def wrong_adjoint(*arguments: object) -> Tensor:
+    def wrong_adjoint(*arguments: object, factor: float = 1.01) -> Tensor:
         *_, d_state = arguments
         d_weights = backward(*arguments)
         if d_state is not None:
-            d_state.mul_(1.01)  # type: ignore[attr-defined]
+            d_state.mul_(factor)  # type: ignore[attr-defined]
         return d_weights
 
-    def spoilt_adjoint(*arguments: object) -> Tensor:
-        *_, d_state = arguments
-        d_weights = backward(*arguments)
-        if d_state is not None:
-            d_state.fill_(torch.nan)  # type: ignore[attr-defined]
-        return d_weights
-
-    def spoilt_in_place(*arguments: Tensor) -> Tensor:
+    def wrong_in_place(*arguments: Tensor) -> Tensor:
         *_, state, last = arguments
         updates = forward(*arguments)
         if last.data_ptr() == state.data_ptr():
@@ -165,9 +159,9 @@ def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
     for name, function, told in (
         ("backward", wrong, differs),
         ("backward", wrong_adjoint, differs),
-        ("backward", spoilt_adjoint, differs),
+        ("backward", partial(wrong_adjoint, factor=torch.nan), differs),
         ("backward", failing, "no such instr"),
-        ("forward", spoilt_in_place, differs),
+        ("forward", wrong_in_place, differs),
     ):
         dispatch._fused_gpu.cache_clear()
         with monkeypatch.context() as patch:
