@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from suite import Rng, Tensors
+from suite.device import to_device
 
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32
@@ -32,15 +33,38 @@ class Images:
     labels: Tensor
     classes: int
     notice: str = ""
+    # Pixels and labels on other devices, where they are copied once.
+    _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def minibatch(self, rng: Rng, size: int) -> Tensors:
         """Images `x` [size, C, H, W] from 0 to 1 and labels `y` [size], drawn with replacement."""
-        # NumPy's memory, and before all else, takes the place of the last minibatch. PyTorch's asks
-        # glibc for more than it leaves, for the sake of alignment, and each comes to lie elsewhere.
-        x = torch.from_numpy(np.empty((size, *self.pixels.shape[1:]), np.float32))
-        rows = rng.integers(len(self.labels), size)
-        x.copy_(self.pixels.index_select(0, rows)).div_(255)
-        return {"x": x, "y": self.labels.index_select(0, rows)}
+        many = self.minibatches([rng], size, self.pixels.device)
+        return {name: values[0] for name, values in many.items()}
+
+    def minibatches(self, rngs: Sequence[Rng], size: int, device: torch.device) -> Tensors:
+        """The minibatches of n draws, on a device: `x` [n, size, C, H, W] and `y` [n, size]."""
+        shape = (len(rngs), size, *self.pixels.shape[1:])
+        if device.type == "cpu":
+            # NumPy's memory, and before all else, takes the place of the last minibatch. PyTorch's
+            # asks glibc for more than it leaves, for the sake of alignment, and each comes to lie
+            # elsewhere.
+            x = torch.from_numpy(np.empty(shape, np.float32))
+        else:
+            x = torch.empty(shape, device=device)
+        pixels, labels = self._on(device)
+        rows = torch.stack([rng.integers(len(self.labels), size) for rng in rngs])
+        rows = to_device(rows.flatten(), device)
+        x.copy_(pixels.index_select(0, rows).view(shape)).div_(255)
+        return {"x": x, "y": labels.index_select(0, rows).view(shape[:2])}
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device.type == "cpu":
+            return self.pixels, self.labels
+        if device not in self._copies:
+            self._copies[device] = (self.pixels.to(device), self.labels.to(device))
+        return self._copies[device]
 
 
 def as_images(dataset: Any, rows: Sequence[int] | None = None) -> Images:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -69,6 +69,10 @@ class MLP(Problem):
     def batch(self, rng: Rng) -> Tensors:
         batch = self.images.minibatch(rng, self.batch_size)
         return {"x": batch["x"].flatten(1), "y": batch["y"]}
+
+    def batches(self, rngs: Sequence[Rng], device: torch.device) -> Tensors:
+        batch = self.images.minibatches(rngs, self.batch_size, device)
+        return {"x": batch["x"].flatten(2), "y": batch["y"]}
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
         hidden = batch["x"]

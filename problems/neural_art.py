@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ class NeuralArt(Problem):
         scale: of θ_0.
     """
 
-    # One image's convolutions fill the machine; many at once would only take its memory.
-    one_by_one: ClassVar[bool] = True
+    # One image's convolutions fill a processor; many at once would only take its memory.
+    one_by_one: ClassVar[bool | Literal["cpu"]] = "cpu"
 
     size: int = 64
     style: str = "shipwreck_of_the_minotaur"

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from suite.errors import SuiteError
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor there; a GPU is not waited for."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # Only from pinned memory does a copy go on beside what the host does next.
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def find_device(name: str) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from suite.errors import SuiteError
-from suite.objective import param_spec
+from suite.objective import Objective, is_one_by_one, param_spec
 from suite.types import Optimizer, ParamSpec, Problem
 
 BUDGET = "L2L_MEMORY_MIB"
@@ -57,4 +57,18 @@ def rows_at_once(spec: ParamSpec, optimizer: Optimizer, device: torch.device) ->
 def runs_at_once(problem: Problem, optimizer: Optimizer, device: torch.device) -> int:
     """How many runs on a problem to take side by side; as `rows_at_once`."""
     rows = rows_at_once(param_spec(problem), optimizer, device)
-    return min(rows, ONE_BY_ONE) if problem.one_by_one else rows
+    if is_one_by_one(problem, device):
+        return min(rows, ONE_BY_ONE)
+    if device.type == "cuda":
+        rows = min(rows, max(1, memory_budget(device) // _peak_of_a_gradient(problem, device)))
+    return rows
+
+
+def _peak_of_a_gradient(problem: Problem, device: torch.device) -> int:
+    """Bytes of GPU memory that one run's loss and gradient take while they are computed."""
+    objective = Objective(problem, [0], "train", 0, device=device)
+    theta = objective.start()
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    objective.value_and_grad(theta, 0)
+    return max(1, torch.cuda.max_memory_allocated(device) - before)

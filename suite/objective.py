@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
+from suite.device import to_device
 from suite.seeds import Rng
 from suite.types import ParamSpec, Problem, Tensors
 
@@ -34,6 +35,11 @@ def holds_for(problem: Problem, method: str, other: str) -> bool:
         return next(cls for cls in type(problem).__mro__ if name in vars(cls))
 
     return owner(method) is not Problem and issubclass(owner(method), owner(other))
+
+
+def is_one_by_one(problem: Problem, device: torch.device) -> bool:
+    """Whether runs on a problem are computed one after the other there."""
+    return problem.one_by_one is True or problem.one_by_one == device.type
 
 
 class Objective:
@@ -68,9 +74,10 @@ class Objective:
         self._seed = seed
         self._fixed = self._stack([problem.instance(self.rng("instance", i)) for i in instances])
         self._has_batches = type(problem).batch is not Problem.batch
+        self._all_batches = holds_for(problem, "batches", "batch")
         self._batch: tuple[int, Any] = (-1, None)
 
-        if problem.one_by_one:
+        if is_one_by_one(problem, self.device):
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
         elif holds_for(problem, "losses", "loss"):
@@ -178,7 +185,7 @@ class Objective:
         def stack(*parts: Tensor) -> Tensor:
             # One alone is not copied.
             stacked = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
-            return stacked.to(self.device)
+            return to_device(stacked, self.device)
 
         return tree_map(stack, *samples)
 
@@ -187,6 +194,9 @@ class Objective:
         if self._has_batches and self._batch[0] != step:
             self.release_batch()
             rngs = [self.rng("batch", i, step) for i in self.instances]
-            samples = [self.problem.batch(rng) for rng in rngs]
-            self._batch = (step, None if samples[0] is None else self._stack(samples))
+            if self._all_batches:
+                self._batch = (step, self.problem.batches(rngs, self.device))
+            else:
+                samples = [self.problem.batch(rng) for rng in rngs]
+                self._batch = (step, None if samples[0] is None else self._stack(samples))
         return self._batch[1]

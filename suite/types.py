@@ -6,9 +6,9 @@ K = n·P coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ class Problem:
     configuration.
     """
 
-    # Whether runs are computed one after the other, not vectorised: faster where a single one
-    # fills the machine, such as with convolutions.
-    one_by_one: ClassVar[bool] = False
+    # Whether runs are computed one after the other, not vectorised: True where `loss` cannot be
+    # vectorised; "cpu" where a single run fills a processor, as convolutions do, but not a GPU.
+    one_by_one: ClassVar[bool | Literal["cpu"]] = False
 
     def init(self, rng: Rng) -> Tensors:
         """θ_0 as named tensors."""
@@ -41,6 +41,14 @@ class Problem:
     def batch(self, rng: Rng) -> Any:
         """What changes each step, such as a minibatch; a tensor, a dict of tensors, or None."""
         return None
+
+    def batches(self, rngs: Sequence[Rng], device: torch.device) -> Any:
+        """`batch` for n instances at once [n, ...], on a device. Optional, and only for speed.
+
+        A problem that does not define it has each `batch` moved there: where the data are on the
+        device already, such as images, their numbers are enough.
+        """
+        raise NotImplementedError
 
     def loss(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
         """f(θ), a scalar."""

@@ -16,9 +16,11 @@ from optimizers.learned.cotangents import cotangents
 from suite import Optimizer, Rng
 
 # A meta-gradient is computed piece by piece of the coordinates, because meanwhile each of them
-# takes some kilobytes. More pieces, or smaller ones, would not occupy many cores.
+# takes some kilobytes. More pieces, or smaller ones, would not occupy many cores; a GPU is not
+# occupied by fewer coordinates than these.
 PIECES = 8
 PIECE = 12_288
+GPU_PIECE = 2**18
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,10 @@ class Learned(Optimizer):
     ) -> Tensor:
         """`loss_gradient`, a piece of the coordinates [..., n·P] after the other."""
         size, width = grads[0].numel(), grads[0].shape[1]
-        number = min(PIECES, math.ceil(size / PIECE))
+        if grads[0].device.type == "cuda":
+            number = math.ceil(size / GPU_PIECE)
+        else:
+            number = min(PIECES, math.ceil(size / PIECE))
         total = torch.zeros_like(self.phi)
         for piece in range(number):
             first, end = piece * size // number, (piece + 1) * size // number

@@ -1,0 +1,1 @@
+"""`make gpu`: what a GPU does with this suite, checked and measured in one run of some minutes."""

@@ -1,0 +1,200 @@
+"""Steps of meta-training and evaluation on a device, by each way, and what limits the kernel."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+
+import pandas as pd
+import torch
+
+from benchmarks.gpu.timing import median_seconds, peak_of, wait_for
+from benchmarks.window import by_autograd, by_suite, evaluate, learned, using
+from optimizers.kernels.dispatch import kernel_for
+from optimizers.learned.checkpoint import load_optimizer
+from optimizers.learned.lstm import LSTM
+from optimizers.torch_optimizer import SHIPPED
+from problems.convnet import ConvNet
+from problems.mlp import MLP
+from problems.neural_art import NeuralArt
+from suite.config import Phase
+from suite.evaluate import evaluate as evaluate_runs
+from suite.loop import start, walk
+from suite.metagradient import window_gradient
+from suite.objective import Objective
+from suite.registry import optimizers
+from suite.seeds import Rng
+from suite.types import Problem
+
+STEPS = 20
+# Hidden units of the MNIST network, for about 10^4, 10^5, 10^6 and 10^7 coordinates.
+UNITS = {"cuda": (20, 126, 1258, 12579), "cpu": (20, 126)}
+# Bytes that each way may keep for a coordinate and step.
+BYTES = {"autograd": 2500, "reference": 310, "compiled": 310, "fused": 60}
+
+
+def steps(device: str) -> pd.DataFrame:
+    """A step of a window of 20, and its peak memory, by coordinates and way."""
+    rows = [
+        row
+        for units in UNITS[device]
+        for way in ("autograd", "reference", "fused")
+        for row in _step(device, units, way)
+    ]
+    table = pd.DataFrame(rows)
+    ours = table[table.way == "fused"].set_index("coordinates").loc[table.coordinates]
+    table["fused_is_faster_by"] = table.training_ms / ours.training_ms.to_numpy()
+    table["fused_is_smaller_by"] = table.peak_mib / ours.peak_mib.to_numpy()
+    return table
+
+
+def compiled(device: str) -> pd.DataFrame:
+    """The reference under `torch.compile`, at the largest size that it is compared at."""
+    return pd.DataFrame(_step(device, UNITS[device][-2], "compiled"))
+
+
+@functools.cache
+def _case(device: str, units: int) -> tuple[Objective, LSTM]:
+    optimizer = learned()
+    optimizer = optimizer.with_weights(optimizer.phi.to(device))
+    return Objective(MLP(units=units), [0], "train", 0, device=device), optimizer
+
+
+def _step(device: str, units: int, way: str) -> list[dict[str, object]]:
+    """A row of `steps`; none if there is too little memory."""
+    objective, optimizer = _case(device, units)
+    coordinates = objective.spec.size
+    if device == "cuda" and BYTES[way] * coordinates * STEPS > 0.9 * torch.cuda.mem_get_info()[0]:
+        return []
+    function = by_autograd if way == "autograd" else by_suite
+    train = functools.partial(function, objective, optimizer, STEPS)
+    with using(way), torch.device(device):
+        training = median_seconds(train, device)
+        peak = peak_of(train, device)
+        evaluation = median_seconds(
+            functools.partial(evaluate, objective, optimizer, STEPS), device
+        )
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    return [
+        {
+            "coordinates": coordinates,
+            "way": way,
+            "training_ms": 1e3 * training / STEPS,
+            "evaluation_ms": 1e3 * evaluation / STEPS,
+            "peak_mib": peak,
+        }
+    ]
+
+
+def _ceilings(device: str) -> tuple[float, float]:
+    """Bytes a second of a copy, read and written, and float32 operations a second."""
+    size = 2**28 if device == "cuda" else 2**24
+    source, target = torch.rand(2, size, device=device)
+    copy = median_seconds(lambda: target.copy_(source), device, 10)
+    n = 8192 if device == "cuda" else 1024
+    a, b = torch.rand(2, n, n, device=device)
+    product = median_seconds(lambda: a @ b, device, 5)
+    return 2 * 4 * size / copy, 2 * n**3 / product
+
+
+def limits(device: str) -> pd.DataFrame:
+    """What the kernel reaches of the memory's bandwidth and of the arithmetic, and which it lacks.
+
+    The ceilings are measured: a copy of 1 GiB, and a product of two 8,192² float32 matrices.
+    """
+    copied, flops = _ceilings(device)
+    optimizer = learned().with_weights(learned().phi.to(device))
+    shape = optimizer.layout
+    kernel = kernel_for(shape, optimizer.phi)
+    k = 10**6 if device == "cuda" else 10**5
+    state = shape.initial_state(k, like=optimizer.phi)
+    grads = torch.randn(k, device=device)
+    features = torch.randn(STEPS, shape.inputs, k, device=device)
+    lambdas = torch.randn(STEPS, k, device=device)
+    products = sum(
+        4 * shape.hidden * ((shape.inputs if layer == 0 else shape.hidden) + shape.hidden)
+        for layer in range(shape.layers)
+    )
+    rows = []
+    for name, function, count, moved, work in (
+        (
+            "update",
+            lambda: kernel.update(shape, optimizer.phi, grads, state, optimizer.scales, state),
+            1,
+            4 * (2 * shape.layers * 2 * shape.hidden + 2),
+            2 * products,
+        ),
+        (
+            "window gradient",
+            lambda: kernel.gradient(shape, optimizer.phi, features, state, lambdas),
+            STEPS,
+            4 * (shape.inputs + 1 + shape.layers * 2 * shape.hidden / STEPS),
+            # Forward once more, and two products of the same size back.
+            6 * products,
+        ),
+    ):
+        seconds = median_seconds(function, device, 5) / count
+        rows.append(
+            {
+                "call": name,
+                "ns_a_coordinate_step": 1e9 * seconds / k,
+                "bandwidth_share": k * moved / seconds / copied,
+                "arithmetic_share": k * work / seconds / flops,
+                "copy_gb_s": copied / 1e9,
+                "float32_tflops": flops / 1e12,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def side_by_side(device: str) -> pd.DataFrame:
+    """A step of meta-training's walk on the larger problems, for one run and for 64."""
+    many = 64 if device == "cuda" else 2
+    rows = []
+    problems: tuple[tuple[str, Problem], ...] = (
+        ("MNIST network", MLP()),
+        ("convolutional network", ConvNet()),
+        ("neural art, 64x64", NeuralArt()),
+    )
+    for name, problem in problems:
+        for runs in (1, many):
+            objective = Objective(problem, range(runs), "test", 0, device=device)
+            optimizer = learned().with_weights(learned().phi.to(device))
+            run = functools.partial(evaluate, objective, optimizer, 5)
+            seconds = median_seconds(run, device, 2) / 5
+            peak = peak_of(run, device)
+            rows.append({"problem": name, "runs": runs, "step_ms": 1e3 * seconds, "peak_mib": peak})
+    table = pd.DataFrame(rows)
+    one = table[table.runs == 1].set_index("problem").step_ms
+    table["as_one_after_the_other"] = table.problem.map(one) * table.runs / table.step_ms
+    return table
+
+
+def whole_runs(device: str) -> pd.DataFrame:
+    """Seconds of an evaluation of 128 runs on MNIST, and of Figure 7's training, from a part."""
+    lstm = load_optimizer(SHIPPED / "mnist-lstm.safetensors", device)
+    count = 128 if device == "cuda" else 4
+    evaluate_runs(MLP(), lstm, 5, count, 0, device)
+    wait_for(device)
+    begin = time.perf_counter()
+    losses = evaluate_runs(MLP(), lstm, 100, count, 0, device)
+    seconds = time.perf_counter() - begin
+    rows = [{"what": f"MNIST, {count} runs of 100 steps", "seconds": seconds}]
+    assert math.isfinite(float(losses.mean()))
+    spec = {"name": "lstm", "preprocessing": "log", "output_scale": 0.1}
+    routed = optimizers.make({"name": "routed", "groups": {"conv": spec, "fc": spec}})
+    routed = routed.with_weights(routed.initial_weights(Rng(0, "phi")).to(device))
+    phase = Phase(runs=1, horizon=20, window=20, rate=0.01, sample=4000)
+    objective = Objective(ConvNet(), [0], "train", 0, device=device)
+
+    @torch.no_grad()
+    def window() -> None:
+        points = walk(objective, routed, start(objective, routed), STEPS)
+        window_gradient(routed, points, phase, Rng(0, "sample"))
+
+    of_step = median_seconds(window, device, 3) / STEPS
+    # 30 runs of 100 steps and 20 of 200.
+    rows.append({"what": "Figure 7's 50 runs, from a window", "seconds": 7000 * of_step})
+    return pd.DataFrame(rows)

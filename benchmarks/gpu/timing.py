@@ -1,0 +1,40 @@
+"""Seconds and peak memory of calls on a device, which works beside the host."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.window import peak_mib
+
+
+def wait_for(device: str) -> None:
+    """Until all that was asked of the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def median_seconds(function: Callable[[], object], device: str, repeats: int = 3) -> float:
+    """The median time of a call; a first call, which compiles, is not measured."""
+    times = []
+    for _ in range(repeats + 1):
+        wait_for(device)
+        begin = time.perf_counter()
+        function()
+        wait_for(device)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
+
+
+def peak_of(function: Callable[[], object], device: str) -> float:
+    """The most memory that a call takes above what is in use before it, in MiB."""
+    if device != "cuda":
+        return peak_mib(function)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    function()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
