@@ -81,6 +81,10 @@ class LearnedOptimizer(torch.optim.Optimizer):
             ValueError: a gradient is sparse, a parameter is of a type that is not supported, or
                 its hidden state does not fit it. No parameter has moved then.
         """
+        if torch.compiler.is_compiling():
+            # Its compiler would trace how a kernel is found and built.
+            eager: Callable[..., float | None] = torch.compiler.disable(self.step)  # type: ignore[no-untyped-call]
+            return eager(closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -96,7 +100,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             if isinstance(lr, Tensor):
                 parameter.add_(update.mul_(lr.to(update.device)))
             else:
-                parameter.add_(update, alpha=lr)
+                parameter.add_(update, alpha=float(lr))
         return loss
 
     def state_dict(self) -> StateDict:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -106,6 +109,23 @@ def test_parameters_and_gradients_may_be_laid_out_in_any_way(checkpoint: Path, d
             results.append(parameter.detach())
     assert all(torch.equal(each, results[0]) for each in results)
     assert not torch.equal(results[0], start)
+
+
+def test_parameters_may_have_names(checkpoint: Path) -> None:
+    net, twin = network(), network()
+    optimizer = LearnedOptimizer(net.named_parameters(), checkpoint)
+    train(net, optimizer, range(2))
+    train(twin, LearnedOptimizer(twin.parameters(), checkpoint), range(2))
+    assert torch.equal(weights(net), weights(twin))
+    assert optimizer.param_groups[0]["param_names"] == [name for name, _ in net.named_parameters()]
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), Fraction(1, 2), torch.tensor([0.5])])
+def test_rates_may_be_numbers_of_any_kind(checkpoint: Path, device: str, half: Any) -> None:
+    net, twin = network(device), network(device)
+    train(net, LearnedOptimizer(net.parameters(), checkpoint, lr=half), range(2))
+    train(twin, LearnedOptimizer(twin.parameters(), checkpoint, lr=0.5), range(2))
+    assert torch.equal(weights(net), weights(twin))
 
 
 def test_a_parameter_that_a_group_has_twice_moves_once(checkpoint: Path) -> None:

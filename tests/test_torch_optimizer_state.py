@@ -39,7 +39,8 @@ def other_checkpoint(tmp_path: Path) -> Path:
 
 def test_resumed_training_equals_uninterrupted(checkpoint: Path, device: str) -> None:
     net = network(device)
-    optimizer = LearnedOptimizer(net.parameters(), checkpoint, lr=0.7)
+    group = {"params": net.parameters(), "checkpoint": Path(checkpoint)}
+    optimizer = LearnedOptimizer([group], "mnist-lstm", lr=0.7)
     train(net, optimizer, range(5))
     of_net, of_optimizer = through_a_file((net.state_dict(), optimizer.state_dict()))
     train(net, optimizer, range(5, 10))

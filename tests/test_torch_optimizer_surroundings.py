@@ -53,8 +53,11 @@ def test_parameters_need_not_be_on_the_default_device(
     assert torch.equal(parameter, twin)
 
 
-def test_steps_in_inference_mode_are_steps(checkpoint: Path, device: str) -> None:
-    net, twin = network(device), network(device)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_in_inference_mode_are_steps(
+    checkpoint: Path, device: str, dtype: torch.dtype
+) -> None:
+    net, twin = network(device).to(dtype), network(device).to(dtype)
     pairs = [(x, LearnedOptimizer(x.parameters(), checkpoint)) for x in (net, twin)]
     for each, optimizer in pairs:
         for parameter in each.parameters():
