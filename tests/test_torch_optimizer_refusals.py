@@ -143,6 +143,10 @@ def refusal(checkpoint: Any) -> str:
 
 def test_checkpoints_that_are_none_are_refused(tmp_path: Path, checkpoint: Path) -> None:
     assert re.search("no checkpoint 'mnist-ltsm' in .*'mnist-lstm'", refusal("mnist-ltsm"))
+    with pytest.raises(SuiteError, match="did you mean 'mnist-lstm'"):
+        LearnedOptimizer([{"params": [ones(2)], "checkpoint": checkpoint}], "mnist-ltsm")
+    with pytest.raises(TypeError, match="checkpoint must be a name or a path, not 3"):
+        LearnedOptimizer([ones(2)], 3)  # type: ignore[arg-type]
     missing = tmp_path / "none.safetensors"
     assert refusal(missing) == f"checkpoint {missing}: there is no such file"
     assert "there is no such file" in refusal(str(tmp_path))
