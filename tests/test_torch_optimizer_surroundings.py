@@ -91,9 +91,9 @@ if __name__ == "__main__":
     here = step()  # starts OpenMP's threads
     process = multiprocessing.get_context("fork").Process(target=step, daemon=True)
     process.start()
-    process.join(20)
+    process.join(60)
     assert process.exitcode == 0, process.exitcode
-    loader = DataLoader(Steps(), num_workers=1, multiprocessing_context="fork", timeout=20)
+    loader = DataLoader(Steps(), num_workers=1, multiprocessing_context="fork", timeout=60)
     assert all(torch.allclose(each, here) for each in loader)
     print("done", torch.get_num_threads())
 """
