@@ -10,7 +10,8 @@ from benchmarks.timing import interleaved
 from optimizers.kernels import operators
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
-from optimizers.torch_optimizer import SHIPPED, LearnedOptimizer
+from optimizers.learned.pretrained import SHIPPED
+from optimizers.torch_optimizer import LearnedOptimizer
 from suite.seeds import Rng
 
 

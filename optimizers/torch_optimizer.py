@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import ParamsT
+from torch.optim.optimizer import ParamsT, StateDict
 
-from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
-from suite.errors import SuiteError
-from suite.registry import nearest
-
-SHIPPED = Path(__file__).parents[1] / "results" / "checkpoints"
+from optimizers.learned.pretrained import Pretrained
+from optimizers.torch_checks import (
+    COMPUTED_IN,
+    check_gradient,
+    check_group,
+    check_hidden,
+    check_rate,
+    check_saved,
+    numbered,
+)
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -26,27 +31,37 @@ class LearnedOptimizer(torch.optim.Optimizer):
     is what the optimizer was trained with, and PyTorch's schedulers can change it.
 
     Args:
-        params: parameters or groups of them, float32 or float64.
+        params: parameters or groups of them, of float64, float32, bfloat16 or float16. The last
+            two have their hidden states and updates in float32.
         checkpoint: a name in `results/checkpoints`, such as ``mnist-lstm``, or a file's path.
         lr: factor of the updates.
 
     Raises:
-        SuiteError: there is no such checkpoint, or it is damaged.
-        ValueError: `lr` is negative.
+        SuiteError: there is no such checkpoint, it is damaged, or it holds no coordinatewise LSTM.
+        TypeError: `lr` or `checkpoint` is of a wrong type.
+        ValueError: `lr` is negative or not finite, a group has a misspelt setting or one without
+            effect, or a parameter is of another type.
     """
 
-    def __init__(self, params: ParamsT, checkpoint: str | Path, lr: float = 1.0) -> None:
-        if not lr >= 0:
-            raise ValueError(f"lr must be at least 0, not {lr}")
-        self._learned: dict[tuple[str, torch.device, torch.dtype], LSTM] = {}
-        super().__init__(params, {"checkpoint": str(checkpoint), "lr": lr})
-        # Now, so that a wrong name is found before the first step.
-        for group in self.param_groups:
-            self._optimizer(group["checkpoint"], group["params"][0])
+    def __init__(
+        self, params: ParamsT, checkpoint: str | os.PathLike[str], lr: float | Tensor = 1.0
+    ) -> None:
+        check_rate(lr)
+        self._networks: dict[str, Pretrained] = {}
+        self._network({"checkpoint": checkpoint})
+        super().__init__(params, {"checkpoint": os.fspath(checkpoint), "lr": lr})
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.__dict__.setdefault("_learned", {})
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group whose settings are in order; raises as the constructor does."""
+        if isinstance(param_group, dict) and "params" not in param_group:
+            raise ValueError(f"group {len(self.param_groups)} has no 'params'")
+        super().add_param_group(param_group)
+        added = self.param_groups.pop()
+        check_group(added, len(self.param_groups))
+        self._network(added)
+        # As text: `torch.load` would refuse a Path in a saved state.
+        added["checkpoint"] = os.fspath(added["checkpoint"])
+        self.param_groups.append(added)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -56,65 +71,129 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One update of all parameters that have a gradient.
 
+        Where a gradient is NaN, its coordinate becomes NaN, as with PyTorch's own optimizers; the
+        hidden state takes it for 0, so it stays finite.
+
         Args:
             closure: evaluates the model again and returns the loss.
 
         Raises:
-            ValueError: a gradient is sparse, or a parameter of another type than float32 or 64.
+            ValueError: a gradient is sparse, a parameter is of a type that is not supported, or
+                its hidden state does not fit it. No parameter has moved then.
         """
+        if torch.compiler.is_compiling():
+            # Its compiler would trace how a kernel is found and built.
+            eager: Callable[..., float | None] = torch.compiler.disable(self.step)  # type: ignore[no-untyped-call]
+            return eager(closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for number, group in enumerate(self.param_groups):
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    _check(parameter, number)
-                    update = self._update(parameter, group["checkpoint"])
-                    parameter.add_(update.view_as(parameter), alpha=group["lr"])
+        ready = []
+        for number, parameter in numbered(self.param_groups):
+            if parameter.grad is not None:
+                check_gradient(parameter, number)
+                ready.append((parameter, number, self._hidden(parameter, number)))
+        for parameter, number, hidden in ready:
+            update = _update(self._lstm(parameter, number), parameter, hidden)
+            lr = self.param_groups[number]["lr"]
+            if isinstance(lr, Tensor):
+                parameter.add_(update.mul_(lr.to(update.device)))
+            else:
+                parameter.add_(update, alpha=float(lr))
         return loss
 
-    def _update(self, parameter: Tensor, checkpoint: str) -> Tensor:
-        """The update of one parameter [1, K], its hidden state moved on in place."""
-        learned = self._optimizer(checkpoint, parameter)
-        state = self.state[parameter]
+    def state_dict(self) -> StateDict:
+        """As PyTorch's; every group also has the `digest` of its checkpoint, the file's SHA-256."""
+        saved = super().state_dict()
+        for group, own in zip(saved["param_groups"], self.param_groups, strict=True):
+            group["digest"] = self._network(own).digest
+        return saved
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Go on from a saved state: its hidden states and settings, such as `lr`.
+
+        Checkpoints are recognized by their content, and stay at the paths that they have here.
+
+        Raises:
+            TypeError: the state is no dictionary, or an `lr` in it no number.
+            ValueError: the state is of another optimizer, other groups, parameters of another
+                shape, or another checkpoint. Nothing has changed then.
+        """
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"state_dict must be a dictionary, not {type(state_dict).__name__}")
+        hidden: dict[Tensor, Tensor] = {}
+
+        def take(_: torch.optim.Optimizer, given: StateDict) -> StateDict:
+            own = self.param_groups
+            check_saved(given, own, [self._network(group).digest for group in own])
+            keys = (key for _, key in numbered(given["param_groups"]))
+            for (number, parameter), key in zip(numbered(own), keys, strict=True):
+                if entry := given["state"].get(key):
+                    hidden[parameter] = self._placed(entry.get("hidden"), parameter, number)
+            groups = [
+                group | {"checkpoint": mine["checkpoint"]}
+                for group, mine in zip(given["param_groups"], own, strict=True)
+            ]
+            for group in groups:
+                del group["digest"]
+            return {**given, "param_groups": groups}
+
+        # The last of the hooks, so that it sees what the others make of the state.
+        handle = self.register_load_state_dict_pre_hook(take)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        # What PyTorch took is rounded to the parameter's type, or is memory of the given state.
+        for parameter, own in hidden.items():
+            self.state[parameter]["hidden"] = own
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy elsewhere need not find the files.
+        return super().__getstate__() | {"_networks": self._networks}
+
+    def _network(self, group: dict[str, Any]) -> Pretrained:
+        checkpoint = group["checkpoint"]
+        if not isinstance(checkpoint, str | os.PathLike):
+            raise TypeError(f"checkpoint must be a name or a path, not {checkpoint!r}")
+        checkpoint = os.fspath(checkpoint)
+        if checkpoint not in self._networks:
+            self._networks[checkpoint] = Pretrained(checkpoint)
+        return self._networks[checkpoint]
+
+    def _lstm(self, parameter: Tensor, number: int) -> LSTM:
+        """The network of a parameter, where it is and in the type that it is computed in."""
+        network = self._network(self.param_groups[number])
+        return network.on(parameter.device, COMPUTED_IN[parameter.dtype])
+
+    def _hidden(self, parameter: Tensor, number: int) -> Tensor:
+        """The hidden state of a parameter, which is zero before its first step."""
+        state, like = self.state[parameter], self._lstm(parameter, number).phi
         if "hidden" not in state:
-            state["hidden"] = learned.layout.initial_state(parameter.numel(), like=parameter)
-        assert parameter.grad is not None
-        grads = parameter.grad.reshape(1, -1)
-        update, _ = learned.update(grads, state["hidden"], into=state["hidden"])
-        return update
+            layout = self._network(self.param_groups[number]).layout
+            # One that is made in inference mode could not be changed outside it.
+            with torch.inference_mode(False):
+                state["hidden"] = layout.initial_state(parameter.numel(), like)
+        hidden: Tensor = state["hidden"]
+        if hidden.dtype != like.dtype or hidden.device != like.device:
+            hidden = state["hidden"] = self._placed(hidden, parameter, number)
+        check_hidden(hidden, parameter, number, self._network(self.param_groups[number]).layout)
+        return hidden
 
-    def _optimizer(self, checkpoint: str, like: Tensor) -> LSTM:
-        key = (checkpoint, like.device, like.dtype)
-        if key not in self._learned:
-            loaded = load_optimizer(_find(checkpoint), like.device)
-            if not isinstance(loaded, LSTM):
-                raise SuiteError(
-                    f"checkpoint {checkpoint}: holds a {type(loaded).__name__}, but this takes "
-                    "LSTM optimizers only"
-                )
-            self._learned[key] = loaded.with_weights(loaded.phi.to(like.dtype))
-        return self._learned[key]
+    def _placed(self, hidden: Tensor, parameter: Tensor, number: int) -> Tensor:
+        """A copy of a hidden state, on the device and in the type that the parameter needs."""
+        network = self._network(self.param_groups[number])
+        check_hidden(hidden, parameter, number, network.layout)
+        like = self._lstm(parameter, number).phi
+        with torch.inference_mode(False):
+            return network.layout.empty_state(parameter.numel(), like).copy_(hidden)
 
 
-def _check(parameter: Tensor, group: int) -> None:
+def _update(lstm: LSTM, parameter: Tensor, hidden: Tensor) -> Tensor:
+    """The update of a parameter, in its shape; its hidden state moves on in place."""
     assert parameter.grad is not None
-    what = f"the parameter of shape {list(parameter.shape)} in group {group}"
-    if parameter.grad.layout != torch.strided:
-        raise ValueError(f"{what} has a sparse gradient: LearnedOptimizer needs dense ones")
-    if parameter.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{what} is {parameter.dtype}, but must be float32 or float64")
-
-
-def _find(checkpoint: str) -> Path:
-    """The file of a checkpoint named by its path, or by its name in `results/checkpoints`."""
-    if checkpoint.endswith(".safetensors"):
-        return Path(checkpoint)
-    path = SHIPPED / f"{checkpoint}.safetensors"
-    if not path.is_file():
-        known = sorted(each.stem for each in SHIPPED.glob("*.safetensors"))
-        raise SuiteError(
-            f"there is no checkpoint {checkpoint!r} in {SHIPPED}: {nearest(checkpoint, known)}"
-        )
-    return path
+    grads = parameter.grad.reshape(1, -1).to(hidden.dtype)
+    update, _ = lstm.update(grads.nan_to_num(nan=0.0), hidden, into=hidden)
+    # Adds NaN where the gradient is NaN, and nothing elsewhere.
+    return update.add_(grads.clamp(-1, 1), alpha=0).view_as(parameter)

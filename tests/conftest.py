@@ -21,11 +21,15 @@ import numpy as np
 import pytest
 import torch
 
+from optimizers.learned.checkpoint import save_optimizer
+from optimizers.learned.lstm import LSTM
 from problems.data_root import DATA_ROOT
 from problems.datasets import load_images
 from suite.registry import load_plugin
+from suite.seeds import Rng
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +65,22 @@ def doubles() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    """The processor, and the GPU where there is one."""
+    return str(request.param)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A small LSTM optimizer that was never trained, in a file."""
+    optimizer = LSTM(hidden=4)
+    optimizer = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
+    path = tmp_path / "small.safetensors"
+    save_optimizer(path, {"name": "lstm", "hidden": 4}, optimizer)
+    return path
 
 
 def write_mnist(root: Path) -> None:

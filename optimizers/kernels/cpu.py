@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -14,10 +15,31 @@ from optimizers.kernels.shape import LSTMShape, Scales
 
 # Threads of the kernel, whose results do not depend on them; as many as PyTorch has where None.
 kernel_threads: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
+# Whether OpenMP has started threads for the kernel, and whether a fork has left them behind.
+_pool_started = False
+_pool_lost = False
 
 
 def _threads() -> ctypes.c_int:
-    return ctypes.c_int(kernel_threads.get() or torch.get_num_threads())
+    global _pool_started
+    threads = 1 if _pool_lost else kernel_threads.get() or torch.get_num_threads()
+    _pool_started |= threads > 1
+    return ctypes.c_int(threads)
+
+
+def _after_fork() -> None:
+    """One thread in a forked process, whose OpenMP would wait for ever for its parent's others.
+
+    PyTorch shares the pool, so its own operations would too.
+    """
+    global _pool_lost
+    if _pool_started:
+        _pool_lost = True
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
