@@ -15,6 +15,8 @@ from suite import Rng, Tensors
 
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32
+# Where nothing else tells training images from those for testing, every fifth is for testing.
+HELD_OUT = 5
 
 
 @dataclass(frozen=True)
