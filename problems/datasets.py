@@ -69,7 +69,8 @@ def load_images(name: str, train: bool = True) -> Images:
 
 
 def _reason(error: Exception) -> str:
-    return ADVICE.sub("", (str(error) or type(error).__name__).splitlines()[0])
+    """The first line of what torchvision says."""
+    return ADVICE.sub("", (str(error) or type(error).__name__).splitlines()[0]).rstrip(":")
 
 
 def _why_not_downloaded(make: Any, error: Exception) -> str:

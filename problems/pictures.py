@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
-from problems.image_tensors import middle_square
+from problems.image_tensors import SIDE, middle_square
 from suite.errors import DataMissing, SuiteError
 from suite.registry import nearest
 from suite.seeds import Rng
@@ -18,10 +18,10 @@ from suite.seeds import Rng
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 KINDS = (".jpg", ".jpeg", ".png")
 
-# Without photos: squares of the project's few, by split, at random places. Their sides are random
-# as well, between that of the largest images of the paper and that of the photos.
+# Without photos: so many squares of the project's few, by split, at random places and of random
+# sides, from that of the paper's larger images to most of a photo.
 CROPS = {"train": 600, "validation": 20, "test": 100}
-CROP_SIDE = 128
+CROP_SIDES = (128, 224)
 
 
 def pictures_samples(style_name: str) -> list[str]:
@@ -32,8 +32,8 @@ def pictures_samples(style_name: str) -> list[str]:
         SuiteError: a picture is damaged.
     """
     for split in FOLDERS:
-        photo(split, 0, CROP_SIDE)
-    style(style_name, CROP_SIDE)
+        photo(split, 0, SIDE)
+    style(style_name, SIDE)
     found = []
     if _photos() is None:
         count = len(list((SAMPLES / "photos").glob("*/*")))
@@ -129,6 +129,6 @@ def _crop(split: str, number: int) -> Image.Image:
     files = _files(SAMPLES / "photos" / FOLDERS[split])
     image = _open(files[number % len(files)])
     large, across, down = Rng(0, f"{split}/crops", number).uniform(3).tolist()
-    side = CROP_SIDE + int(large * (min(image.size) - CROP_SIDE))
+    side = CROP_SIDES[0] + int(large * (CROP_SIDES[1] - CROP_SIDES[0]))
     left, top = int(across * (image.width - side)), int(down * (image.height - side))
     return image.crop((left, top, left + side, top + side))
