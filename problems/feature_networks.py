@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.data_root import DATA_ROOT, data_root, downloading, may_download
-from suite.errors import SuiteError
+from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
+from suite.errors import DataMissing, SuiteError
 from suite.registry import nearest
-from suite.seeds import Rng
+from suite.tensor_file import load_tensors
 
 # Images are here in units of UNIT grey levels around the mean RGB of ImageNet, so of order 1.
 MEAN = (123.68, 116.779, 103.939)
@@ -23,12 +23,12 @@ UNIT = 58.0
 
 # Torchvision's files: their inputs are pixels in 0..1, less a mean, over a deviation.
 TORCHVISION = {"vgg19": "vgg19-dcbb9e9d.pth", "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth"}
-TORCHVISION_URL = "https://download.pytorch.org/models"
 TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 TORCHVISION_STD = (0.229, 0.224, 0.225)
 
-# VGG to conv3_1 with random weights: what stands in where there are none.
-RANDOM = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
+# The project's own weights, for whoever has no others of this name.
+SAMPLE = "vgg19"
+MAX_SAMPLE = 2**24
 
 WEIGHT = re.compile(r"features\.(\d+)\.(weight|squeeze\.weight)")
 
@@ -52,29 +52,30 @@ class FeatureNetwork:
             and where it ends, is read off the keys.
         scale: [3], with `shift` what turns images in units of `UNIT` around `MEAN` into inputs.
         shift: [3].
-        notice: empty, or what a reader must know about the weights.
+        sample: what the weights are if they are the project's, else empty.
 
     Raises:
         ValueError: the weights are not those of such a network.
     """
 
     def __init__(
-        self, state: Mapping[str, Any], scale: Tensor, shift: Tensor, notice: str = ""
+        self, state: Mapping[str, Any], scale: Tensor, shift: Tensor, sample: str = ""
     ) -> None:
         self.layers = _layers(state)
         # Without the classifier, which is most of a VGG.
         weights = {key: value for key, value in state.items() if key.startswith("features.")}
         self._weights = {"scale": scale.view(3, 1, 1), "shift": shift.view(3, 1, 1), **weights}
         self._moved: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
-        self.notice = notice
+        self.sample = sample
 
     def check(self, names: Sequence[str]) -> None:
-        """SuiteError if a layer is not there."""
+        """DataMissing if the weights lack one of these layers."""
         known = [layer.name for layer in self.layers if not layer.name.startswith("pool")]
         for name in names:
             if name not in known:
-                raise SuiteError(
-                    f"there is no layer {name!r} in the feature network: {nearest(name, known)}"
+                raise DataMissing(
+                    f"there is no layer {name!r} in the feature network, whose weights end at "
+                    f"{known[-1]}: {nearest(name, known)}"
                 )
 
     def __call__(self, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
@@ -141,24 +142,27 @@ def _apply(layer: Layer, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
 def feature_network(name: str) -> FeatureNetwork:
     """The network whose weights are in `data_root()`/weights.
 
-    `name` is that of a file without its ending, or ``vgg19`` or ``squeezenet1_1``: then any file
-    whose name begins so is taken, and if there is none, torchvision's are downloaded, unless
-    ``$L2L_OFFLINE`` is set. Where nothing is to be had, VGG with random weights stands in, and says
-    so in its `notice`.
+    `name` is that of a file without its ending, or how one begins. Where there is none, the
+    project's own first layers serve for ``vgg19``, in half precision.
 
     Raises:
-        SuiteError: the file is damaged or not of such a network, or there is none of that name.
+        DataMissing: there are no weights of that name.
+        SuiteError: the file is damaged or not of such a network.
     """
     folder = data_root() / "weights"
     files = sorted(folder.glob("*.pth"))
     path = next((each for each in files if each.stem.startswith(name)), None)
-    if path is None and name not in TORCHVISION:
-        known = [*TORCHVISION, *(each.stem for each in files)]
-        raise SuiteError(f"there are no weights {name!r} in {folder}: {nearest(name, known)}")
-    path = path or _download(TORCHVISION[name], folder)
-    if path is None:
-        return _random_network(name)
-    return read_network(path)
+    if path is not None:
+        return read_network(path)
+    if name != SAMPLE:
+        known = [SAMPLE, *(each.stem for each in files)]
+        raise DataMissing(
+            f"there are no weights {name!r} in {folder}: put a state dict with torchvision's keys "
+            f"there as {name}.pth, or name others ({nearest(name, known)})"
+        )
+    sample = _sample_network()
+    stand_in(not_found(f"weights {name!r}", [f"weights/{name}.pth"]), sample.sample)
+    return sample
 
 
 def read_network(path: Path) -> FeatureNetwork:
@@ -193,25 +197,14 @@ def read_network(path: Path) -> FeatureNetwork:
     return network
 
 
-def _download(file: str, folder: Path) -> Path | None:
-    if not may_download():
-        return None
+def _sample_network() -> FeatureNetwork:
+    path = SAMPLES / "weights" / f"{SAMPLE}.safetensors"
     try:
-        with downloading():
-            torch.hub.load_state_dict_from_url(
-                f"{TORCHVISION_URL}/{file}", str(folder), "cpu", check_hash=True, weights_only=True
-            )
-    except OSError:
-        return None
-    return folder / file
-
-
-def _random_network(name: str) -> FeatureNetwork:
-    """He-initialised, so that activations keep their size from layer to layer."""
-    state = {}
-    for place, (inputs, outputs) in RANDOM.items():
-        weight = Rng(0, "feature-network", place).normal(outputs, inputs, 3, 3)
-        state[f"features.{place}.weight"] = weight * (2 / (9 * inputs)) ** 0.5
-        state[f"features.{place}.bias"] = torch.zeros(outputs)
-    notice = f"made with random weights in the place of {name}'s, which were not to be had"
-    return FeatureNetwork(state, torch.ones(3), torch.zeros(3), notice)
+        halves, _ = load_tensors(path, MAX_SAMPLE)
+    except Exception as error:
+        raise SuiteError(
+            f"{path} cannot be read ({error}): get the project's file again"
+        ) from error
+    state = {name: value.float() for name, value in halves.items()}
+    sample = "VGG-19 to conv3_4 with weights in half precision"
+    return FeatureNetwork(state, torch.full((3,), UNIT), torch.zeros(3), sample)

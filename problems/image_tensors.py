@@ -16,6 +16,8 @@ from suite.device import to_device
 
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32
+# Where nothing else tells training images from those for testing, every fifth is for testing.
+HELD_OUT = 5
 
 
 @dataclass(frozen=True)

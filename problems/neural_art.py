@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from problems.feature_networks import MEAN, UNIT, FeatureNetwork, feature_network
-from problems.pictures import photo, pictures_notice, style
+from problems.pictures import photo, pictures_samples, style
 from suite import Problem, Rng, Tensors, register_problem
 
 
@@ -59,12 +59,14 @@ class NeuralArt(Problem):
         """What a reader of the results must know about the data; empty if nothing.
 
         Raises:
-            SuiteError: pictures, weights or layers that are not there.
+            DataMissing: pictures, weights or layers that are not there.
+            SuiteError: what is there is damaged.
         """
         self._features.check(self._layers)
-        photo("train", 0, self.size)
-        style(self.style, self.size)
-        return ", ".join(filter(None, (pictures_notice(), self._features.notice)))
+        samples = [*pictures_samples(self.style), *filter(None, [self._features.sample])]
+        if not samples:
+            return ""
+        return f"made with samples that come with the project: {', '.join(samples)}"
 
     def instance(self, rng: Rng) -> Tensors:
         image = to_theta(photo(rng.split, rng.instance, self.size))

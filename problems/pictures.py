@@ -1,17 +1,16 @@
-"""Content photos and style paintings for neural art, and what stands in where there are none."""
+"""Content photos and style paintings for neural art: the user's, or the project's samples."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from problems.data_root import DATA_ROOT, data_root
-from problems.image_tensors import middle_square
-from suite.errors import SuiteError
+from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
+from problems.image_tensors import SIDE, middle_square
+from suite.errors import DataMissing, SuiteError
 from suite.registry import nearest
 from suite.seeds import Rng
 
@@ -19,18 +18,32 @@ from suite.seeds import Rng
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 KINDS = (".jpg", ".jpeg", ".png")
 
-# Without photos: places of crops in scikit-learn's picture of a Chinese palace, by split, as
-# horizontal ranges, so that no pixel is in two splits.
-STAND_IN_RANGES = {"train": (0, 320), "validation": (320, 480), "test": (480, 640)}
-STAND_INS = {"train": 200, "validation": 8, "test": 32}
-STAND_IN_SIDE = 128
+# Without photos: so many squares of the project's few, by split, at random places and of random
+# sides, from that of the paper's larger images to most of a photo.
+CROPS = {"train": 600, "validation": 20, "test": 100}
+CROP_SIDES = (128, 224)
 
 
-def pictures_notice() -> str:
-    """What a reader must know about the pictures; empty if they are the user's."""
-    stand_ins = [] if _folder("photos") else ["parts of its picture of a palace as photos"]
-    stand_ins += [] if _folder("styles") else ["its picture of a flower as the style"]
-    return f"made with scikit-learn's sample pictures: {', '.join(stand_ins)}" * bool(stand_ins)
+def pictures_samples(style_name: str) -> list[str]:
+    """What stands in for the user's pictures, told once on the terminal; empty if nothing does.
+
+    Raises:
+        DataMissing: a split has no photos, or there is no such style.
+        SuiteError: a picture is damaged.
+    """
+    for split in FOLDERS:
+        photo(split, 0, SIDE)
+    style(style_name, SIDE)
+    found = []
+    if _photos() is None:
+        count = len(list((SAMPLES / "photos").glob("*/*")))
+        found.append(f"crops of {count} photos")
+        stand_in(not_found("photos", ["photos"]), found[-1])
+    if style_name not in _paintings(data_root() / "styles"):
+        found.append(f"its file of {style_name}")
+        places = [f"styles/{style_name}{kind}" for kind in KINDS]
+        stand_in(not_found(f"style {style_name!r}", places), found[-1])
+    return found
 
 
 def photo(split: str, number: int, size: int) -> Tensor:
@@ -45,13 +58,19 @@ def photo(split: str, number: int, size: int) -> Tensor:
         size: height and width that its middle square is resized to.
 
     Raises:
-        SuiteError: the folder of photos lacks that split, or the file is no picture.
+        DataMissing: the folder of photos lacks that split.
+        SuiteError: the file is no picture.
     """
     split = split if split in FOLDERS else "train"
-    folder = _folder("photos")
+    folder = _photos()
     if folder is None:
-        return middle_square(_stand_in_photo(split, number % STAND_INS[split]), size)
+        return middle_square(_crop(split, number % CROPS[split]), size)
     files = _files(folder / FOLDERS[split])
+    if not files:
+        raise DataMissing(
+            f"there are no pictures in {folder / FOLDERS[split]}: put JPEG or PNG files there, "
+            f"or set {DATA_ROOT} to where they are (docs/neural-art.md)"
+        )
     return middle_square(_open(files[_order(split, len(files))[number % len(files)]]), size)
 
 
@@ -60,32 +79,32 @@ def style(name: str, size: int) -> Tensor:
     """The painting `name` (its file's name without ending), as `photo`: uint8 [3, size, size].
 
     Raises:
-        SuiteError: the folder of styles has none of that name, or the file is no picture.
+        DataMissing: there is none of that name, neither in the folder of styles nor in the project.
+        SuiteError: the file is no picture.
     """
-    folder = _folder("styles")
-    if folder is None:
-        return middle_square(_sample("flower.jpg"), size)
-    files = {path.stem: path for path in _files(folder)}
-    if name not in files:
-        raise SuiteError(f"there is no style {name!r} in {folder}: {nearest(name, list(files))}")
-    return middle_square(_open(files[name]), size)
+    folder = data_root() / "styles"
+    known = _paintings(SAMPLES / "styles") | _paintings(folder)
+    if name not in known:
+        raise DataMissing(
+            f"there is no style {name!r} in {folder}: put its picture there, or name another "
+            f"({nearest(name, list(known))})"
+        )
+    return middle_square(_open(known[name]), size)
 
 
-def _folder(name: str) -> Path | None:
-    """A folder of the data root; None if it is not there, and stand-ins are to be taken."""
-    folder = data_root() / name
-    return folder if folder.is_dir() else None
+def _photos() -> Path | None:
+    """The user's folder of photos; None if there is no photo in it, and samples are to be taken."""
+    folder = data_root() / "photos"
+    return folder if any(_files(folder / split) for split in FOLDERS.values()) else None
+
+
+def _paintings(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in _files(folder)}
 
 
 @functools.cache
 def _files(folder: Path) -> tuple[Path, ...]:
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in KINDS)
-    if not found:
-        raise SuiteError(
-            f"there are no pictures in {folder}: put JPEG or PNG files there, "
-            f"or set {DATA_ROOT} to where they are (docs/neural-art.md)"
-        )
-    return tuple(found)
+    return tuple(sorted(path for path in folder.glob("*") if path.suffix.lower() in KINDS))
 
 
 @functools.cache
@@ -105,16 +124,11 @@ def _open(path: Path) -> Image.Image:
         ) from error
 
 
-@functools.cache
-def _sample(name: str) -> Image.Image:
-    datasets = importlib.import_module("sklearn.datasets")
-    return Image.fromarray(datasets.load_sample_image(name))
-
-
-def _stand_in_photo(split: str, number: int) -> Image.Image:
-    image = _sample("china.jpg")
-    first, end = STAND_IN_RANGES[split]
-    across, down = Rng(0, f"{split}/stand-in", number).uniform(2).tolist()
-    left = first + int(across * (end - first - STAND_IN_SIDE))
-    top = int(down * (image.height - STAND_IN_SIDE))
-    return image.crop((left, top, left + STAND_IN_SIDE, top + STAND_IN_SIDE))
+def _crop(split: str, number: int) -> Image.Image:
+    """A square of one of the project's photos of the split, which take turns."""
+    files = _files(SAMPLES / "photos" / FOLDERS[split])
+    image = _open(files[number % len(files)])
+    large, across, down = Rng(0, f"{split}/crops", number).uniform(3).tolist()
+    side = CROP_SIDES[0] + int(large * (CROP_SIDES[1] - CROP_SIDES[0]))
+    left, top = int(across * (image.width - side)), int(down * (image.height - side))
+    return image.crop((left, top, left + side, top + side))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from problems.downloads import offline
 from suite.cells import Cell
 from suite.display import bars
 from suite.errors import SuiteError
@@ -74,12 +75,14 @@ def run(
     place = find_executor(executor)(Settings(root, device, jobs, plugins, log_file))
     with _stopped_by_sigterm(), deterministic(only_deterministic):
         plan = plan_request(request)
+        # First on the terminal, where warnings go while nothing is logged to a file.
+        _tell_left_out(plan)
         open_results(root)
         save_request(request, root)
-        with logged_to(log_file):
+        # What was missing when the cells were planned does not turn up in the midst of them.
+        with logged_to(log_file), offline(bool(plan.notices)):
             log.info("%s", request.command())
-            for (_, panel), reason in plan.without.items():
-                log.warning("panel %s is left out: %s", panel, reason)
+            _tell_left_out(plan)
             todo = unfinished(plan.results, root)
             with place as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)
@@ -89,6 +92,11 @@ def run(
                 *(len(outcomes) - len(ended.failed), len(ended.failed), len(ended.left_out)),
             )
             return ended
+
+
+def _tell_left_out(plan: Plan) -> None:
+    for (_, panel), reason in plan.without.items():
+        log.warning("panel %s is left out: %s", panel, reason)
 
 
 def _ended(

