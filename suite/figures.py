@@ -26,7 +26,7 @@ from suite.figure_style import GREY, PAPER, RC, CurveStyle
 from suite.files import atomic_path
 
 PER_ROW = 4
-FORMATS = ("png", "pdf", "svg")
+FORMATS = ("png", "svg")
 
 
 def draw_experiment(
@@ -80,15 +80,13 @@ def draw_experiment(
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write `name`.png, .pdf and .svg; raises as `suite.files.atomic_path` does."""
+    """Write `name`.png and .svg; raises as `suite.files.atomic_path` does."""
     # Laid out once for all of them: that takes as long as drawing.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for kind in FORMATS:
         # Dates and random ids would make two equal reports differ.
-        metadata = (
-            {"CreationDate": None} if kind == "pdf" else {"Date": None} if kind == "svg" else {}
-        )
+        metadata = {"Date": None} if kind == "svg" else {}
         with (
             mpl.rc_context({**RC, "svg.hashsalt": name}),
             atomic_path(folder / f"{name}.{kind}") as path,

@@ -65,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_leaves_everything_that_users_read(finished: Path) -> None:
     for name in ("final.csv", "claims.csv", "cells.csv", "report.md", "report.html"):
         assert (finished / name).stat().st_size
-    for suffix in ("png", "pdf"):
+    for suffix in ("png", "svg"):
         assert (finished / "figures" / f"tiny.{suffix}").stat().st_size
     assert list((finished / "logs").glob("*.log"))
 

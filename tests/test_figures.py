@@ -55,13 +55,13 @@ def test_notices_diverged_and_missing_runs_are_said():
 def test_nothing_to_draw_is_still_a_figure(tmp_path):
     every = pd.concat([rows("LSTM", 0.1, diverged=range(40)), rows("ADAM", 0.2, steps=0)])
     save_figure(draw(every), tmp_path, "e")
-    assert (tmp_path / "e.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_equal_curves_give_equal_files(tmp_path):
     for folder in ("a", "b"):
         save_figure(draw(rows("LSTM", 0.1)), tmp_path / folder, "e")
-    for kind in ("png", "svg", "pdf"):
+    for kind in ("png", "svg"):
         first, second = (tmp_path / folder / f"e.{kind}" for folder in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
 

@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 def test_everything_of_the_contract_is_there(folder):
     names = [
         *("curves.parquet", "final.csv", "claims.csv", "provenance.json"),
-        *("report.md", "report.html", "figures/e.png", "figures/e.pdf", "tables/final.md"),
+        *("report.md", "report.html", "figures/e.png", "figures/e.svg", "tables/final.md"),
         *("tables/final.tex", "tables/final.csv", "tables/claims.tex", "tables/learning_rates.md"),
     ]
     for name in names:
