@@ -3,20 +3,25 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tidy_curves import STEPS, experiment, rows
+from tidy_curves import STEPS, condensed, experiment, known, rows
 
-from suite.curves import runs_by_optimizer
 from suite.definitions import ExperimentInfo, PanelInfo, PaperPanel
+from suite.figure_files import save_figure
 from suite.figure_style import curve_styles
-from suite.figures import draw_experiment, save_figure
+from suite.figures import draw_experiment
+from suite.final import final_losses
 
 NAMES = ["LSTM", "ADAM", "$mine$_1"]
 
 
 def draw(curves, **panel):
-    return draw_experiment(
-        experiment(NAMES, **panel), runs_by_optimizer(curves), curve_styles(NAMES)
-    )
+    return drawn(experiment(NAMES, **panel), curves)
+
+
+def drawn(info, runs):
+    curves, scores = known(condensed(info, runs))
+    styles = curve_styles(name for panel in info.panels for name in panel.optimizers)
+    return draw_experiment(info, curves, final_losses([info], curves, scores), styles)
 
 
 def texts(figure):
@@ -83,7 +88,7 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
         for name, layers, units in (("a", 1, 5), ("b", 1, 10), ("c", 2, 5))
     )
     info = ExperimentInfo("e", "Experiment", panels)
-    figure = draw_experiment(info, runs_by_optimizer(curves), curve_styles(["LSTM"]))
+    figure = drawn(info, curves)
     first, second = (axis for axis in figure.axes if axis.get_visible())
     assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("layers 1", "layers 2")
     assert first.get_xlabel() == "units"
@@ -97,7 +102,7 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
 def test_legend_of_many_curves_stays_within_the_figure_and_off_its_panels(many):
     names = [f"optimizer number {number}" for number in range(many)]
     curves = pd.concat([rows(name, 0.1) for name in names])
-    figure = draw_experiment(experiment(names), runs_by_optimizer(curves), curve_styles(names))
+    figure = drawn(experiment(names), curves)
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width

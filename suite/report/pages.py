@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from suite.definitions import ExperimentInfo
 from suite.provenance import EARLIER
-from suite.report.svg import inline_svg
+from suite.report.inline import inline_svg
 from suite.table_formats import Table, markdown, markdown_text
 from suite.tables import notices
 
