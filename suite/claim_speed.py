@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from suite.claim_tests import EndsBelowAll, against_best, register_claim_test
-from suite.curves import Runs
+from suite.curves import Curve
 from suite.definitions import PanelInfo
-from suite.evidence import Evidence, Outcome, finite_mean, judge, mean_log, worst
+from suite.evidence import Evidence, Outcome, finite_mean, judge, worst
 from suite.formatting import number
+from suite.scores import MeanLog, Score
 from suite.statistics import Floats
 
 
@@ -30,9 +32,13 @@ class LearnsFaster:
     until: float
     baselines: tuple[str, ...] = ()
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (self._early(panel),)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the early losses with the best baseline's."""
-        interval, best, scores = against_best(self, evidence, self._early)
+        early = self._early(evidence.panel(self.panel))
+        interval, best, scores = against_best(self, evidence, early)
         note = (
             f"mean log10 loss of the first {self.until:.0f} updates, {self.optimizer} "
             f"{number(finite_mean(scores[self.optimizer]))} minus best baseline {best} "
@@ -40,16 +46,13 @@ class LearnsFaster:
         )
         return Outcome(judge(interval, 0.0), interval, note)
 
-    def _early(self, runs: Runs, panel: PanelInfo) -> pd.Series:
-        if panel.steps not in runs.steps:
-            return pd.Series(dtype=float)
-        shown = (runs.steps >= 1) & (runs.steps <= self.until)
-        return mean_log(runs, shown)
+    def _early(self, panel: PanelInfo) -> MeanLog:
+        return MeanLog(1, int(min(self.until, panel.steps)))
 
     def _how_soon(self, evidence: Evidence, baseline: str) -> str:
         """After how many updates the mean loss, over a tenth of the steps, is the baseline's."""
-        key = (evidence.experiment.name, self.panel)
-        ours, theirs = (_smooth(evidence.runs[*key, each]) for each in (self.optimizer, baseline))
+        both = (self.optimizer, baseline)
+        ours, theirs = (_smooth(evidence.curve(self.panel, each)) for each in both)
         last = min(int(self.until), len(theirs) - 1)
         there = np.flatnonzero(ours <= theirs[last])
         soon = f"after {there[0]}" if len(there) else "never"
@@ -72,19 +75,23 @@ class LearnsFasterAndEndsBelow:
     until: float
     baselines: tuple[str, ...] = ()
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return self._faster().scores(panel)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Compare early losses, then final ones."""
-        given = (self.panel, self.optimizer)
-        early = LearnsFaster(*given, self.until, self.baselines).check(evidence)
-        end = EndsBelowAll(*given, self.baselines).check(evidence)
+        early = self._faster().check(evidence)
+        end = EndsBelowAll(self.panel, self.optimizer, self.baselines).check(evidence)
         verdict = worst((early.verdict, end.verdict))
         note = f"{early.note} ({early.verdict}); at the end, {end.note} ({end.verdict})"
         return Outcome(verdict, early.interval, note)
 
+    def _faster(self) -> LearnsFaster:
+        return LearnsFaster(self.panel, self.optimizer, self.until, self.baselines)
 
-def _smooth(runs: Runs) -> Floats:
+
+def _smooth(curve: Curve) -> Floats:
     """The mean curve [T], averaged over the steps around each: minibatches differ."""
-    mean = runs.loss[runs.finished()].mean(axis=0)
-    around = max(1, len(mean) // 40)
-    smooth = pd.Series(mean).rolling(2 * around + 1, center=True, min_periods=1).mean()
+    around = max(1, len(curve.mean) // 40)
+    smooth = pd.Series(curve.mean).rolling(2 * around + 1, center=True, min_periods=1).mean()
     return np.asarray(smooth)

@@ -3,34 +3,32 @@
 A test is a frozen dataclass whose fields are its options in the experiment's YAML, and whose
 `check` weighs the evidence. To add one, write the class and register it; fields are `str`, `float`
 or `tuple[str, ...]`, and fields called `panel`, `optimizer`, `optimizers`, `baselines` and `than`
-are checked against the experiment.
+are checked against the experiment. A test of one panel that weighs more of its runs than their
+final losses has a method `scores` that names it (`ScoringTest`).
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
+from suite.definitions import PanelInfo
 from suite.evidence import (
     Evidence,
     MissingRunsError,
     Outcome,
-    Score,
     divergence,
-    final_loss,
     finite_mean,
     judge,
     judge_above,
-    log_area,
-    loss_sum,
 )
 from suite.formatting import number
+from suite.scores import FINAL, LargestGap, MeanLog, MeanLoss, Score
 from suite.statistics import Interval, paired_difference, ratio_of_means, spread_of_means
 
 
@@ -39,6 +37,20 @@ class ClaimTest(Protocol):
 
     def check(self, evidence: Evidence) -> Outcome:
         """Weigh the evidence; raises MissingRunsError where there is none."""
+        ...
+
+
+@runtime_checkable
+class ScoringTest(Protocol):
+    """A test that weighs scores of its panel's runs beside their final losses."""
+
+    @property
+    def panel(self) -> str:
+        """The panel's name."""
+        ...
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        """What must be kept of each run of `panel`."""
         ...
 
 
@@ -74,7 +86,7 @@ class EndsBelowAll:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        interval, best, losses = against_best(self, evidence, final_loss)
+        interval, best, losses = against_best(self, evidence, FINAL)
         note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
         note += divergence(losses, [self.optimizer], [best])
         return Outcome(judge(interval, 0.0), interval, note)
@@ -94,9 +106,13 @@ class AreaBelowAll:
     margin: float
     baselines: tuple[str, ...] = ()
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (_shown(panel),)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the area under log10 loss with the best baseline's."""
-        interval, best, areas = against_best(self, evidence, log_area)
+        shown = _shown(evidence.panel(self.panel))
+        interval, best, areas = against_best(self, evidence, shown)
         note = f"mean log10 loss, {_means(areas, self.optimizer, best)}; "
         note += f"claimed below {number(-self.margin)}"
         note += divergence(areas, [self.optimizer], [best])
@@ -117,20 +133,28 @@ class SumBelow:
     bound: float
     until: float = math.inf
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (self._summed(panel),)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the sum of losses with the bound."""
-        steps = evidence.panel(self.panel).steps
+        panel = evidence.panel(self.panel)
+        steps = panel.steps
         if steps < self.until < math.inf:
             raise MissingRunsError(
                 f"runs of {steps} updates in panel {self.panel}, the claim is of {self.until:.0f}"
             )
-        until = functools.partial(loss_sum, until=self.until)
-        sums = evidence.scores(self.panel, [self.optimizer], until)
+        summed = self._summed(panel)
+        means = evidence.scores(self.panel, [self.optimizer], summed)
+        sums = means * (summed.last - summed.first + 1)
         ours = sums[self.optimizer]
         interval = paired_difference(ours.to_numpy(), np.full(len(ours), self.bound))
         note = f"sum of losses {number(finite_mean(ours))}; claimed below {number(self.bound)}"
         note += divergence(sums, [self.optimizer])
         return Outcome(judge(interval, 0.0), interval, note)
+
+    def _summed(self, panel: PanelInfo) -> MeanLoss:
+        return MeanLoss(0, math.ceil(min(self.until, panel.steps)) - 1)
 
 
 @register_claim_test("ends_below_in_grid")
@@ -154,7 +178,7 @@ class EndsBelowInGrid:
         instances = []
         for panel in panels:
             test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
-            difference, _, _ = against_best(test, evidence, final_loss)
+            difference, _, _ = against_best(test, evidence, FINAL)
             ends = (difference.high, difference.estimate, difference.low)
             counts += [end < 0 for end in ends]
             instances.append(difference.n)
@@ -183,7 +207,7 @@ class EndsAboveAll:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the worst baseline's."""
         names = evidence.baselines(self.panel, self.optimizer, self.baselines)
-        losses = evidence.scores(self.panel, [self.optimizer, *names], final_loss)
+        losses = evidence.scores(self.panel, [self.optimizer, *names], FINAL)
         worst = str(losses[names].mean().idxmax())
         below = paired_difference(losses[worst].to_numpy(), losses[self.optimizer].to_numpy())
         note = f"{_means(losses, self.optimizer, worst, 'worst')}{_paper(evidence, self, worst)}"
@@ -205,7 +229,7 @@ class EndsWithin:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the highest with the lowest final loss."""
-        losses = evidence.scores(self.panel, self.optimizers, final_loss)
+        losses = evidence.scores(self.panel, self.optimizers, FINAL)
         interval = spread_of_means(losses.to_numpy())
         means = ", ".join(f"{name} {number(finite_mean(losses[name]))}" for name in losses)
         note = f"highest over lowest of {means}{evidence.in_the_paper(self.panel, self.optimizers)}"
@@ -229,7 +253,7 @@ class AtLeastAsGood:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses as a ratio."""
-        losses = evidence.scores(self.panel, [self.optimizer, self.than], final_loss)
+        losses = evidence.scores(self.panel, [self.optimizer, self.than], FINAL)
         ours, other = losses[self.optimizer], losses[self.than]
         interval = ratio_of_means(ours.to_numpy(), other.to_numpy())
         note = f"{self.optimizer} {number(finite_mean(ours))} over {self.than} "
@@ -253,25 +277,21 @@ class Follows:
     tolerance: float
     stride: float = 1.0
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (self._gap(),)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the curves run by run."""
-        ours = evidence.curves(self.panel, self.optimizer)
-        theirs = evidence.curves(self.panel, self.than)
-        steps = [step for step in theirs if step * self.stride in ours]
-        instances = ours.index.intersection(theirs.index)
-        followed = theirs.loc[instances, steps]
-        with np.errstate(invalid="ignore"):
-            apart = (
-                ours.loc[instances, [step * self.stride for step in steps]] - followed.to_numpy()
-            )
-        # Where both diverged, how far they are apart cannot be said.
-        gaps = apart.abs().max(axis=1, skipna=False).fillna(np.inf) / followed[0]
+        gaps = evidence.scores(self.panel, [self.optimizer], self._gap())[self.optimizer]
         interval = paired_difference(gaps.to_numpy(), np.zeros(len(gaps)))
         note = f"largest gap between {self.optimizer} and {self.than} over a run, as a part of the "
         note += f"first loss: mean {number(finite_mean(gaps))}, highest {number(gaps.max())}; "
         note += f"claimed below {number(self.tolerance)}"
         note += divergence(gaps.to_frame(self.optimizer), [self.optimizer])
         return Outcome(judge(interval, self.tolerance), interval, note)
+
+    def _gap(self) -> LargestGap:
+        return LargestGap(self.than, self.stride)
 
 
 class AgainstBest(Protocol):
@@ -306,6 +326,11 @@ def against_best(
         best,
         scores,
     )
+
+
+def _shown(panel: PanelInfo) -> MeanLog:
+    """Of the steps that the panel shows, without θ_0, which is the same for all."""
+    return MeanLog(panel.first_shown + 1, panel.steps)
 
 
 def _means(scores: pd.DataFrame, optimizer: str, baseline: str, kind: str = "best") -> str:

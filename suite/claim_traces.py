@@ -11,18 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from suite.claim_tests import register_claim_test
-from suite.evidence import Evidence, MissingRunsError, Outcome, judge, judge_above, worst
+from suite.definitions import PanelInfo
+from suite.evidence import Evidence, Outcome, judge, judge_above, worst
 from suite.formatting import interval, number
+from suite.scores import Score
 from suite.statistics import Floats, Interval, mean_interval, paired_difference, ratio_of_means
-from suite.trace_tables import Traces
-
-# A response is step-like if more than half of its range is crossed within the central tenth of the
-# gradients: five times as much as by a straight line.
-CENTRE = 0.1
-STEEP = 0.5
+from suite.trace_scores import LaterEffect, MeanLag, MeanUpdate, Noise, Opposite, StepLike
 
 
 @register_claim_test("bigger_updates")
@@ -38,11 +34,12 @@ class BiggerUpdates:
     optimizer: str
     than: tuple[str, ...]
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (MeanUpdate(),)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Compare mean absolute updates."""
-        traces = _traces(evidence, self.panel, (self.optimizer, *self.than)).traces
-        sizes = traces.assign(size=traces["update"].abs())
-        means = _by_instance(sizes.groupby(["instance", "optimizer"])["size"].mean())
+        means = evidence.scores(self.panel, (self.optimizer, *self.than), MeanUpdate())
         ratios = {other: _ratio(means, self.optimizer, other) for other in self.than}
         biggest = min(ratios, key=lambda other: ratios[other].estimate)
         note = "mean absolute update " + ", ".join(
@@ -70,17 +67,15 @@ class ShortNoisyMomentum:
     optimizer: str
     than: str
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return LaterEffect(), MeanLag(), Noise()
+
     def check(self, evidence: Evidence) -> Outcome:
         """Test for momentum, then compare time scales, then noise."""
-        traces = _traces(evidence, self.panel, (self.optimizer, self.than))
-        effects = traces.impulses.groupby(["instance", "optimizer", "lag"])["effect"].mean()
-        curves = effects.unstack("lag")
-        absolute = curves.abs()
-        total = absolute.sum(axis=1)
-        later = [lag for lag in curves if lag > 0]
-        share = _by_instance(curves[later].sum(axis=1) / total)
-        scale = _by_instance((absolute * absolute.columns.to_numpy()).sum(axis=1) / total)
-        noise = _by_instance(_roughness(traces.traces))
+        both = (self.optimizer, self.than)
+        share = evidence.scores(self.panel, [self.optimizer], LaterEffect())
+        scale = evidence.scores(self.panel, both, MeanLag())
+        noise = evidence.scores(self.panel, both, Noise())
 
         momentum = mean_interval(share[self.optimizer].to_numpy())
         shorter = paired_difference(*_pair(scale, self.optimizer, self.than))
@@ -118,14 +113,15 @@ class StepLikeResponses:
     often: float = 0.5
     sometimes: float = 0.05
 
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return StepLike(), Opposite(self.than)
+
     def check(self, evidence: Evidence) -> Outcome:
         """Count step-like responses, then opposite ones."""
-        responses = _traces(evidence, self.panel, (self.optimizer, self.than)).responses
-        ours, theirs = (_curves(responses, name) for name in (self.optimizer, self.than))
-        steep = _share(ours.index, _steepness(ours) > STEEP)
-        others = _share(theirs.index, _steepness(theirs) > STEEP)
-        products = ours.to_numpy() * theirs.reindex(ours.index).to_numpy()
-        opposite = _share(ours.index, products.sum(axis=1) < 0)
+        shares = evidence.scores(self.panel, (self.optimizer, self.than), StepLike())
+        steep, others = (mean_interval(_values(shares, n)) for n in (self.optimizer, self.than))
+        turned = evidence.scores(self.panel, [self.optimizer], Opposite(self.than))
+        opposite = mean_interval(_values(turned, self.optimizer))
         verdicts = (judge_above(steep, self.often), judge_above(opposite, self.sometimes))
         note = (
             f"step-like: {number(steep.estimate)}, claimed above {number(self.often)} "
@@ -136,58 +132,13 @@ class StepLikeResponses:
         return Outcome(worst(verdicts), steep, note)
 
 
-def _traces(evidence: Evidence, panel: str, optimizers: Iterable[str]) -> Traces:
-    """The panel's traces; MissingRunsError if an optimizer has none."""
-    found = evidence.traces.of(evidence.experiment.name, panel)
-    for optimizer in optimizers:
-        if optimizer not in set(found.traces["optimizer"]):
-            raise MissingRunsError(f"no trace of {optimizer} in panel {panel}")
-    return found
+def _values(scores: pd.DataFrame, optimizer: str) -> Floats:
+    return np.asarray(scores[optimizer])
 
 
-def _by_instance(values: pd.Series) -> pd.DataFrame:
-    """Values by (instance, optimizer) with a column an optimizer."""
-    return values.unstack("optimizer").astype(float)
+def _pair(scores: pd.DataFrame, one: str, other: str) -> tuple[Floats, Floats]:
+    return _values(scores, one), _values(scores, other)
 
 
-def _pair(values: pd.DataFrame, one: str, other: str) -> tuple[Floats, Floats]:
-    return values[one].to_numpy(), values[other].to_numpy()
-
-
-def _ratio(values: pd.DataFrame, one: str, other: str) -> Interval:
-    return ratio_of_means(*_pair(values, one, other))
-
-
-def _roughness(traces: pd.DataFrame) -> pd.Series:
-    """Noise of the updates, by (instance, optimizer); see `ShortNoisyMomentum`."""
-    keys = ["instance", "optimizer", "coordinate"]
-    updates = traces.sort_values([*keys, "step"])
-    squares = updates["update"].astype(float).pow(2)
-    changes = updates.groupby(keys)["update"].diff().astype(float).pow(2)
-    groups = [updates[key] for key in keys]
-    noise = changes.groupby(groups).mean() / (2 * squares.groupby(groups).mean())
-    return noise.groupby(["instance", "optimizer"]).mean()
-
-
-def _curves(responses: pd.DataFrame, optimizer: str) -> pd.DataFrame:
-    """One response a row, by (instance, coordinate, step), gradients ascending."""
-    own = responses[responses["optimizer"] == optimizer]
-    keys = ["instance", "coordinate", "step"]
-    # The k-th gradient of one response stands at the same share of its span as that of any other.
-    ordered = own.sort_values([*keys, "gradient"], kind="stable")
-    place = ordered.groupby(keys).cumcount().rename("place")
-    return ordered.set_index([*keys, place])["update"].astype(float).unstack("place")
-
-
-def _steepness(curves: pd.DataFrame) -> Floats:
-    """The part of each response's range that lies within the central tenth of the gradients."""
-    values = curves.to_numpy()
-    central = np.abs(np.linspace(-1, 1, values.shape[1])) <= CENTRE + 1e-9
-    spans, inner = np.ptp(values, axis=1), np.ptp(values[:, central], axis=1)
-    return np.asarray(np.divide(inner, spans, out=np.zeros_like(spans), where=spans > 0))
-
-
-def _share(index: pd.Index, which: NDArray[np.bool_]) -> Interval:
-    """The share of rows that are so, over instances."""
-    by_instance = pd.Series(which.astype(float), index=index).groupby("instance").mean()
-    return mean_interval(by_instance.to_numpy())
+def _ratio(scores: pd.DataFrame, one: str, other: str) -> Interval:
+    return ratio_of_means(*_pair(scores, one, other))

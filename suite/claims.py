@@ -11,21 +11,21 @@ import pandas as pd
 
 import suite.claim_speed
 import suite.claim_traces  # noqa: F401, these two register their tests
-from suite.claim_tests import CLAIM_TESTS, ClaimTest
-from suite.curves import RunTable
+from suite.claim_tests import CLAIM_TESTS, ClaimTest, ScoringTest
+from suite.curves import CurveTable
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.errors import SuiteError
 from suite.evidence import Evidence, MissingRunsError, Outcome
 from suite.registry import nearest
+from suite.scores import FINAL, Score, ScoreTable, last_tenth
 from suite.statistics import Interval
-from suite.trace_tables import Traces, no_traces
 
 COLUMNS = ["id", "claim", "verdict", "estimate", "ci_low", "ci_high", "n", "note"]
 NAMES_OF_OPTIMIZERS = ("optimizer", "optimizers", "baselines", "than")
 
 
 def check_claims(
-    experiments: Sequence[ExperimentInfo], runs: RunTable, traces: Traces | None = None
+    experiments: Sequence[ExperimentInfo], curves: CurveTable, scores: ScoreTable
 ) -> pd.DataFrame:
     """One row a claim, in the experiments' order.
 
@@ -38,7 +38,7 @@ def check_claims(
     """
     rows = []
     for experiment in experiments:
-        evidence = Evidence(experiment, runs, traces or no_traces())
+        evidence = Evidence(experiment, curves, scores)
         for claim in experiment.claims:
             outcome = _outcome(claim_test(experiment, claim), evidence)
             rows.append(
@@ -54,6 +54,20 @@ def check_claims(
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def scores_of(experiment: ExperimentInfo, panel: PanelInfo) -> list[Score]:
+    """What is kept of each run of a panel: for its final losses, and for the experiment's claims.
+
+    Raises:
+        SuiteError: as `claim_test`.
+    """
+    scores: list[Score] = [FINAL, last_tenth(panel.steps)]
+    for claim in experiment.claims:
+        test = claim_test(experiment, claim)
+        if isinstance(test, ScoringTest) and test.panel == panel.name:
+            scores += test.scores(panel)
+    return list({score.name: score for score in scores}.values())
 
 
 def claim_test(experiment: ExperimentInfo, claim: ClaimInfo) -> ClaimTest:

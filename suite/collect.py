@@ -1,10 +1,11 @@
-"""From finished cells to the tidy table of curves and what the report must know beside it."""
+"""From finished cells to the tables of a results folder, and what the report must know beside."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +13,70 @@ import pandas as pd
 import yaml
 
 from suite.cells import Cell
+from suite.condense import condense
 from suite.config import Claim, Experiment
-from suite.curves import COLUMNS, RUN_COLUMNS, no_curves
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
-from suite.parquet_file import load_result
 from suite.pictures import Pictures, load_pictures
-from suite.plan import Curve, Plan
+from suite.plan import Plan
+from suite.result_tables import Tables, join_tables
 from suite.results import SOURCE_COLUMNS
 from suite.runners import CURVES, PICTURES
+from suite.runs import Runs, load_runs
+from suite.scores import FINAL, Recorded
+from suite.shown_pictures import shown_pictures
 from suite.store import record_of
-from suite.trace_tables import OWNER, Traces, joined, read_tables
+from suite.trace_tables import joined, load_traces
 
 
-def collect_curves(plan: Plan, root: Path) -> pd.DataFrame:
-    """One row an experiment, panel, optimizer, instance and step of what is finished.
-
-    Columns: experiment, panel, problem, optimizer, learning_rate (NaN where none), instance, step,
-    loss (infinite from where a run diverged).
-    """
-    tables = [_curve(curve, root) for curve in plan.curves if record_of(curve.cell, root)]
-    if not tables:
-        return no_curves()
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
-
-
-def collect_pictures(plan: Plan, root: Path, curves: pd.DataFrame) -> Pictures:
-    """Pictures of each panel's first optimizer and of the best of its others, by final loss.
+def collect_tables(plan: Plan, root: Path, experiments: Sequence[ExperimentInfo]) -> Tables:
+    """What is kept of the plan's finished cells.
 
     Args:
         plan: whose finished cells are looked at.
         root: the results folder.
-        curves: from `collect_curves`.
+        experiments: from `experiment_infos`.
     """
+    return join_tables(
+        [
+            _panel_tables(experiment, panel, plan, root)
+            for experiment in experiments
+            for panel in experiment.panels
+        ]
+    )
+
+
+def collect_pictures(
+    plan: Plan, root: Path, experiments: Sequence[ExperimentInfo], tables: Tables
+) -> Pictures:
+    """What is shown of each panel's first optimizer and of the best of its others, by final loss.
+
+    Args:
+        plan: whose finished cells are looked at.
+        root: the results folder.
+        experiments: from `experiment_infos`.
+        tables: from `collect_tables`.
+    """
+    finals = tables.scores[tables.scores["score"] == FINAL.name]
+    ends = finals.groupby(["experiment", "panel", "optimizer"])["value"].mean()
     pictures: Pictures = {}
-    for experiment in plan.experiments:
-        for panel in experiment.every_panel():
-            own = [c for c in plan.curves if (c.experiment, c.panel) == (experiment.name, panel)]
-            kept = [c for c in own if (c.cell.folder(root) / PICTURES).exists()]
-            if not kept:
-                continue
-            rows = curves[(curves["experiment"] == experiment.name) & (curves["panel"] == panel)]
-            ends = rows[rows["step"] == rows["step"].max()].groupby("optimizer")["loss"].mean()
-            first = kept[0]
-            best = sorted(kept[1:], key=lambda c: float(ends.get(c.optimizer, math.inf)))[:1]
-            for each in (first, *best):
-                found = load_pictures(each.cell.folder(root) / PICTURES)
-                place = (each.experiment, each.panel, each.optimizer)
-                pictures.update({(*place, *key): picture for key, picture in found.items()})
+    for experiment in experiments:
+        for panel in experiment.panels:
+            place = (experiment.name, panel.name)
+            kept = [
+                curve
+                for curve in plan.curves
+                if (curve.experiment, curve.panel) == place
+                and (curve.cell.folder(root) / PICTURES).exists()
+            ]
+            best = sorted(kept[1:], key=lambda c: float(ends.get((*place, c.optimizer), math.inf)))
+            found = {
+                (each.optimizer, *key): picture
+                for each in (*kept[:1], *best[:1])
+                for key, picture in load_pictures(each.cell.folder(root) / PICTURES).items()
+            }
+            shown = shown_pictures(panel, found)
+            pictures.update({(*place, *key): picture for key, picture in shown.items()})
     return pictures
-
-
-def collect_traces(plan: Plan, root: Path) -> Traces:
-    """The traces of what is finished."""
-    found = []
-    for each in plan.traces:
-        if record_of(each.cell, root):
-            tables = read_tables(each.cell.folder(root))
-            found.append(tables.owned(each.experiment, each.panel))
-    return joined(found, OWNER)
 
 
 def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
@@ -121,16 +128,28 @@ def settings_of(experiment: Experiment) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-def _curve(curve: Curve, root: Path) -> pd.DataFrame:
-    path = curve.cell.folder(root) / CURVES
-    config = curve.cell.config
-    rows = config["instances"] * (config["steps"] + 1)
-    return load_result(path, RUN_COLUMNS, rows).assign(
-        experiment=curve.experiment,
-        panel=curve.panel,
-        problem=config["problem"]["spec"]["name"],
-        optimizer=curve.optimizer,
+def _panel_tables(experiment: ExperimentInfo, panel: PanelInfo, plan: Plan, root: Path) -> Tables:
+    curves, traces = (
+        [
+            each
+            for each in some
+            if (each.experiment, each.panel) == (experiment.name, panel.name)
+            and record_of(each.cell, root)
+        ]
+        for some in (plan.curves, plan.traces)
     )
+    recorded = Recorded(
+        panel,
+        {curve.optimizer: _runs(curve.cell, root) for curve in curves},
+        joined([load_traces(each.cell.folder(root)) for each in traces]),
+    )
+    problem = curves[0].cell.config["problem"]["spec"]["name"] if curves else ""
+    return condense(experiment, recorded, problem)
+
+
+def _runs(cell: Cell, root: Path) -> Runs:
+    rows = cell.config["instances"] * (cell.config["steps"] + 1)
+    return load_runs(cell.folder(root) / CURVES, rows)
 
 
 def _upstream(cell: Cell) -> list[Cell]:

@@ -1,96 +1,75 @@
-"""The tidy table of curves, and the runs in it as arrays."""
+"""Mean curves over test instances, with their bands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from suite.errors import SuiteError
-from suite.parquet_file import REAL, TEXT, WHOLE, load_result
-from suite.statistics import Floats
-
-# Of an evaluation's own table, and of all of them.
-RUN_COLUMNS = {"learning_rate": REAL, "instance": WHOLE, "step": WHOLE, "loss": REAL}
-TIDY = {"experiment": TEXT, "panel": TEXT, "problem": TEXT, "optimizer": TEXT, **RUN_COLUMNS}
-COLUMNS = tuple(TIDY)
+from suite.runs import Runs
+from suite.statistics import Floats, mean_band
 
 
 @dataclass(frozen=True)
-class Runs:
-    """The runs of one optimizer in one panel.
+class Curve:
+    """One optimizer's mean loss in one panel, over the runs that did not diverge.
 
-    `instances` [n], `steps` [T] (updates done), `loss` [n, T] (infinite from where a run
-    diverged), `learning_rate` NaN where none was tuned.
+    `steps` [T] (updates done), `mean` [T], `low` and `high` [T], the ends of the 95 % bootstrap
+    interval of the mean; NaN where every run diverged. `n` runs are in the mean, `diverged` are
+    not. `learning_rate` is NaN where none was tuned.
     """
 
-    instances: NDArray[np.int64]
     steps: NDArray[np.int64]
-    loss: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: int
+    diverged: int
     learning_rate: float
 
-    def after(self, step: int) -> pd.Series:
-        """Loss after `step` updates, indexed by instance; empty if that was not recorded."""
-        column = np.flatnonzero(self.steps == step)
-        if not len(column):
-            return pd.Series(dtype=float)
-        return pd.Series(self.loss[:, column[0]], index=self.instances)
 
-    def finished(self) -> NDArray[np.bool_]:
-        """Which of the runs [n] never diverged."""
-        return np.asarray(np.isfinite(self.loss).all(axis=1))
+# Curves by (experiment, panel, optimizer).
+CurveTable = Mapping[tuple[str, str, str], Curve]
 
 
-# Runs by (experiment, panel, optimizer).
-RunTable = Mapping[tuple[str, str, str], Runs]
+def curve_of(runs: Runs) -> Curve:
+    """The mean curve of `runs`."""
+    finished = runs.finished()
+    mean = low = high = np.full(len(runs.steps), np.nan)
+    if finished.any():
+        mean, low, high = mean_band(runs.loss[finished])
+    n = int(finished.sum())
+    return Curve(runs.steps, mean, low, high, n, len(finished) - n, runs.learning_rate)
 
 
-def no_curves() -> pd.DataFrame:
-    """The tidy table of nothing, each column of its kind, so that it can be read back."""
-    kinds = {TEXT: "string", WHOLE: "int64", REAL: "float64"}
-    return pd.DataFrame({name: pd.Series(dtype=kinds[kind]) for name, kind in TIDY.items()})
-
-
-def load_curves(path: Path) -> pd.DataFrame:
-    """Read `curves.parquet`.
+def curves_by_optimizer(table: pd.DataFrame) -> dict[tuple[str, str, str], Curve]:
+    """The curve of each (experiment, panel, optimizer) of `curves.parquet`.
 
     Raises:
-        SuiteError: the file is missing, damaged, too large, or lacks a column.
+        SuiteError: an optimizer has more than one mean for a step.
     """
-    if not path.exists():
-        raise SuiteError(f"{path} is missing: run the experiment into this folder first")
-    return load_result(path, TIDY)
-
-
-def runs_by_optimizer(curves: pd.DataFrame) -> dict[tuple[str, str, str], Runs]:
-    """The runs of each (experiment, panel, optimizer) of a tidy table.
-
-    Raises:
-        SuiteError: an optimizer has not one loss for each of its instances and steps.
-    """
-    runs = {}
-    for key, rows in curves.groupby(["experiment", "panel", "optimizer"], observed=True):
+    curves = {}
+    for key, rows in table.groupby(["experiment", "panel", "optimizer"], observed=True):
         experiment, panel, optimizer = (str(part) for part in key)
-        if rows.duplicated(["instance", "step"]).any():
+        if rows["step"].duplicated().any():
             raise SuiteError(
-                f"curves: {experiment}, panel {panel!r}, {optimizer!r} has more than one loss for "
-                "an instance and step; there must be one"
+                f"curves: {experiment}, panel {panel!r}, {optimizer!r} has more than one mean for "
+                "a step; there must be one"
             )
-        if rows["instance"].nunique() * rows["step"].nunique() != len(rows):
-            raise SuiteError(
-                f"curves: {experiment}, panel {panel!r}, {optimizer!r} lacks a loss of some "
-                "instance and step; run the experiment again"
-            )
-        table = rows.pivot(index="instance", columns="step", values="loss").sort_index(axis=1)
-        loss = table.to_numpy(dtype=np.float64)
-        runs[experiment, panel, optimizer] = Runs(
-            instances=table.index.to_numpy(),
-            steps=table.columns.to_numpy(),
-            loss=np.where(np.isfinite(loss), loss, np.inf),
-            learning_rate=float(rows["learning_rate"].iloc[0]),
+        ordered = rows.sort_values("step")
+        mean, low, high = (ordered[name].to_numpy(np.float64) for name in ("mean", "low", "high"))
+        first = ordered.iloc[0]
+        curves[experiment, panel, optimizer] = Curve(
+            steps=ordered["step"].to_numpy(),
+            mean=mean,
+            low=low,
+            high=high,
+            n=int(first["n"]),
+            diverged=int(first["diverged"]),
+            learning_rate=float(first["learning_rate"]),
         )
-    return runs
+    return curves

@@ -18,7 +18,8 @@ from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.json_file import load_json
 
-FORMAT = 1
+# Of this file and of the tables beside it.
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from suite.curves import Runs, RunTable
+from suite.curves import Curve, CurveTable
 from suite.definitions import ExperimentInfo, PanelInfo
 from suite.errors import SuiteError
 from suite.final import paper_loss
 from suite.formatting import number
 from suite.registry import nearest
+from suite.scores import Score, ScoreTable
 from suite.statistics import Interval
-from suite.trace_tables import Traces, no_traces
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "unchecked"]
-# One number for each run, indexed by instance; lower is better.
-Score = Callable[[Runs, PanelInfo], pd.Series]
-
-SMALLEST_LOSS = 1e-12  # keeps the logarithm of a loss of exactly 0 finite
 
 
 class MissingRunsError(Exception):
@@ -41,11 +36,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One experiment's runs, and the traces of its panels."""
+    """One experiment's mean curves, and the scores of its runs."""
 
     experiment: ExperimentInfo
-    runs: RunTable
-    traces: Traces = field(default_factory=no_traces)
+    curves: CurveTable
+    known: ScoreTable
 
     def panel(self, name: str) -> PanelInfo:
         """The panel called `name`.
@@ -83,8 +78,8 @@ class Evidence:
             return list(named)
         found = []
         for other in self.panel(panel).optimizers:
-            runs = self.runs.get((self.experiment.name, panel, other))
-            if other != optimizer and (runs is None or np.isfinite(runs.learning_rate)):
+            curve = self.curves.get((self.experiment.name, panel, other))
+            if other != optimizer and (curve is None or np.isfinite(curve.learning_rate)):
                 found.append(other)
         if not found:
             raise MissingRunsError(f"no baselines beside {optimizer} in panel {panel}")
@@ -96,16 +91,17 @@ class Evidence:
         Raises:
             MissingRunsError: an optimizer was not run on this panel, or not to its end.
         """
-        info = self.panel(panel)
-        columns = {}
+        columns = {
+            optimizer: self.known[place]
+            for optimizer in optimizers
+            if (place := (self.experiment.name, panel, optimizer, score.name)) in self.known
+        }
         for optimizer in optimizers:
-            runs = self.runs.get((self.experiment.name, panel, optimizer))
-            found = score(runs, info) if runs is not None else pd.Series(dtype=float)
-            if not len(found):
+            if optimizer not in columns:
                 raise MissingRunsError(
-                    f"no runs of {optimizer} to step {info.steps} in panel {panel}"
+                    f"no {score.name} of {optimizer} in panel {panel}: it was not run to step "
+                    f"{self.panel(panel).steps}"
                 )
-            columns[optimizer] = found
         table = pd.concat(columns, axis=1, join="inner")
         if table.empty:
             raise MissingRunsError(
@@ -113,17 +109,16 @@ class Evidence:
             )
         return table
 
-    def curves(self, panel: str, optimizer: str) -> pd.DataFrame:
-        """Losses of an optimizer's runs: a row an instance, a column a step.
+    def curve(self, panel: str, optimizer: str) -> Curve:
+        """The mean curve of an optimizer.
 
         Raises:
-            MissingRunsError: it was not run on this panel, or not to its end.
+            MissingRunsError: it was not run on this panel.
         """
-        info = self.panel(panel)
-        runs = self.runs.get((self.experiment.name, panel, optimizer))
-        if runs is None or info.steps not in runs.steps:
-            raise MissingRunsError(f"no runs of {optimizer} to step {info.steps} in panel {panel}")
-        return pd.DataFrame(runs.loss, index=runs.instances, columns=runs.steps)
+        found = self.curves.get((self.experiment.name, panel, optimizer))
+        if found is None:
+            raise MissingRunsError(f"no runs of {optimizer} in panel {panel}")
+        return found
 
     def in_the_paper(self, panel: str, optimizers: Sequence[str]) -> str:
         """A clause with the paper's final losses of `optimizers`, empty where it shows none."""
@@ -131,34 +126,6 @@ class Evidence:
         losses = {name: paper_loss(info, name) for name in optimizers}
         known = [f"{name} {number(loss)}" for name, loss in losses.items() if np.isfinite(loss)]
         return f"; in the paper {', '.join(known)}" if known else ""
-
-
-def final_loss(runs: Runs, panel: PanelInfo) -> pd.Series:
-    """Score: the loss after the panel's last step."""
-    return runs.after(panel.steps)
-
-
-def log_area(runs: Runs, panel: PanelInfo) -> pd.Series:
-    """Score: the mean over the shown steps of log10 of the loss."""
-    # θ_0 is the same for all; and without the last step there is no whole run to speak of.
-    shown = (runs.steps > panel.first_shown) & (runs.steps <= panel.steps)
-    if panel.steps not in runs.steps:
-        return pd.Series(dtype=float)
-    return mean_log(runs, shown)
-
-
-def mean_log(runs: Runs, shown: NDArray[np.bool_]) -> pd.Series:
-    """The mean log10 of the loss over the steps that are `shown` [T], indexed by instance."""
-    logs = np.log10(np.maximum(runs.loss[:, shown], SMALLEST_LOSS))
-    return pd.Series(logs.mean(axis=1), index=runs.instances)
-
-
-def loss_sum(runs: Runs, panel: PanelInfo, until: float) -> pd.Series:
-    """Score: the sum of the losses before each of the panel's first updates (equation 3)."""
-    if panel.steps not in runs.steps:
-        return pd.Series(dtype=float)
-    summed = runs.steps < min(until, panel.steps)
-    return pd.Series(runs.loss[:, summed].sum(axis=1), index=runs.instances)
 
 
 def finite_mean(values: pd.Series) -> float:

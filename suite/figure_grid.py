@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from suite.curves import Runs
 from suite.definitions import PanelInfo
 from suite.figure_panel import draw_own, draw_paper, log_scale
 from suite.figure_style import CurveStyle
 from suite.final import paper_loss
-from suite.statistics import mean_interval
 
 
 def grid_title(panel: PanelInfo) -> str:
@@ -32,7 +31,7 @@ def same_axis(panel: PanelInfo) -> tuple[str, ...]:
 def draw_grid(
     axis: Axes,
     panels: Sequence[PanelInfo],
-    runs: Sequence[Mapping[str, Runs]],
+    final: pd.DataFrame,
     styles: Mapping[str, CurveStyle],
 ) -> None:
     """Draw mean final losses with 95 % intervals, the paper's points under them.
@@ -40,7 +39,7 @@ def draw_grid(
     Args:
         axis: to draw on.
         panels: of one axis, see `same_axis`.
-        runs: of each panel, by optimizer.
+        final: the rows of final.csv of their experiment.
         styles: by optimizer.
     """
     field, places = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
@@ -51,16 +50,13 @@ def draw_grid(
         if np.isfinite(theirs).any():
             draw_paper(axis, places, theirs, style)
             drawn.append(theirs[np.isfinite(theirs)])
-        ends = [
-            (place, mean_interval(own[name].after(panel.steps).to_numpy()))
-            for place, panel, own in zip(places, panels, runs, strict=True)
-            if name in own
-        ]
-        ends = [(place, end) for place, end in ends if end.n]
-        if ends:
-            means = np.array([end.estimate for _, end in ends])
-            band = ([end.low for _, end in ends], [end.high for _, end in ends])
-            draw_own(axis, [place for place, _ in ends], means, band, style, order)
+        rows = final[(final["optimizer"] == name) & (final["n"] > 0)].set_index("panel")
+        there = [panel.name for panel in panels if panel.name in rows.index]
+        if there:
+            at = [place for place, panel in zip(places, panels, strict=True) if panel.name in there]
+            means = rows.loc[there, "mean"].to_numpy()
+            band = (rows.loc[there, "ci_low"], rows.loc[there, "ci_high"])
+            draw_own(axis, at, means, band, style, order)
             drawn.append(means)
     log_scale(axis, drawn)
     axis.set_xlabel(field)

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
-from suite.curves import Runs
+from suite.curves import Curve
 from suite.definitions import PanelInfo
 from suite.figure_style import PAPER, CurveStyle
 from suite.paper import panel_curves
-from suite.statistics import Floats, mean_band
+from suite.statistics import Floats
 
 BAND_ALPHA = 0.2
 # A curve that leaves the panel upwards, such as ADAM's first steps in the paper, may: panels end
 # this many times above the highest loss at their first shown step.
 HEADROOM = 2.0
+# More steps than that are finer than the line they are drawn with.
+MOST_POINTS = 400
 
 
 def draw_panel(
-    axis: Axes, panel: PanelInfo, runs: Mapping[str, Runs], styles: Mapping[str, CurveStyle]
+    axis: Axes, panel: PanelInfo, curves: Mapping[str, Curve], styles: Mapping[str, CurveStyle]
 ) -> None:
-    """Draw one panel from `runs` by optimizer; runs that diverged are left out."""
+    """Draw one panel from `curves` by optimizer."""
     drawn = []
     if panel.paper is not None:
         theirs = panel_curves(panel.paper.figure, panel.paper.panel)
@@ -40,16 +43,17 @@ def draw_panel(
                 draw_paper(axis, x, losses, styles[name], markers)
                 drawn.append(losses)
     for place, name in enumerate(panel.optimizers):
-        if name not in runs:
+        if name not in curves or not curves[name].n:
             continue
-        shown_steps = (runs[name].steps >= panel.first_shown) & (runs[name].steps <= panel.steps)
-        losses = runs[name].loss[runs[name].finished()][:, shown_steps]
-        if losses.size:
-            mean, low, high = mean_band(losses)
-            steps = runs[name].steps[shown_steps]
-            markers = _spread_markers(len(steps), place, len(panel.optimizers))
-            draw_own(axis, steps, mean, (low, high), styles[name], place, markers)
-            drawn.append(mean)
+        own = curves[name]
+        at = np.flatnonzero((own.steps >= panel.first_shown) & (own.steps <= panel.steps))
+        if len(at) > MOST_POINTS:
+            at = at[np.linspace(0, len(at) - 1, MOST_POINTS).round().astype(int)]
+        if len(at):
+            markers = _spread_markers(len(at), place, len(panel.optimizers))
+            band = (own.low[at], own.high[at])
+            draw_own(axis, own.steps[at], own.mean[at], band, styles[name], place, markers)
+            drawn.append(own.mean[at])
     _scales(axis, panel, drawn)
     sns.despine(ax=axis)
 

@@ -100,8 +100,7 @@ RC: Any = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.solid_capstyle": "round",
-    "pdf.fonttype": 42,  # text stays text, as journals ask
-    "svg.fonttype": "none",
+    "svg.fonttype": "none",  # text stays text
     "text.color": INK,
     "text.parse_math": False,  # an optimizer's name is shown as it is
     "xtick.color": INK,

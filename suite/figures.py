@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -17,32 +16,39 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from suite.curves import Runs, RunTable
+from suite.curves import Curve, CurveTable
 from suite.definitions import ExperimentInfo, PanelInfo
 from suite.figure_grid import draw_grid, grid_title, same_axis
 from suite.figure_legend import place_legend
 from suite.figure_panel import BAND_ALPHA, draw_panel
 from suite.figure_style import GREY, PAPER, RC, CurveStyle
-from suite.files import atomic_path
 
 PER_ROW = 4
-FORMATS = ("png", "pdf", "svg")
 
 
 def draw_experiment(
-    experiment: ExperimentInfo, runs: RunTable, styles: Mapping[str, CurveStyle]
+    experiment: ExperimentInfo,
+    curves: CurveTable,
+    final: pd.DataFrame,
+    styles: Mapping[str, CurveStyle],
 ) -> Figure:
     """One figure, a panel for each of the experiment's, in rows of up to four.
 
     Panels of a grid that differ in its last field alone share one. Notices on the data, and runs
     that diverged or are missing, are footnotes of the figure.
+
+    Args:
+        experiment: whose panels are drawn.
+        curves: of the figure's panels.
+        final: from `suite.final.final_losses`, for the panels of grids.
+        styles: by optimizer.
     """
     with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
         slots = [tuple(own) for _, own in itertools.groupby(experiment.panels, same_axis)]
         columns = min(PER_ROW, len(slots))
         rows = math.ceil(len(slots) / columns)
         width = max(3.1 * columns, 6.2)
-        found = [[_runs_of(experiment.name, panel, runs) for panel in slot] for slot in slots]
+        found = [[_curves_of(experiment.name, panel, curves) for panel in slot] for slot in slots]
         remarks = [
             [remark for each in zip(slot, own, strict=True) for remark in _remarks(*each)]
             for slot, own in zip(slots, found, strict=True)
@@ -65,7 +71,7 @@ def draw_experiment(
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axis, slot, own, said in zip(axes, slots, found, remarks, strict=False):
             if slot[0].grid:
-                draw_grid(axis, slot, own, styles)
+                draw_grid(axis, slot, final[final["experiment"] == experiment.name], styles)
                 title = grid_title(slot[0])
             else:
                 draw_panel(axis, slot[0], own[0], styles)
@@ -79,42 +85,22 @@ def draw_experiment(
         return figure
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write `name`.png, .pdf and .svg; raises as `suite.files.atomic_path` does."""
-    # Laid out once for all of them: that takes as long as drawing.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for kind in FORMATS:
-        # Dates and random ids would make two equal reports differ.
-        metadata = (
-            {"CreationDate": None} if kind == "pdf" else {"Date": None} if kind == "svg" else {}
-        )
-        with (
-            mpl.rc_context({**RC, "svg.hashsalt": name}),
-            atomic_path(folder / f"{name}.{kind}") as path,
-        ):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-            path.write_bytes(buffer.getvalue())
-
-
-def _runs_of(experiment: str, panel: PanelInfo, runs: RunTable) -> dict[str, Runs]:
+def _curves_of(experiment: str, panel: PanelInfo, curves: CurveTable) -> dict[str, Curve]:
     keys = {name: (experiment, panel.name, name) for name in panel.optimizers}
-    return {name: runs[key] for name, key in keys.items() if key in runs}
+    return {name: curves[key] for name, key in keys.items() if key in curves}
 
 
-def _remarks(panel: PanelInfo, runs: Mapping[str, Runs]) -> list[str]:
+def _remarks(panel: PanelInfo, curves: Mapping[str, Curve]) -> list[str]:
     """What a reader must know of a panel: notices on its data, missing and diverged runs."""
     remarks = [panel.notice] if panel.notice else []
-    missing = [name for name in panel.optimizers if name not in runs]
+    missing = [name for name in panel.optimizers if name not in curves]
     if missing:
         remarks.append(f"{panel.title}: {', '.join(missing)} not run.")
-    for name, found in runs.items():
-        lost = int((~found.finished()).sum())
-        if lost:
+    for name, curve in curves.items():
+        if curve.diverged:
             remarks.append(
-                f"{panel.title}: {name} diverged on {lost} of {len(found.instances)} runs, "
-                "which its curve leaves out."
+                f"{panel.title}: {name} diverged on {curve.diverged} of "
+                f"{curve.n + curve.diverged} runs, which its curve leaves out."
             )
     return remarks
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from suite.curves import RunTable
+from suite.curves import CurveTable
 from suite.definitions import ExperimentInfo, PanelInfo
 from suite.paper import loss_after
+from suite.scores import FINAL, ScoreTable
 from suite.statistics import mean_interval
 
 COLUMNS = [
@@ -28,7 +28,9 @@ COLUMNS = [
 ]
 
 
-def final_losses(experiments: Sequence[ExperimentInfo], runs: RunTable) -> pd.DataFrame:
+def final_losses(
+    experiments: Sequence[ExperimentInfo], curves: CurveTable, scores: ScoreTable
+) -> pd.DataFrame:
     """One row an optimizer of each panel, in the experiments' order.
 
     `step` is the panel's last; an optimizer that was not run so far has no row. `mean` and its
@@ -40,10 +42,10 @@ def final_losses(experiments: Sequence[ExperimentInfo], runs: RunTable) -> pd.Da
     for experiment in experiments:
         for panel in experiment.panels:
             for optimizer in panel.optimizers:
-                found = runs.get((experiment.name, panel.name, optimizer))
-                losses = found.after(panel.steps).to_numpy() if found else np.empty(0)
-                if found is None or not len(losses):
+                place = (experiment.name, panel.name, optimizer)
+                if place not in curves or (*place, FINAL.name) not in scores:
                     continue
+                losses = scores[*place, FINAL.name].to_numpy()
                 mean = mean_interval(losses)
                 paper = paper_loss(panel, optimizer)
                 rows.append(
@@ -51,7 +53,7 @@ def final_losses(experiments: Sequence[ExperimentInfo], runs: RunTable) -> pd.Da
                         "experiment": experiment.name,
                         "panel": panel.name,
                         "optimizer": optimizer,
-                        "learning_rate": found.learning_rate,
+                        "learning_rate": curves[place].learning_rate,
                         "step": panel.steps,
                         "mean": mean.estimate,
                         "ci_low": mean.low,

@@ -72,14 +72,15 @@ def load_pictures(path: Path) -> Pictures:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        return {_key(name): _image(picture) for name, picture in load_file(path).items()}
+        return {picture_key(name): _image(picture) for name, picture in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise SuiteError(
             f"{path} cannot be read as pictures ({error}): run the experiment again"
         ) from error
 
 
-def _key(name: str) -> tuple[str | int, ...]:
+def picture_key(name: str) -> tuple[str | int, ...]:
+    """The key that a name in a file stands for; ValueError if it stands for none."""
     parts = json.loads(name)
     if not isinstance(parts, list) or not all(isinstance(part, str | int) for part in parts):
         raise ValueError(f"{name!r} does not say which picture it is")

@@ -11,9 +11,8 @@ from typing import Any
 from suite.cells import CELLS
 from suite.collect import (
     collect_cells,
-    collect_curves,
     collect_pictures,
-    collect_traces,
+    collect_tables,
     experiment_infos,
 )
 from suite.definitions import load_experiments
@@ -48,13 +47,13 @@ def publish(
     """
     with guarded(root), reporting(root):
         seeds = {each.name: each.seed for each in plan.experiments}
-        curves = collect_curves(plan, root)
+        experiments = tuple(experiment_infos(plan, request.profile))
+        tables = collect_tables(plan, root, experiments)
         found = Results(
-            tuple(experiment_infos(plan, request.profile)),
-            curves,
+            experiments,
+            tables,
             provenance or gather_provenance(shlex.split(request.command()), seeds),
-            collect_pictures(plan, root, curves),
-            collect_traces(plan, root),
+            collect_pictures(plan, root, experiments, tables),
             collect_cells(plan, root),
         )
         store_results(root, _beside_others(found, root))

@@ -10,16 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from suite.curves import load_curves
 from suite.definitions import ExperimentInfo, load_experiments, save_experiments
 from suite.errors import SuiteError
-from suite.files import atomic_path, write_text_atomic
-from suite.pictures import Pictures, load_pictures, save_pictures
+from suite.files import write_text_atomic
+from suite.pictures import Pictures
 from suite.provenance import PROVENANCE, joined_provenance, load_provenance, save_provenance
-from suite.trace_tables import OWNER, Traces, joined, load_traces, no_traces, store_traces
+from suite.result_tables import Tables, join_tables, load_tables, save_tables
+from suite.shown_pictures import load_stored_pictures, store_pictures
 
 EXPERIMENTS = "experiments.json"
-CURVES = "curves.parquet"
 PICTURES = "pictures.safetensors"
 SOURCES = "cells.csv"
 SOURCE_COLUMNS = (
@@ -37,32 +36,25 @@ class Results:
 
     Args:
         experiments: what was to be run, in the report's order.
-        curves: with the columns of `suite.curves.COLUMNS`; may lack what is not done yet.
+        tables: of curves, losses, scores and traces; may lack what is not done yet.
         provenance: from `suite.provenance.gather_provenance`.
         pictures: by (experiment, panel, optimizer, instance, step or source), where there are any.
-        traces: of the panels that have them.
         sources: which cells each curve comes from, with the columns `SOURCE_COLUMNS`.
     """
 
     experiments: tuple[ExperimentInfo, ...]
-    curves: pd.DataFrame
+    tables: Tables
     provenance: Mapping[str, Any]
     pictures: Pictures = field(default_factory=dict)
-    traces: Traces = field(default_factory=no_traces)
     sources: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SOURCE_COLUMNS))
 
     def without(self, names: Collection[str]) -> Results:
         """The same without the experiments of these names."""
-        traces = {
-            name: table[~table["experiment"].isin(names)]
-            for name, table in self.traces.tables().items()
-        }
         return Results(
             tuple(each for each in self.experiments if each.name not in names),
-            self.curves[~self.curves["experiment"].isin(names)],
+            self.tables.without(names),
             self.provenance,
             {key: picture for key, picture in self.pictures.items() if key[0] not in names},
-            Traces(**traces),
             self.sources[~self.sources["experiment"].isin(names)],
         )
 
@@ -77,12 +69,11 @@ class Results:
             return self
         return Results(
             tuple(({each.name: each for each in earlier.experiments} | own).values()),
-            pd.concat([kept.curves, self.curves], ignore_index=True),
+            join_tables([kept.tables, self.tables]),
             joined_provenance(
                 self.provenance, earlier.provenance, [each.name for each in kept.experiments]
             ),
             kept.pictures | self.pictures,
-            joined([kept.traces, self.traces], OWNER),
             pd.concat([kept.sources, self.sources], ignore_index=True),
         )
 
@@ -93,15 +84,13 @@ def store_results(folder: Path, results: Results) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    with atomic_path(folder / CURVES) as path:
-        results.curves.to_parquet(path, index=False)
-    store_traces(results.traces, folder)
+    save_tables(folder, results.tables)
     write_text_atomic(folder / SOURCES, results.sources.to_csv(index=False))
     save_experiments(folder / EXPERIMENTS, results.experiments)
     save_provenance(folder / PROVENANCE, results.provenance)
     (folder / PICTURES).unlink(missing_ok=True)
     if results.pictures:
-        save_pictures(folder / PICTURES, results.pictures)
+        store_pictures(folder / PICTURES, results.pictures)
 
 
 def load_results(folder: Path) -> Results:
@@ -112,10 +101,9 @@ def load_results(folder: Path) -> Results:
     """
     return Results(
         tuple(load_experiments(folder / EXPERIMENTS)),
-        load_curves(folder / CURVES),
+        load_tables(folder),
         load_provenance(folder / PROVENANCE),
-        load_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {},
-        load_traces(folder),
+        load_stored_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {},
         load_sources(folder / SOURCES),
     )
 

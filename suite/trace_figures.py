@@ -17,27 +17,23 @@ from matplotlib.ticker import MaxNLocator
 from suite.definitions import ExperimentInfo, PanelInfo
 from suite.figure_legend import place_legend
 from suite.figure_style import INK, RC, CurveStyle, NamedFigure
-from suite.trace_tables import Traces
+from suite.result_tables import Tables
 
-OVER_TIME, RESPONSES = 2, 3  # coordinates in Figure 10, and in Figures 11 to 13
+OVER_TIME = 2  # coordinates in Figure 10; Figures 11 to 13 have one each of three
 PER_ROW = 8
 
 
 def draw_traces(
-    experiment: ExperimentInfo, traces: Traces, styles: Mapping[str, CurveStyle]
+    experiment: ExperimentInfo, tables: Tables, styles: Mapping[str, CurveStyle]
 ) -> Iterator[NamedFigure]:
-    """The figures of each traced panel: one over time, and one for each of three coordinates.
-
-    They show the first coordinates of the first traced instance.
-    """
+    """The figures of each traced panel: one over time, and one for each of three coordinates."""
     for panel in experiment.panels:
-        own = traces.of(experiment.name, panel.name)
-        if not len(own.traces):
-            continue
-        instance = own.traces["instance"].iloc[0]
         recorded, responses = (
-            table[table["instance"] == instance] for table in (own.traces, own.responses)
+            table[(table["experiment"] == experiment.name) & (table["panel"] == panel.name)]
+            for table in (tables.traces, tables.responses)
         )
+        if not len(recorded):
+            continue
         name = f"{experiment.name}-{panel.name}"
         with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
             yield NamedFigure(
@@ -46,7 +42,7 @@ def draw_traces(
                 "trajectory, at every step (the paper's Figure 10).",
                 _over_time(panel, recorded, styles),
             )
-            for number, coordinate in enumerate(responses["coordinate"].unique()[:RESPONSES], 1):
+            for number, coordinate in enumerate(responses["coordinate"].unique(), 1):
                 yield NamedFigure(
                     f"{name}-response-{number}",
                     f"{panel.title}, coordinate {coordinate}: the update proposed at each step as "

@@ -2,17 +2,16 @@
 
 import pandas as pd
 import pytest
-from tidy_curves import STEPS, experiment, rows
+from tidy_curves import STEPS, condensed, experiment, known, rows
 
 from suite.claims import check_claims
-from suite.curves import runs_by_optimizer
 
 OPTIONS = {"panel": "p", "optimizer": "LSTM", "until": STEPS // 2}
 
 
 def verdict(test, *curves):
     info = experiment(["LSTM", "ADAM"], test, OPTIONS)
-    return check_claims([info], runs_by_optimizer(pd.concat(curves))).iloc[0]
+    return check_claims([info], *known(condensed(info, pd.concat(curves)))).iloc[0]
 
 
 def crossing(optimizer, early, late):

@@ -2,10 +2,9 @@
 
 import pandas as pd
 import pytest
-from tidy_curves import INSTANCES, STEPS, experiment, rows
+from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
 
 from suite.claims import COLUMNS, check_claims, claim_test
-from suite.curves import runs_by_optimizer
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.errors import SuiteError
 
@@ -15,7 +14,7 @@ BELOW = {"panel": "p", "optimizer": "LSTM"}
 
 def verdict(test, options, *curves, optimizers=OPTIMIZERS):
     info = experiment(optimizers, test, options)
-    table = check_claims([info], runs_by_optimizer(pd.concat(curves)))
+    table = check_claims([info], *known(condensed(info, pd.concat(curves))))
     assert list(table.columns) == COLUMNS
     return table.iloc[0]
 
@@ -66,7 +65,7 @@ def test_too_close_to_tell_is_inconclusive():
 def test_missing_runs_are_unchecked_and_named():
     row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2))
     assert row.verdict == "unchecked"
-    assert "no runs of NAG" in row.note
+    assert "no final loss of NAG in panel p: it was not run to step 20" in row.note
     short = rows("LSTM", 0.1, steps=5)
     row = verdict("ends_below_all", BELOW, short, rows("ADAM", 0.2), rows("NAG", 0.2))
     assert row.verdict == "unchecked"
@@ -218,7 +217,7 @@ def grid_claim(share, finals, **more):
     options = {"grid": "g", "optimizer": "LSTM", "share": share, **more}
     claim = ClaimInfo("C-1", "A claim.", "ends_below_in_grid", options)
     info = ExperimentInfo("e", "Experiment", panels, (claim,))
-    return check_claims([info], runs_by_optimizer(pd.concat(tables))).iloc[0]
+    return check_claims([info], *known(condensed(info, pd.concat(tables)))).iloc[0]
 
 
 def test_panels_of_a_grid_are_counted():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -65,31 +66,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_leaves_everything_that_users_read(finished: Path) -> None:
     for name in ("final.csv", "claims.csv", "cells.csv", "report.md", "report.html"):
         assert (finished / name).stat().st_size
-    for suffix in ("png", "pdf"):
+    for suffix in ("png", "svg"):
         assert (finished / "figures" / f"tiny.{suffix}").stat().st_size
     assert list((finished / "logs").glob("*.log"))
 
 
 def test_curves_are_tidy(finished: Path) -> None:
     curves = pd.read_parquet(finished / "curves.parquet")
-    assert list(curves) == [
-        "experiment",
-        "panel",
-        "problem",
-        "optimizer",
-        "learning_rate",
-        "instance",
-        "step",
-        "loss",
-    ]
-    assert len(curves) == 3 * 4 * 11
+    assert len(curves) == 3 * 11
     rates = curves.groupby("optimizer")["learning_rate"].agg(["min", "max"])
     assert rates.loc["ADAM", "min"] == rates.loc["ADAM", "max"] == 0.1
     assert rates.loc["SGD", "min"] > 0
     assert pd.isna(rates.loc["LSTM", "min"])
     # Paired: all optimizers start each instance at the same θ_0.
-    starts = curves[curves.step == 0].groupby("instance")["loss"].nunique()
+    losses = pd.read_parquet(finished / "losses.parquet")
+    assert len(losses) == 3 * 4 * 11
+    starts = losses[losses.step == 0].groupby("instance")["loss"].nunique()
     assert (starts == 1).all()
+
+
+def test_columns_are_those_of_the_documentation(finished: Path) -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for name in ("curves", "losses", "scores"):
+        section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]
+        named = [
+            column
+            for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+            for column in re.findall(r"`(\w+)`", row)
+        ]
+        assert named == list(pd.read_parquet(finished / f"{name}.parquet")), name
 
 
 def test_every_curve_leads_to_its_cells(finished: Path) -> None:
@@ -144,7 +149,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_tables(tmp_path: Path) -> Non
     yaml = tmp_path / "tiny.yaml"
     assert command("run", yaml, "--results", tmp_path / "out").exit_code == 0
     assert command("run", yaml, "--results", tmp_path / "undisturbed").exit_code == 0
-    for name in ("curves.parquet", "final.csv", "claims.csv"):
+    for name in ("curves.parquet", "losses.parquet", "scores.parquet", "final.csv", "claims.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (
             tmp_path / "undisturbed" / name
         ).read_bytes()

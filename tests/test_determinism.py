@@ -92,5 +92,6 @@ def test_command_gives_equal_tables_whatever_its_jobs_threads_and_batches(tmp_pa
         words += ["--deterministic", "--jobs", jobs, "--results", str(out)]
         environment = {**os.environ, "OMP_NUM_THREADS": jobs, "L2L_MEMORY_MIB": memory}
         subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
-        found.append({name: (out / name).read_bytes() for name in ("curves.parquet", "final.csv")})
+        names = ("losses.parquet", "scores.parquet", "final.csv")
+        found.append({name: (out / name).read_bytes() for name in names})
     assert found[0] == found[1]

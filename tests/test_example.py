@@ -46,8 +46,8 @@ def test_own_optimizer_has_its_rate_tuned(finished: Path) -> None:
 
 
 def test_optimizers_meet_the_same_instances(finished: Path) -> None:
-    curves = pd.read_parquet(finished / "curves.parquet")
-    starts = curves[curves.step == 0].pivot(index="instance", columns="optimizer", values="loss")
+    losses = pd.read_parquet(finished / "losses.parquet")
+    starts = losses[losses.step == 0].pivot(index="instance", columns="optimizer", values="loss")
     assert starts.shape == (8, 4)
     assert (starts.nunique(axis=1) == 1).all()
     assert starts.LSTM.nunique() == 8

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tidy_curves import INSTANCES, STEPS, experiment, rows
+from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
 
-from suite.curves import runs_by_optimizer
 from suite.definitions import PaperPanel
 from suite.errors import SuiteError
 from suite.final import COLUMNS, final_losses
@@ -13,7 +12,7 @@ from suite.final import COLUMNS, final_losses
 
 def finals(curves, **panel):
     info = experiment(["LSTM", "ADAM"], **panel)
-    return final_losses([info], runs_by_optimizer(curves)).set_index("optimizer")
+    return final_losses([info], *known(condensed(info, curves))).set_index("optimizer")
 
 
 def test_columns_are_the_contract():
@@ -59,5 +58,5 @@ def test_what_was_not_run_has_no_row():
 
 
 def test_two_losses_for_one_step_are_an_error():
-    with pytest.raises(SuiteError, match="'ADAM' has more than one loss"):
-        runs_by_optimizer(pd.concat([rows("ADAM", 0.2), rows("ADAM", 0.3)]))
+    with pytest.raises(SuiteError, match="ADAM has more than one loss"):
+        finals(pd.concat([rows("ADAM", 0.2), rows("ADAM", 0.3)]))

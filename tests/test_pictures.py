@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from tidy_curves import experiment, rows
+from tidy_curves import condensed, experiment, rows
 
 from suite import Problem
 from suite.errors import SuiteError
@@ -105,17 +105,17 @@ def test_report_shows_the_sheets_and_can_be_made_again(tmp_path):
     panel = info.panels[0]
     pictures = made_up(panel, ["LSTM", "SGD"])
     curves = pd.concat([rows("LSTM", 0.1), rows("SGD", 0.2)])
-    results = Results((info,), curves, {"commit": None}, pictures)
+    results = Results((info,), condensed(info, curves), {"commit": None}, pictures)
     store_results(tmp_path, results)
     report = write_report(tmp_path)
     sheet = f"{info.name}-{panel.name}-pictures"
     assert (tmp_path / "figures" / f"{sheet}.png").stat().st_size > 0
     assert f"figures/{sheet}.png" in report.markdown.read_text()
     html = report.html.read_text()
-    assert html.count("data:image/png;base64") == 16
+    assert html.count("data:image/jpeg;base64") == 16
     write_report(tmp_path)
     assert report.html.read_text() == html
     # Pictures of an earlier run are not taken for those of this one.
     store_results(tmp_path, dataclasses.replace(results, pictures={}))
     write_report(tmp_path)
-    assert "data:image/png" not in report.html.read_text()
+    assert "data:image/jpeg" not in report.html.read_text()

@@ -19,7 +19,7 @@ import pytest
 from test_executors import Seen, fake, wait_for
 
 from suite.cells import Cell
-from suite.collect import collect_curves
+from suite.collect import collect_tables, experiment_infos
 from suite.errors import SuiteError
 from suite.executors import Settings, WorkerDied, find_executor
 from suite.logs import logged_to
@@ -287,10 +287,12 @@ def test_every_executor_computes_the_same_bits(
         except SuiteError as error:
             skip_if_slow(error)
             raise
-        tables.append(collect_curves(plan, root))
-    assert set(tables[0].optimizer) == set(plan.experiments[0].panels["quadratics"].optimizers)
-    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
-    pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
+        tables.append(collect_tables(plan, root, experiment_infos(plan, "smoke")))
+    optimizers = set(plan.experiments[0].panels["quadratics"].optimizers)
+    assert set(tables[0].losses["optimizer"]) == optimizers
+    for name, first in tables[0].by_name().items():
+        for other in tables[1:]:
+            pd.testing.assert_frame_equal(first, other.by_name()[name], check_exact=True)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,12 @@
-"""The report is made from a results folder alone, is safe, and works in a browser."""
+"""The report is made from a results folder alone, and is safe."""
 
-import base64
 import dataclasses
 import json
 import re
-import shutil
-import subprocess
 
-import numpy as np
 import pandas as pd
 import pytest
-from tidy_curves import STEPS, experiment, rows
+from tidy_curves import STEPS, condensed, experiment, rows
 
 from suite.definitions import (
     ClaimInfo,
@@ -24,7 +20,6 @@ from suite.provenance import gather_provenance, without_home
 from suite.report import write_report
 from suite.results import Results, load_results, store_results
 from suite.table_formats import latex_text, markdown_text
-from suite.trace_tables import COLUMNS, Traces
 
 HOSTILE = "<script>alert(1)</script>"
 NOTICE = "A subset of 5,000 digits & no more."
@@ -42,15 +37,22 @@ def folder(tmp_path_factory):
     )
     curves = [rows("LSTM", 0.1), rows("ADAM", 0.2, diverged=[4]), rows(HOSTILE, 0.3)]
     provenance = gather_provenance(["reproduce.py"], {"e": 4})
-    store_results(path, Results((info,), pd.concat(curves), provenance))
+    store_results(path, Results((info,), condensed(info, pd.concat(curves)), provenance))
     write_report(path)
     return path
 
 
 def test_everything_of_the_contract_is_there(folder):
     names = [
-        *("curves.parquet", "final.csv", "claims.csv", "provenance.json"),
-        *("report.md", "report.html", "figures/e.png", "figures/e.pdf", "tables/final.md"),
+        *(
+            "curves.parquet",
+            "losses.parquet",
+            "scores.parquet",
+            "final.csv",
+            "claims.csv",
+            "provenance.json",
+        ),
+        *("report.md", "report.html", "figures/e.png", "figures/e.svg", "tables/final.md"),
         *("tables/final.tex", "tables/final.csv", "tables/claims.tex", "tables/learning_rates.md"),
     ]
     for name in names:
@@ -87,7 +89,7 @@ def test_text_of_every_kind_is_escaped(tmp_path):
     root = tmp_path / "a" / "b" / "results"
     provenance = {"commit": hostile, "versions": {hostile: hostile}}
     provenance["earlier"] = [{"commit": hostile, "seeds": {hostile: hostile}}]
-    store_results(root, Results((info,), curves, provenance))
+    store_results(root, Results((info,), condensed(info, curves), provenance))
     write_report(root)
     page = (root / "report.html").read_text()
     assert page.count("<script>") == 1  # the page's own
@@ -123,9 +125,9 @@ def test_missing_and_damaged_inputs_are_sentences(tmp_path):
     with pytest.raises(SuiteError, match=r"experiments\.json is missing: run the experiment"):
         write_report(tmp_path)
     (tmp_path / "experiments.json").write_text('{"format": 99}')
-    with pytest.raises(SuiteError, match="has format 99, this version reads 1"):
+    with pytest.raises(SuiteError, match="has format 99, this version reads 2"):
         write_report(tmp_path)
-    (tmp_path / "experiments.json").write_text('{"format": 1, "experiments": []}')
+    (tmp_path / "experiments.json").write_text('{"format": 2, "experiments": []}')
     with pytest.raises(SuiteError, match=r"curves\.parquet is missing"):
         write_report(tmp_path)
     (tmp_path / "curves.parquet").write_bytes(b"PAR1 and then nothing")
@@ -147,68 +149,11 @@ def test_provenance_names_no_home(monkeypatch):
     assert found["versions"]["torch"] and found["machine"]["cores"]
 
 
-PROBE = """
-<script>
-const ids = () => [...document.querySelectorAll("#table-intervals tbody tr")]
-  .filter((row) => !row.hidden).map((row) => row.cells[2].textContent);
-const header = document.querySelectorAll("#table-intervals th")[5];
-const say = {errors: window.failures, before: ids()};
-header.querySelector("button").click();
-header.querySelector("button").click();
-say.sorted = ids();
-say.aria = header.getAttribute("aria-sort");
-const box = document.querySelector("input[data-filter=intervals]");
-box.value = "adam"; box.dispatchEvent(new Event("input"));
-say.filtered = ids();
-document.getElementById("theme").click();
-say.theme = document.documentElement.dataset.theme;
-say.figures = document.querySelectorAll("figure svg path").length;
-document.body.textContent = "PROBE" + btoa(JSON.stringify(say));
-</script>
-"""
-CATCH = (
-    "<script>window.failures=[];addEventListener('error',(e)=>failures.push(e.message))</script>"
-)
-
-
-def test_page_works_in_a_browser(folder, tmp_path):
-    browser = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if browser is None:
-        pytest.skip(
-            "no Chromium is installed (looked for chromium, chromium-browser, google-chrome)"
-        )
-    page = (folder / "report.html").read_text()
-    page = page.replace("<head>", "<head>" + CATCH, 1).replace("</body>", PROBE + "</body>", 1)
-    copy = tmp_path / "page.html"
-    copy.write_text(page)
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    done = subprocess.run(
-        [browser, *flags, "--dump-dom", copy.as_uri()], capture_output=True, text=True, timeout=120
-    )
-    found = re.search(r"PROBE([A-Za-z0-9+/=]+)", done.stdout)
-    assert found, done.stderr[-2000:]
-    say = json.loads(base64.b64decode(found[1]))
-    assert say["errors"] == []
-    assert say["before"] == ["LSTM", "ADAM", HOSTILE]
-    assert say["sorted"] == [HOSTILE, "ADAM", "LSTM"]
-    assert say["aria"] == "descending"
-    assert say["filtered"] == ["ADAM"]
-    assert say["theme"] in ("light", "dark")
-    assert say["figures"] > 10
-
-
 def named(name, losses, commit):
     """The results of one experiment of that name."""
     info = dataclasses.replace(experiment([*losses]), name=name)
     curves = pd.concat([rows(optimizer, loss) for optimizer, loss in losses.items()])
-    return Results((info,), curves.assign(experiment=name), {"commit": commit, "seeds": {name: 1}})
+    return Results((info,), condensed(info, curves), {"commit": commit, "seeds": {name: 1}})
 
 
 def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
@@ -218,9 +163,13 @@ def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
     store_results(tmp_path, third)
     found = load_results(tmp_path)
     assert [each.name for each in found.experiments] == ["a", "b"]
-    last = found.curves.groupby("experiment")["loss"].last()
-    assert last["a"] == first.curves["loss"].iloc[-1]
-    assert last["b"] == named("b", {"LSTM": 0.3}, "").curves["loss"].iloc[-1]
+    wanted = {"a": first, "b": named("b", {"LSTM": 0.3}, "")}
+    for name, table in found.tables.by_name().items():
+        for experiment_, results in wanted.items():
+            pd.testing.assert_frame_equal(
+                table[table["experiment"] == experiment_].reset_index(drop=True),
+                results.tables.by_name()[name],
+            )
     assert found.provenance["commit"] == "three"
     assert found.provenance["earlier"] == [{"commit": "one", "seeds": {"a": 1}}]
     page = write_report(tmp_path).markdown.read_text()
@@ -229,18 +178,3 @@ def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
     again = named("a", {"LSTM": 0.4}, "four").beside(second)
     assert [each.name for each in again.experiments] == ["a", "b"]
     assert "earlier" not in named("a", {"LSTM": 0.4}, "four").beside(first).provenance
-
-
-def test_traces_of_earlier_runs_keep_their_types_beside_a_run_without_any():
-    kinds = {"optimizer": ["LSTM"], "instance": [1], "coordinate": [2], "step": [3], "lag": [4]}
-    values = {name: np.float32([0.1]) for name in ("gradient", "update", "effect")}
-    tables = {
-        name: pd.DataFrame({column: (kinds | values)[column] for column in columns})
-        for name, columns in COLUMNS.items()
-    }
-    traced = dataclasses.replace(
-        named("a", {"LSTM": 0.1}, "one"), traces=Traces(**tables).owned("a", "p")
-    )
-    kept = named("b", {"LSTM": 0.2}, "two").beside(traced)
-    for name, table in kept.traces.tables().items():
-        pd.testing.assert_frame_equal(table, traced.traces.tables()[name])

@@ -21,16 +21,17 @@ from optimizers.learned.lstm import LSTM
 from optimizers.learned.routed import Routed
 from problems.quadratic import Quadratic
 from suite.cells import Cell
-from suite.collect import collect_traces
+from suite.collect import collect_tables, experiment_infos
 from suite.config import Trace, build, read_experiment
 from suite.errors import SuiteError
 from suite.loop import descend, start, walk
 from suite.objective import Objective
 from suite.plan import make_plan
+from suite.result_tables import no_tables, save_tables
 from suite.seeds import Rng
 from suite.store import open_results, run_cell, state_of
 from suite.trace import choose, impulses, replay, trace, updates_at
-from suite.trace_tables import COLUMNS, load_traces, read_tables, store_traces
+from suite.trace_tables import COLUMNS, load_traces
 from suite.types import Optimizer, ParamSpec
 
 SETTINGS = Trace(along="LSTM", coordinates=3, probed=2, response_steps=4, points=21, lags=3)
@@ -198,10 +199,10 @@ def test_trace_cell_takes_the_tuned_rates_and_is_done_once(tmp_path: Path) -> No
     assert [cell.kind for cell in curve.cell.inputs] == ["tune"]
     open_results(tmp_path)
     finished(curve.cell, tmp_path)
-    found = collect_traces(plan, tmp_path)
+    found = load_traces(curve.cell.folder(tmp_path))
     assert set(found.traces["optimizer"]) == {"LSTM", "SGD"}
     assert {name: list(table) for name, table in found.tables().items()} == {
-        name: ["experiment", "panel", *columns] for name, columns in COLUMNS.items()
+        name: list(columns) for name, columns in COLUMNS.items()
     }
     assert len(found.traces) == 2 * 2 * 3 * 6
     assert len(found.responses) == 2 * 2 * 2 * 4 * 21
@@ -209,15 +210,20 @@ def test_trace_cell_takes_the_tuned_rates_and_is_done_once(tmp_path: Path) -> No
     sgd = found.traces[found.traces["optimizer"] == "SGD"]
     tuned = pd.read_json(curve.cell.inputs[0].folder(tmp_path) / "best.json", typ="series")
     np.testing.assert_allclose(sgd["update"], -tuned["learning_rate"] * sgd["gradient"], rtol=1e-5)
-    store_traces(found, tmp_path)
-    pd.testing.assert_frame_equal(load_traces(tmp_path).impulses, found.impulses)
+
+    # What is kept at hand is what the figures show of the first instance.
+    infos = experiment_infos(plan, "paper")
+    kept = collect_tables(plan, tmp_path, infos)
+    assert len(kept.traces) == 2 * 3 * 6
+    assert len(kept.responses) == 2 * 2 * 4 * 21
+    assert list(kept.traces["update"][:18]) == list(found.traces["update"][:18])
 
     (curve.cell.folder(tmp_path) / "impulses.parquet").write_bytes(b"PAR1 and then nothing")
     assert state_of(curve.cell, tmp_path) == "missing"
     with pytest.raises(SuiteError, match=r"impulses\.parquet cannot be read"):
-        read_tables(curve.cell.folder(tmp_path))
+        load_traces(curve.cell.folder(tmp_path))
     assert run_cell(curve.cell, tmp_path, "cpu").seconds > 0
-    pd.testing.assert_frame_equal(collect_traces(plan, tmp_path).traces, found.traces)
+    pd.testing.assert_frame_equal(load_traces(curve.cell.folder(tmp_path)).traces, found.traces)
 
 
 def test_settings_that_name_what_is_not_there_are_refused(tmp_path: Path) -> None:
@@ -229,5 +235,9 @@ def test_settings_that_name_what_is_not_there_are_refused(tmp_path: Path) -> Non
 
 def test_folder_without_traces_has_no_files_of_them(tmp_path: Path) -> None:
     (tmp_path / "traces.parquet").write_text("of an earlier run")
-    store_traces(load_traces(tmp_path / "empty"), tmp_path)
-    assert not list(tmp_path.glob("*.parquet"))
+    save_tables(tmp_path, no_tables())
+    assert sorted(path.stem for path in tmp_path.glob("*.parquet")) == [
+        "curves",
+        "losses",
+        "scores",
+    ]

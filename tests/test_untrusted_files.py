@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 from pathlib import Path
@@ -16,17 +17,18 @@ import torch
 from fuzzing import TEXTS, VALUES, altered, damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
-from tidy_curves import experiment, rows
+from safetensors.torch import load_file, save_file
+from tidy_curves import condensed, experiment, known, rows
 
 import suite.paper
 import suite.pictures
+import suite.result_tables
 from optimizers.learned.checkpoint import load_optimizer, save_optimizer
 from suite.cells import CELLS, Cell, make_cell
 from suite.claims import check_claims
-from suite.collect import collect_curves
-from suite.curves import TIDY, load_curves, runs_by_optimizer
+from suite.collect import collect_tables
 from suite.definitions import ExperimentInfo, load_experiments, save_experiments
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
@@ -39,13 +41,16 @@ from suite.population import CANDIDATE, read_candidate
 from suite.provenance import load_provenance
 from suite.registry import optimizers
 from suite.request import Request, save_request, saved_request
+from suite.result_tables import load_tables, save_tables
 from suite.results import SOURCE_COLUMNS, SOURCES, load_sources
 from suite.runners import RUNNERS, _tuned_rate
+from suite.runs import runs_of
 from suite.seeds import Rng
+from suite.shown_pictures import load_stored_pictures, store_pictures
 from suite.status import status_of
 from suite.store import open_results, record_of, run_cell
 from suite.tensor_file import DIGEST, digest_of
-from suite.trace_tables import COLUMNS, Traces, load_traces, store_traces
+from suite.trace_tables import COLUMNS, Traces, load_traces, save_traces
 from suite.training_state import FILE, TrainingState, load_state, save_state
 from suite.transport import pack, unpack
 
@@ -163,6 +168,33 @@ def test_any_pictures_are_read_or_refused(folder: Path, data: st.DataObject) -> 
     refused(load_pictures, path)
 
 
+@fuzzed
+@given(data=st.data())
+def test_any_stored_pictures_are_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "stored.safetensors"
+    image = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    whole = written(path, lambda p: store_pictures(p, {("e", "p", "o", 0, 8): image}))
+    if data.draw(st.booleans()):
+        path.write_bytes(data.draw(damaged(whole)))
+    else:
+        name = data.draw(st.one_of(st.text(max_size=9), st.builds(json.dumps, VALUES)))
+        (jpeg,) = load_file(path).values()
+        content = data.draw(damaged(jpeg.numpy().tobytes())) or b"x"
+        other = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        others = [other, image, jpeg.float(), jpeg[:0]]
+        save_file({name: data.draw(st.sampled_from(others)).contiguous()}, path)
+    refused(load_stored_pictures, path)
+
+
+def test_picture_of_too_many_pixels_is_refused_unread(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (4096, 4096)).save(buffer, "JPEG")
+    content = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+    save_file({json.dumps(["e", "p", "o", 0, 8]): content}, tmp_path / "p.safetensors")
+    with pytest.raises(SuiteError, match="4096×4096 pixels"):
+        load_stored_pictures(tmp_path / "p.safetensors")
+
+
 def plan(*cells: Cell) -> Plan:
     return Plan((), tuple(Curve("e", "p", "o", each) for each in cells), cells)
 
@@ -234,7 +266,9 @@ def info() -> ExperimentInfo:
     return experiment(["LSTM", "ADAM"], "ends_below_all", {"panel": "p", "optimizer": "LSTM"})
 
 
-CURVES = pd.concat([rows("LSTM", 0.1, instances=3), rows("ADAM", 0.2, instances=3)])
+RUNS = pd.concat([rows("LSTM", 0.1, instances=3), rows("ADAM", 0.2, instances=3)])
+TABLES = condensed(info(), RUNS)
+KNOWN = known(TABLES)
 
 
 @fuzzed
@@ -246,9 +280,8 @@ def test_any_definition_is_reported_or_refused(folder: Path, data: st.DataObject
 
     def report() -> None:
         found = load_experiments(path)
-        runs = runs_by_optimizer(CURVES)
-        final_losses(found, runs)
-        check_claims(found, runs)
+        final_losses(found, *KNOWN)
+        check_claims(found, *KNOWN)
 
     refused(report)
 
@@ -264,25 +297,27 @@ def test_definition_whose_figure_would_leave_the_folder_is_refused(folder: Path,
 
 @fuzzed
 @given(data=st.data())
-def test_any_parquet_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
-    path = folder / "curves.parquet"
-    table = CURVES[:20]
+def test_any_table_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
+    save_tables(folder, TABLES)
+    name = data.draw(st.sampled_from(["curves", "losses", "scores"]))
+    path = folder / f"{name}.parquet"
     if data.draw(st.booleans()):
-        whole = written(path, lambda p: table.to_parquet(p, index=False))
-        path.write_bytes(data.draw(damaged(whole)))
+        path.write_bytes(data.draw(damaged(path.read_bytes())))
     else:
+        table = TABLES.by_name()[name][:20]
         column = data.draw(st.sampled_from(list(table)))
         values = data.draw(st.sampled_from([None, "x", 1, 2.5, True, float("nan"), b"x"]))
         some = [values if data.draw(st.booleans()) else table[column].iloc[0]] * len(table)
         changed = pa.table({**{c: table[c].tolist() for c in table}, column: pa.array(some)})
         pq.write_table(changed, path)
-    refused(lambda: runs_by_optimizer(load_curves(path)))
+
+    refused(lambda: known(load_tables(folder)))
 
 
 def test_missing_column_of_text_is_a_sentence(tmp_path: Path) -> None:
     pd.DataFrame({"panel": ["a"], "loss": [1.0]}).to_parquet(tmp_path / "curves.parquet")
     with pytest.raises(SuiteError, match=r"one of the columns experiment, .* is missing"):
-        load_curves(tmp_path / "curves.parquet")
+        load_tables(tmp_path)
 
 
 def test_text_that_stands_in_too_many_rows_is_refused_before_it_takes_memory(
@@ -290,11 +325,12 @@ def test_text_that_stands_in_too_many_rows_is_refused_before_it_takes_memory(
 ) -> None:
     rows, text = 100_000, "x" * 100_000
     once = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [text])
-    columns = {name: once if kind == TEXT else np.zeros(rows, int) for name, kind in TIDY.items()}
+    kinds = suite.result_tables.COLUMNS["curves"]
+    columns = {name: once if kind == TEXT else np.zeros(rows, int) for name, kind in kinds.items()}
     pq.write_table(pa.table(columns), tmp_path / "curves.parquet")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SuiteError, match="10,000,000,000 bytes of text"):
-        load_curves(tmp_path / "curves.parquet")
+        load_tables(tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
@@ -307,23 +343,23 @@ def test_parquet_that_stands_for_too_many_rows_is_refused_unread(folder: Path) -
 
 
 def test_runs_that_would_take_a_huge_table_are_refused() -> None:
-    sparse = CURVES[:20].assign(instance=range(20), step=range(20))
+    sparse = RUNS[:20].assign(instance=range(20), step=range(20))
     with pytest.raises(SuiteError, match="lacks a loss of some instance and step"):
-        runs_by_optimizer(sparse)
+        runs_of(sparse, "these")
 
 
 def test_curve_with_more_rows_than_its_cell_has_runs_is_refused(tmp_path: Path) -> None:
     cell = make_cell("evaluate", "e", {**TUNE.config, "instances": 1})
 
     def work(job: Any) -> None:
-        CURVES.to_parquet(job.folder / "curves.parquet", index=False)
+        RUNS.to_parquet(job.folder / "curves.parquet", index=False)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RUNNERS, "evaluate", work)
         open_results(tmp_path)
         run_cell(cell, tmp_path, "cpu")
     with pytest.raises(SuiteError, match="must be at most 4"):
-        collect_curves(plan(cell), tmp_path)
+        collect_tables(plan(cell), tmp_path, [experiment(["o"])])
 
 
 @pytest.mark.parametrize("name", ["x/../../../escaped", "a/b", "..", ""])
@@ -342,13 +378,13 @@ def some_traces() -> Traces:
             name: pd.DataFrame({column: [kinds[kind]] * 8 for column, kind in columns.items()})
             for name, columns in COLUMNS.items()
         }
-    ).owned("e", "p")
+    )
 
 
 @fuzzed
 @given(data=st.data())
 def test_any_traces_are_read_or_refused(folder: Path, data: st.DataObject) -> None:
-    store_traces(some_traces(), folder)
+    save_traces(some_traces(), folder)
     path = folder / f"{data.draw(st.sampled_from(list(COLUMNS)))}.parquet"
     match data.draw(st.sampled_from(["damaged", "changed", "gone"])):
         case "damaged":

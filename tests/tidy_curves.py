@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from suite.condense import condense
+from suite.curves import CurveTable, curves_by_optimizer
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from suite.result_tables import Tables, join_tables
+from suite.runs import runs_of
+from suite.scores import Recorded, ScoreTable, scores_by_run
+from suite.trace_tables import Traces, no_traces
 
 STEPS = 20
 INSTANCES = 40
@@ -54,3 +60,18 @@ def experiment(
     info = PanelInfo(name="p", title="Panel", steps=STEPS, optimizers=tuple(optimizers), **panel)
     claims = (ClaimInfo("C-1", "A claim.", test, options or {}),) if test else ()
     return ExperimentInfo("e", "Experiment", (info,), claims, settings="name: e\n")
+
+
+def condensed(info: ExperimentInfo, runs: pd.DataFrame, traces: Traces | None = None) -> Tables:
+    """What a results folder keeps of `runs`, a table of rows as `rows` makes them."""
+    parts = []
+    for panel in info.panels:
+        own = runs[runs["panel"] == panel.name]
+        found = {str(name): runs_of(each, str(name)) for name, each in own.groupby("optimizer")}
+        parts.append(condense(info, Recorded(panel, found, traces or no_traces()), "quadratic"))
+    return join_tables(parts)
+
+
+def known(tables: Tables) -> tuple[CurveTable, ScoreTable]:
+    """What claims and final losses are computed from."""
+    return curves_by_optimizer(tables.curves), scores_by_run(tables.scores)

@@ -27,7 +27,8 @@ READ_BACK = (
     *("cells/*/selection.csv", "cells/*/tuning.csv", "cells/*/best.json"),
     *("cells/*/candidate*.json", "cells/*/state-*.safetensors", "cells/.locks/*.json"),
     *("cells/*/traces.parquet", "cells/*/responses.parquet", "cells/*/impulses.parquet"),
-    *("cells/*/curves.parquet", "curves.parquet", "experiments.json", "provenance.json"),
+    *("cells/*/curves.parquet", "curves.parquet", "losses.parquet", "scores.parquet"),
+    *("experiments.json", "provenance.json"),
     *("cells.csv", "final.csv", "claims.csv", "figures/*.svg", "tables/*.csv"),
 )
 WAYS = ("emptied", "cut", "flipped", "replaced", "gone")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from suite.cells import CELLS, KINDS
 from suite.digests import file_digest
+from suite.result_tables import COLUMNS
 from suite.results import SOURCES
 from suite.store import LOG, RECORD
-from suite.trace_tables import COLUMNS
 
 PHASES = ("plan", *KINDS, "collect", "report")
 
@@ -38,7 +38,7 @@ claims:
 
 # Written last by a run; equal for equal results, but for when and by what the cells of cells.csv
 # were computed: nothing is known of a damaged one that nobody needs any more.
-TABLES = ("curves.parquet", *(f"{name}.parquet" for name in COLUMNS), "final.csv", "claims.csv")
+TABLES = (*(f"{name}.parquet" for name in COLUMNS), "final.csv", "claims.csv")
 NOT_COMPARED = ("seconds", "finished", "commit")
 
 
@@ -64,7 +64,7 @@ def phase_of(path: Path, root: Path) -> str | None:
         return next((word for word in words if word in KINDS), "plan")
     if parts[:1] == ("logs",) or not parts:
         return "plan"
-    collected = ("curves", "cells", "experiments", "provenance", *COLUMNS)
+    collected = ("cells", "experiments", "provenance", *COLUMNS)
     return "collect" if parts[0].lstrip(".").startswith(collected) else "report"
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from suite.definitions import ExperimentInfo
 from suite.provenance import EARLIER
-from suite.report.svg import inline_svg
+from suite.report.inline import inline_svg
 from suite.table_formats import Table, markdown, markdown_text
 from suite.tables import notices
 
@@ -68,11 +68,26 @@ def html_page(content: Content) -> str:
     ]
     return environment.get_template("report.html.j2").render(
         title=TITLE,
+        byline=byline(content),
         content=content,
         sections=sections,
         notices=notices(content.experiments),
         facts=provenance_facts(content.provenance),
     )
+
+
+def byline(content: Content) -> str:
+    """Whose paper it is, and what of it was run, in a line."""
+    parts = ["Andrychowicz et al., 2016"]
+    claims, experiments = len(content.claims.rows), len(content.experiments)
+    parts.append(f"{_counted(claims, 'claim')} in {_counted(experiments, 'experiment')}")
+    profiles = dict.fromkeys(each.profile for each in content.experiments if each.profile)
+    parts += [f"profile {' and '.join(profiles)}"] if profiles else []
+    return " · ".join(parts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def markdown_page(content: Content) -> str:

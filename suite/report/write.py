@@ -9,15 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from suite.claims import check_claims
-from suite.curves import runs_by_optimizer
+from suite.curves import curves_by_optimizer
+from suite.figure_files import save_figure
 from suite.figure_pictures import picture_sheets
 from suite.figure_style import curve_styles
-from suite.figures import draw_experiment, save_figure
+from suite.figures import draw_experiment
 from suite.files import write_text_atomic
 from suite.final import final_losses
 from suite.links import FIGURES, TABLES
 from suite.report.pages import Content, html_page, markdown_page
 from suite.results import load_results
+from suite.scores import scores_by_run
 from suite.table_formats import save_table
 from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
 from suite.trace_figures import draw_traces
@@ -42,20 +44,20 @@ def write_report(folder: Path) -> Report:
         SuiteError: these are missing or damaged, or the folder cannot be written.
     """
     results = load_results(folder)
-    experiments, traces = results.experiments, results.traces
-    runs = runs_by_optimizer(results.curves)
-    final = final_losses(experiments, runs)
-    claims = check_claims(experiments, runs, traces)
+    experiments, tables = results.experiments, results.tables
+    curves, scores = curves_by_optimizer(tables.curves), scores_by_run(tables.scores)
+    final = final_losses(experiments, curves, scores)
+    claims = check_claims(experiments, curves, scores)
     write_text_atomic(folder / "final.csv", final.to_csv(index=False))
     write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
 
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
     further = [
-        [*picture_sheets(experiment, results.pictures), *draw_traces(experiment, traces, styles)]
+        [*picture_sheets(experiment, results.pictures), *draw_traces(experiment, tables, styles)]
         for experiment in experiments
     ]
     for experiment in experiments:
-        figure = draw_experiment(experiment, runs, styles)
+        figure = draw_experiment(experiment, curves, final, styles)
         save_figure(figure, folder / FIGURES, experiment.name)
     for each in itertools.chain(*further):
         save_figure(each.figure, folder / FIGURES, each.name)
@@ -70,8 +72,8 @@ def write_report(folder: Path) -> Report:
         figures=[_svg(folder, e.name) for e in experiments],
         further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
     )
-    tables = (content.claims, content.intervals, content.rates, *content.finals)
-    for table in (*tables, final_table(experiments, final, "final")):
+    made = (content.claims, content.intervals, content.rates, *content.finals)
+    for table in (*made, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
     pages = Report(folder / "report.html", folder / "report.md", claims, final)
     write_text_atomic(pages.html, html_page(content))

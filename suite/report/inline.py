@@ -19,13 +19,10 @@ def inline_svg(svg: str, prefix: str, label: str) -> Markup:
     colour and the background is transparent, so that one drawing serves light and dark.
     """
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
     body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
     body = body.replace(INK, "currentColor").replace(BACKGROUND, "transparent")
-    # A hundredth of a point is finer than any screen, and halves the size.
-    body = re.sub(r"(-?\d+\.\d{3,})", lambda found: f"{float(found[1]):.2f}", body)
     size = re.search(r'viewBox="([^"]+)"', body)
     view = size[1] if size else "0 0 600 400"
     width = PIXELS_PER_POINT * float(view.split()[2])

@@ -1,0 +1,48 @@
+"""What is committed of results is small, and enough to make the reports again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suite.publish import publish_again
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+MOST_BYTES = 15_000_000
+MOST_BYTES_OF_A_PAGE = 3_000_000
+
+
+def committed() -> list[Path]:
+    """The files below results/ that git knows."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout, or git is not installed")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", "results"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).exists()]
+
+
+def test_committed_results_take_little_room() -> None:
+    sizes = {path: path.stat().st_size for path in committed()}
+    assert sum(sizes.values()) <= MOST_BYTES, sorted(sizes, key=lambda path: -sizes[path])[:5]
+    assert {path.suffix for path in sizes if path.parent.name == "figures"} == {".png", ".svg"}
+    for path, size in sizes.items():
+        assert path.name != "report.html" or size < MOST_BYTES_OF_A_PAGE, path
+
+
+def test_report_is_made_again_from_what_is_committed(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS / "ablation", tmp_path / "ablation")
+    (tmp_path / "ablation" / "report.html").unlink()
+    report = publish_again(tmp_path / "ablation")
+    assert report.html.stat().st_size
+    for name in ("final.csv", "claims.csv", "report.md"):
+        made = (tmp_path / "ablation" / name).read_text(encoding="utf-8")
+        assert made == (RESULTS / "ablation" / name).read_text(encoding="utf-8"), name
