@@ -104,7 +104,7 @@ def list_(
 
     def work() -> int:
         from suite.catalogue import catalogue
-        from suite.registry import load_plugin
+        from suite.plugins import load_plugin
         from suite.tell import print_catalogue, print_json
 
         for file in plugin or ():
@@ -208,8 +208,14 @@ def _finish(work: Callable[[], int]) -> None:
         command = " ".join(["python", *map(_quoted, sys.argv)])
         _complain(f"Stopped; what is finished is kept. To go on: {command}")
         code = INTERRUPTED
-    except Exception:
+    except Exception as error:
+        from suite.blame import told
+        from suite.plugins import is_from_plugin
+
         traceback.print_exc()
+        if is_from_plugin(error):
+            _complain(f"A plugin raises {told(error)}")
+            raise typer.Exit(WRONG_INPUT) from None
         _complain("This is a fault of the suite's own; what is finished is kept.")
         code = CRASHED
     raise typer.Exit(code)

@@ -19,7 +19,7 @@ from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.json_file import load_table
 from suite.plan import ROOT, Plan, make_plan
-from suite.registry import load_plugin
+from suite.plugins import load_plugin
 
 EXPERIMENTS = ROOT / "experiments"
 REQUEST = "request.json"

@@ -23,7 +23,7 @@ import torch
 
 from problems.data_root import DATA_ROOT
 from problems.datasets import load_images
-from suite.registry import load_plugin
+from suite.plugins import load_plugin
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 
