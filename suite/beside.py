@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -34,8 +35,10 @@ class Beside(MetaPathFinder, Loader):
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Where the module `name` is, None if not in the package."""
+        parent, _, _ = f"{self._package}.{name}".rpartition(".")
         top = name.partition(".")[0]
-        if top in (HARNESS, *PACKAGES, self._package):
+        # What another package imports from itself while it is imported is its own affair.
+        if parent not in sys.modules or top in (HARNESS, *PACKAGES, self._package):
             return None
         own = find_spec(f"{self._package}.{name}")
         if own is None or (own.origin is None) is not self._namespaces:

@@ -42,7 +42,8 @@ class Bowl(Problem):
         return params["theta"].square().sum()
 """
 BESIDE = {
-    "scales.py": "scale = 1.0",
+    # One of the standard library that nobody has imported before, and that has modules of its own.
+    "scales.py": "import wsgiref.util\nscale = 1.0",
     "relative.py": "from scales import scale\nfrom . import scales\noffset = 0 * scales.scale",
     # A folder without an __init__.py.
     "shapes/plain.py": "from ..scales import scale\ndim = 2",
@@ -101,7 +102,7 @@ def test_modules_of_one_name_beside_two_plugins_are_two(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "same"),
     [
-        ("scales.py", "scale = 1.0  # a comment", True),
+        ("scales.py", "import wsgiref.util\nscale = 1.0  # a comment", True),
         ("scales.py", "scale = 2.0", False),
         ("relative.py", "offset = 1.0", False),
         ("shapes/plain.py", "dim = 3", False),
