@@ -210,10 +210,10 @@ def _finish(work: Callable[[], int]) -> None:
         code = INTERRUPTED
     except Exception as error:
         from suite.blame import told
-        from suite.plugins import is_from_plugin
+        from suite.plugins import went_through_plugin
 
         traceback.print_exc()
-        if is_from_plugin(error):
+        if went_through_plugin(error):
             _complain(f"A plugin raises {told(error)}")
             raise typer.Exit(WRONG_INPUT) from None
         _complain("This is a fault of the suite's own; what is finished is kept.")

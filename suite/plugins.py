@@ -19,6 +19,7 @@ from suite.generators import SEED, noticed_draws, seeded_generators
 from suite.imports import definition_files
 from suite.registry import optimizers, problems
 
+PREFIX = "plugin_"
 # Modules of plugins by name, and the files they are from.
 _loaded: dict[str, Path] = {}
 # Those that drew something random while they were imported.
@@ -43,7 +44,7 @@ def load_plugin(path: Path) -> None:
     package, name = _names(file)
     if name in _loaded:
         # Once more, because something changed: maybe a module beside it.
-        _unload(package, keep=_loaded)
+        _unload(package, keep=(package, *_loaded))
     with blamed(f"plugin {path}:"), seeded_generators():
         with noticed_draws() as drawn:
             _execute(file)
@@ -55,8 +56,13 @@ def load_plugin(path: Path) -> None:
                 definition_digest(cls)
 
 
-def is_from_plugin(error: BaseException) -> bool:
-    """Whether an error went through code of a plugin, or of what lies beside one."""
+def is_from_plugin(cls: type) -> bool:
+    """Whether a plugin defines a class, or what lies beside one."""
+    return _package(cls).startswith(PREFIX)
+
+
+def went_through_plugin(error: BaseException) -> bool:
+    """Whether an error was raised in code of a plugin, or of what lies beside one."""
     return any(author_line(error, file.parent) for file in _loaded.values())
 
 
@@ -68,23 +74,30 @@ def plugin_files(path: Path) -> dict[str, bytes]:
 
 
 def twin(cls: type) -> type | None:
-    """What a plugin defines in the place of `cls` when random numbers come out differently.
+    """What a file defines in the place of `cls` when random numbers come out differently.
 
     None if it drew none while it was imported, for then it defines the same.
     """
-    package = _package(cls)
-    drew = [name for name in sorted(_drew) if name.startswith(f"{package}.")]
+    drew = {cls.__module__} & (problems.drew | optimizers.drew)
+    package = cls.__module__
+    if is_from_plugin(cls):
+        package = _package(cls)
+        drew = {name for name in _drew if name.startswith(f"{package}.")}
     if not drew:
         return None
     kept = _unload(package)
     try:
         with problems.apart() as found, optimizers.apart() as others:
-            for name in drew:
+            for name in sorted(drew):
                 with seeded_generators(SEED + 1):
-                    _execute(_loaded[name])
+                    _execute(_loaded[name]) if name in _loaded else importlib.import_module(name)
     finally:
         _unload(package)
-        sys.modules.update(kept)
+        for name, module in kept.items():
+            sys.modules[name] = module
+            parent, _, last = name.rpartition(".")
+            if parent in sys.modules:
+                setattr(sys.modules[parent], last, module)
     own = (cls.__module__, cls.__qualname__)
     both = (*found.values(), *others.values())
     return next((each for each in both if (each.__module__, each.__qualname__) == own), None)
@@ -92,7 +105,7 @@ def twin(cls: type) -> type | None:
 
 def _names(file: Path) -> tuple[str, str]:
     """The package that stands for a plugin's folder, and the plugin's module in it."""
-    package = f"plugin_{digest(str(file.parent))[:8]}"
+    package = f"{PREFIX}{digest(str(file.parent))[:8]}"
     plain = re.sub(r"\W", "_", file.stem)
     return package, f"{package}.{plain}{'' if plain == file.stem else digest(file.stem)[:8]}"
 
@@ -121,7 +134,7 @@ def _execute(file: Path) -> None:
 def _unload(package: str, keep: Iterable[str] = ()) -> dict[str, ModuleType]:
     """Take a package's modules, but those to `keep`, out of those that Python knows."""
     names = [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]
-    return {name: sys.modules.pop(name) for name in names if name not in (package, *keep)}
+    return {name: sys.modules.pop(name) for name in names if name not in keep}
 
 
 @contextmanager

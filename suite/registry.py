@@ -14,7 +14,7 @@ from suite.blame import blamed, shown, told
 from suite.convert import fields_of
 from suite.convert import nearest as nearest
 from suite.errors import SuiteError
-from suite.generators import seeded_generators
+from suite.generators import noticed_draws, seeded_generators
 from suite.types import Optimizer, Problem
 
 T = TypeVar("T", bound=type)
@@ -38,6 +38,8 @@ class Registry(Generic[T]):
         self._base = base
         self._classes: dict[str, T] = {}
         self._loaded = False
+        # Modules of the package that drew something random while they were imported.
+        self.drew: set[str] = set()
 
     def _load(self) -> None:
         if self._loaded:
@@ -47,8 +49,11 @@ class Registry(Generic[T]):
         for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
             # Kernels register nothing, and some need what not everybody has.
             if not module.name.startswith("optimizers.kernels"):
-                with blamed(f"module {module.name}:"), seeded_generators():
+                about = f"module {module.name}:"
+                with blamed(about), seeded_generators(), noticed_draws() as drawn:
                     importlib.import_module(module.name)
+                if drawn:
+                    self.drew.add(module.name)
 
     def add(self, name: str, cls: T) -> None:
         """Make `cls` known as `name`; SuiteError if another class has that name."""
@@ -66,6 +71,7 @@ class Registry(Generic[T]):
     @contextmanager
     def apart(self) -> Iterator[dict[str, T]]:
         """What is registered within the block, by name; it is forgotten after it."""
+        self._load()
         kept, self._classes = self._classes, {}
         try:
             yield self._classes

@@ -10,6 +10,7 @@ from typing import Any
 from suite.blame import blamed, method_of
 from suite.digests import definition_digest, file_digest
 from suite.errors import DataMissing, SuiteError
+from suite.plugins import is_from_plugin
 from suite.registry import optimizers, problems
 from suite.types import Problem
 
@@ -57,11 +58,6 @@ def check_unchanged(config: Mapping[str, Any]) -> None:
         if changed:
             what = f"{'problem' if is_problem else 'optimizer'} {entry['spec']['name']!r}"
             raise SuiteError(f"{what} changed since this run was planned: start it again")
-
-
-def is_from_plugin(cls: type) -> bool:
-    """Whether a class is a user's, from a file given with ``--plugin``."""
-    return cls.__module__.startswith("plugin_")
 
 
 def _definitions(config: Any) -> Iterator[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from reproduce import app
 from suite.cells import Cell, make_cell
-from suite.errors import DataMissing
+from suite.errors import DataMissing, SuiteError
 from suite.plan import _problem_config
 from suite.plugins import load_plugin, plugin_files
 from suite.ray_worker import Order, run_travelling
@@ -59,7 +59,7 @@ panels:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """What plugins register is gone after each test."""
-    before = dict(problems._classes), dict(optimizers._classes)
+    before = [{name: each.cls(name) for name in each} for each in (problems, optimizers)]
     yield
     problems._classes, optimizers._classes = before
 
@@ -229,6 +229,34 @@ def test_plugin_finds_the_global_generators_alike_whenever_it_is_imported(tmp_pa
         scales.append(sys.modules[problems.cls("own-bowl").__module__].scales.scale)
         torch.rand(3)
     assert scales[0] == scales[1]
+
+
+def test_random_numbers_drawn_while_a_module_of_the_suite_is_imported_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import problems as package
+
+    text = PLUGIN.replace("NAME", "own-bowl").replace(
+        "from shapes.plain import dim", "import torch"
+    )
+    for old, new in (
+        ("import scales", "START = torch.rand(2)"),
+        ("from .relative import offset", ""),
+        ("scales.scale * rng.normal(dim) + offset", "START.clone()"),
+    ):
+        text = text.replace(old, new)
+    text = text.replace("START = ", "import torch\nSTART = ", 1)
+    (tmp_path / "own_module.py").write_text(text)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setattr(problems, "_loaded", False)
+    try:
+        with pytest.raises(SuiteError, match=r"Bowl\.init .* gives a \['theta'\] that depends on"):
+            _problem_config({"name": "own-bowl"}, "here")
+        cls = problems.cls("own-bowl")
+        assert sys.modules["problems.own_module"].Bowl is package.own_module.Bowl is cls
+    finally:
+        del sys.modules["problems.own_module"], package.own_module
+        problems.drew.clear()
 
 
 # Whose fault it is.
