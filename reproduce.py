@@ -131,7 +131,7 @@ def status(
 
         check_version(results)
         refuse_links(results)
-        found = status_of(plan_request(saved_request(results)), results)
+        found = status_of(plan_request(saved_request(results), probing=False), results)
         if as_json:
             print_json(found.as_json())
         else:
@@ -179,7 +179,8 @@ def clean(
 
         keep: set[str] = set()
         if unused:
-            keep = {cell.label for cell in plan_request(saved_request(results)).cells}
+            plan = plan_request(saved_request(results), probing=False)
+            keep = {cell.label for cell in plan.cells}
         found = find_cells(results, kind, older_than, keep)
         size = sum(each.size for each in found) / 1e6
         typer.echo(f"{len(found)} cells, {size:.1f} MB in {results}")

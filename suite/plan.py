@@ -18,6 +18,7 @@ from suite.config import Experiment, Panel, Spec, Trace, Training
 from suite.convert import nearest
 from suite.digests import definition_digest, file_digest
 from suite.errors import DataMissing, SuiteError
+from suite.objective import param_spec
 from suite.population import population_cells
 from suite.probe import probe_optimizer, probe_problem
 from suite.registry import optimizers, problems
@@ -276,7 +277,7 @@ def _evaluate(
 def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str) -> Cell:
     """The cell that traces coordinates: on the evaluations' instances, with their optimizers."""
     along = evaluated[trace.along]
-    size = probe_problem(problems.make(panel.problem, where), panel.problem, where).size
+    size = param_spec(problems.make(panel.problem, where)).size
     outside = [place for place in trace.shown if place >= size]
     if outside:
         raise SuiteError(
@@ -338,8 +339,7 @@ def _optimizer_config(spec: Spec, problem: Spec, where: str) -> dict[str, Any]:
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
     optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
-    layout = probe_problem(problems.make(problem, where), problem, where)
-    probe_optimizer(cls, given, spec, layout, where)
+    probe_optimizer(cls, given, spec, problem, where)
     return {
         "spec": _resolved(cls, {**spec, **given}),
         "tuned": tuned,

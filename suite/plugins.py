@@ -48,7 +48,9 @@ def load_plugin(path: Path) -> None:
     with blamed(f"plugin {path}:"), seeded_generators():
         with noticed_draws() as drawn:
             _execute(file)
-        (_drew.add if drawn else _drew.discard)(name)
+        _drew.discard(name)
+        if drawn:
+            _drew.add(name)
         _loaded[name] = file
         # From what was loaded just now, whatever becomes of the files during a run.
         for cls in (*problems.loaded, *optimizers.loaded):
@@ -90,7 +92,10 @@ def twin(cls: type) -> type | None:
         with problems.apart() as found, optimizers.apart() as others:
             for name in sorted(drew):
                 with seeded_generators(SEED + 1):
-                    _execute(_loaded[name]) if name in _loaded else importlib.import_module(name)
+                    if name in _loaded:
+                        _execute(_loaded[name])
+                    else:
+                        importlib.import_module(name)
     finally:
         _unload(package)
         for name, module in kept.items():

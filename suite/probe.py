@@ -7,26 +7,46 @@ that look like results. It is found here, in a second, and told with the author'
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from suite.errors import SuiteError
 from suite.probe_optimizer import check_optimizer, reduced
 from suite.probe_problem import check_problem
 from suite.process import one_thread_beside_the_kernel
+from suite.registry import problems
 from suite.types import Optimizer, ParamSpec, Problem
 
 # What passed, by class, specification and, for optimizers, parameters.
 _layouts: dict[tuple[Any, ...], ParamSpec] = {}
 _passed: set[tuple[Any, ...]] = set()
+_probing: ContextVar[bool] = ContextVar("_probing", default=True)
 
 
-def probe_problem(problem: Problem, spec: Mapping[str, Any], where: str) -> ParamSpec:
-    """Try a problem, unless an equal one was, and return the layout of its parameters.
+@contextmanager
+def untried() -> Iterator[None]:
+    """Within the block nothing is tried, for plans of which nothing will be run."""
+    token = _probing.set(False)
+    try:
+        yield
+    finally:
+        _probing.reset(token)
+
+
+def probe_problem(problem: Problem, spec: Mapping[str, Any], where: str) -> None:
+    """Try a problem, unless an equal one was.
 
     Raises:
         SuiteError: it has a mistake.
     """
+    if _probing.get():
+        _layout(problem, spec, where)
+
+
+def _layout(problem: Problem, spec: Mapping[str, Any], where: str) -> ParamSpec:
+    """The layout of the parameters of a problem, which is tried for it."""
     key = (type(problem), _text(spec))
     if key not in _layouts:
         try:
@@ -41,7 +61,7 @@ def probe_optimizer(
     cls: type[Optimizer],
     arguments: Mapping[str, Any],
     spec: Mapping[str, Any],
-    layout: ParamSpec,
+    problem: Mapping[str, Any],
     where: str,
 ) -> None:
     """Try an optimizer, unless an equal one was.
@@ -50,12 +70,15 @@ def probe_optimizer(
         cls: its class.
         arguments: of the class; without the field that is swept, if one is.
         spec: name and fields, as in the experiment.
-        layout: of the parameters that it will move.
+        problem: name and fields of the one whose parameters it will move.
         where: the place to name in errors.
 
     Raises:
         SuiteError: it has a mistake.
     """
+    if not _probing.get():
+        return
+    layout = _layout(problems.make(problem, where), problem, where)
     small = reduced(layout)
     key = (cls, _text(spec), _text([list(small.shapes.items()), list(small.groups.items())]))
     if key in _passed:

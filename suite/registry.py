@@ -102,16 +102,19 @@ class Registry(Generic[T]):
 
     def _check(self, name: str, cls: T) -> None:
         """That it is a dataclass and a subclass; only now, for decorators come in any order."""
-        about = f"{self.kind} {name!r}: {cls.__qualname__} in {shown(_origin(cls)[0])}"
-        if not issubclass(cls, self._base):
-            raise SuiteError(f"{about} must be a subclass of {self._base.__name__}")
-        if not dataclasses.is_dataclass(cls):
-            raise SuiteError(f"{about} must be a dataclass: write @dataclass(frozen=True) above it")
+        wrong = None
         tuned = getattr(cls, "tuned", None)
-        fields = [field.name for field in dataclasses.fields(cls)]
-        if tuned is not None and tuned not in fields:
-            hint = nearest(tuned, fields)
-            raise SuiteError(f"{about} has no field {tuned!r}, which is to be tuned: {hint}")
+        if not issubclass(cls, self._base):
+            wrong = f"must be a subclass of {self._base.__name__}"
+        elif not dataclasses.is_dataclass(cls):
+            wrong = "must be a dataclass: write @dataclass(frozen=True) above it"
+        elif tuned is not None:
+            fields = [field.name for field in dataclasses.fields(cls)]
+            if tuned not in fields:
+                wrong = f"has no field {tuned!r}, which is to be tuned: {nearest(tuned, fields)}"
+        if wrong is not None:
+            where = shown(_origin(cls)[0])
+            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {wrong}")
 
     def options(
         self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,7 +33,7 @@ def declared_files(problem: Problem) -> list[list[str]]:
             raise SuiteError(f"{method} gives one path: give a list of them")
         paths = [folder / path for path in given]
     try:
-        return [[path.name, file_digest(path)] for path in paths]
+        return [[path.name, _digest(path, _version(path.stat()))] for path in paths]
     except FileNotFoundError as error:
         raise DataMissing(f"{method} names {error.filename}, which is not there") from error
     except OSError as error:
@@ -39,6 +41,16 @@ def declared_files(problem: Problem) -> list[list[str]]:
         raise SuiteError(
             f"{method} names {error.filename}, not a readable file: {reason}"
         ) from error
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+@functools.cache
+def _digest(path: Path, version: tuple[int, ...]) -> str:
+    """The digest of a file, which may be large and is asked for by every panel and cell."""
+    return file_digest(path)
 
 
 def check_unchanged(config: Mapping[str, Any]) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from own_file import HEAD, complaint, forget, planned
 
-from suite.probe import probe_problem
+import suite.probe
+from suite.probe import probe_problem, untried
+from suite.probe_problem import check_problem
 from suite.registry import problems
+from suite.types import ParamSpec, Problem
 
 LOSS = 'return (params["x"] * instance["w"] * batch["x"]).square().sum()'
 INIT = 'return {"x": rng.normal(2)}'
@@ -219,9 +222,22 @@ def test_what_cannot_be_vectorised_may_be_computed_one_by_one(loss: str) -> None
     planned(text.replace("one_by_one = False", "one_by_one = True"))
 
 
-def test_an_equal_problem_is_tried_once() -> None:
+def test_an_equal_problem_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     planned(PROBLEM)
+    calls: list[Problem] = []
+
+    def counted(problem: Problem) -> ParamSpec:
+        calls.append(problem)
+        return check_problem(problem)
+
+    monkeypatch.setattr(suite.probe, "check_problem", counted)
     problem = problems.make({"name": "mine"})
-    layout = probe_problem(problem, {"name": "mine"}, "here")
-    assert probe_problem(problem, {"name": "mine"}, "here") is layout
-    assert probe_problem(problem, {"name": "mine", "lr": 1}, "here") is not layout
+    for spec, count in (({"name": "mine"}, 0), ({"name": "mine", "x": 1}, 1)):
+        probe_problem(problem, spec, "here")
+        assert len(calls) == count
+
+
+def test_nothing_is_tried_for_plans_that_are_only_looked_at() -> None:
+    """So the report of finished cells can be written again whatever a plugin has become."""
+    with untried():
+        planned(PROBLEM.replace(LOSS, "return 1 / 0"))
