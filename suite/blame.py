@@ -56,13 +56,18 @@ def blamed(what: str) -> Iterator[None]:
         raise SuiteError(f"{what} {told(error)}") from error
 
 
-def method_of(cls: type, name: str) -> str:
+def method_of(thing: object, name: str) -> str:
     """A method as its author finds it: ``Bowl.loss (bowl.py, line 12)``."""
+    cls = type(thing)
     owner = next((each for each in cls.__mro__ if name in vars(each)), cls)
-    function = inspect.unwrap(getattr(owner, name))
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(getattr(owner, name)), "__code__", None)
     place = f" ({shown(code.co_filename)}, line {code.co_firstlineno})" if code else ""
     return f"{cls.__name__}.{name}{place}"
+
+
+def refused(thing: object, method: str, what: str) -> SuiteError:
+    """The error that complains of what a method of an author's class does."""
+    return SuiteError(f"{method_of(thing, method)} {what}")
 
 
 def shown(file: str) -> str:

@@ -88,8 +88,11 @@ def twin(cls: type) -> type | None:
     if not drew:
         return None
     kept = _unload(package)
+    about = (
+        f"{cls.__name__} draws random numbers when it is imported, and importing it again raises"
+    )
     try:
-        with problems.apart() as found, optimizers.apart() as others:
+        with blamed(about), problems.apart() as found, optimizers.apart() as others:
             for name in sorted(drew):
                 with seeded_generators(SEED + 1):
                     if name in _loaded:

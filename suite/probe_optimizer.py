@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from optimizers.kernels.dispatch import unfused
 from optimizers.learned.base import Learned
-from suite.blame import blamed, method_of
-from suite.errors import SuiteError
+from suite.blame import blamed, method_of, refused
 from suite.generators import seeded_generators
 from suite.plugins import twin
 from suite.seeds import Rng
@@ -68,11 +67,13 @@ def _made(cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tens
     with blamed(f"{cls.__name__} raises"):
         made = cls(**arguments, **swept)
     if isinstance(made, Learned):
-        with blamed(f"{method_of(cls, 'initial_weights')} raises"), seeded_generators(1):
+        with blamed(f"{method_of(made, 'initial_weights')} raises"), seeded_generators(1):
             weights: Any = made.initial_weights(Rng(SEED, "phi"))
             size = made.layout.size
         if not isinstance(weights, Tensor) or weights.shape != (size,):
-            _fail(made, "initial_weights", f"must give a tensor of shape [{size}], as layout says")
+            raise refused(
+                made, "initial_weights", f"must give a tensor of shape [{size}], as layout says"
+            )
         made = made.with_weights(weights)
     return made
 
@@ -90,36 +91,40 @@ def _updates(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> Tens
 
 def _check_kinds(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> None:
     """What `init` and `update` give, that both repeat, and that arguments stay as they are."""
-    with blamed(f"{_method(optimizer, 'init')} raises"), seeded_generators(1):
+    with blamed(f"{method_of(optimizer, 'init')} raises"), seeded_generators(1):
         state = optimizer.init(layout, ROWS)
     _check_state(optimizer, "init", state)
     with seeded_generators(2):
         place = difference(state, optimizer.init(layout, ROWS))
     if place is not None:
-        _fail(optimizer, "init", f"gives another state{place} when it is called again")
+        raise refused(optimizer, "init", f"gives another state{place} when it is called again")
     for grads in gradients:
-        with blamed(f"{_method(optimizer, 'lookahead')} raises"):
+        with blamed(f"{method_of(optimizer, 'lookahead')} raises"):
             ahead = optimizer.lookahead(state)
         if ahead is not None:
             _check_shape(optimizer, "lookahead", ahead, grads)
         before = copied((grads, state))
-        with blamed(f"{_method(optimizer, 'update')} raises"), seeded_generators(1):
+        with blamed(f"{method_of(optimizer, 'update')} raises"), seeded_generators(1):
             result: Any = optimizer.update(grads, state)
         for name, old, new in zip(("grads", "state"), before, (grads, state), strict=True):
             place = difference(old, new)
             if place is not None:
-                _fail(optimizer, "update", f"changes {name}{place} in place: make a new tensor")
+                raise refused(
+                    optimizer, "update", f"changes {name}{place} in place: make a new tensor"
+                )
         if not isinstance(result, tuple) or len(result) != 2:
             what = "but must give the updates and the next state"
-            _fail(optimizer, "update", f"gives {a(result)}, {what}")
+            raise refused(optimizer, "update", f"gives {a(result)}, {what}")
         update, following = result
         _check_shape(optimizer, "update", update, grads)
         if not update.isfinite().all():
-            _fail(optimizer, "update", "gives updates that are not finite for finite gradients")
+            raise refused(
+                optimizer, "update", "gives updates that are not finite for finite gradients"
+            )
         with seeded_generators(2):
             again, _ = optimizer.update(grads, state)
         if not close(again, update):
-            _fail(
+            raise refused(
                 optimizer,
                 "update",
                 "gives other updates when it is called again with equal arguments: whatever "
@@ -133,7 +138,7 @@ def _check_shape(optimizer: Optimizer, method: str, value: Any, grads: Tensor) -
     found, wanted = kind_of(value), kind_of(grads)
     if found != wanted:
         what = f"gives {found} where gradients [n, P] are {wanted}, but must give the same"
-        _fail(optimizer, method, what)
+        raise refused(optimizer, method, what)
 
 
 def _check_state(optimizer: Optimizer, method: str, state: Any) -> None:
@@ -143,7 +148,7 @@ def _check_state(optimizer: Optimizer, method: str, state: Any) -> None:
             _check_state(optimizer, method, part)
     elif not isinstance(state, Tensor) and type(state).__hash__ is None:
         what = f"gives {a(state)} in the state, which may change in place: use tuples and tensors"
-        _fail(optimizer, method, what)
+        raise refused(optimizer, method, what)
 
 
 def _check_rows(
@@ -152,10 +157,10 @@ def _check_rows(
     """That a run gets the same updates alone and beside others."""
     for row in range(ROWS):
         one = slice(row, row + 1)
-        with blamed(f"{_method(optimizer, 'update')} raises, with gradients [1, P],"):
+        with blamed(f"{method_of(optimizer, 'update')} raises, with gradients [1, P],"):
             alone = _updates(optimizer, layout, gradients[:, one])
         if not close(alone, updates[:, one]):
-            _fail(
+            raise refused(
                 optimizer,
                 "update",
                 "gives a run other updates alone than beside others: rows of gradients [n, P] are "
@@ -169,13 +174,15 @@ def _check_rates(
     """That a column of rates is a sweep, each row with its own."""
     what = f"with {cls.tuned} as a tensor [n, 1], the rates of a sweep,"
     sweep = _made(cls, arguments, torch.tensor(RATES).unsqueeze(1))
-    with blamed(f"{_method(sweep, 'update')} raises, {what}"):
+    with blamed(f"{method_of(sweep, 'update')} raises, {what}"):
         together = _updates(sweep, layout, gradients)
     for row, rate in enumerate(RATES):
         one = slice(row, row + 1)
         alone = _updates(_made(cls, arguments, rate), layout, gradients[:, one])
         if alone.shape != together[:, one].shape or not close(alone, together[:, one]):
-            _fail(sweep, "update", f"gives other updates {what} than with each row's own number")
+            raise refused(
+                sweep, "update", f"gives other updates {what} than with each row's own number"
+            )
 
 
 def _check_import(
@@ -190,7 +197,7 @@ def _check_import(
     if cls is None:
         return
     if not close(_updates(_made(cls, arguments, RATES[0]), layout, gradients), updates):
-        _fail(
+        raise refused(
             optimizer,
             "update",
             "gives updates that depend on random numbers drawn while the file was imported: write "
@@ -201,7 +208,7 @@ def _check_import(
 def _check_learned(optimizer: Learned, layout: ParamSpec, gradients: Tensor) -> None:
     """That the updates can be differentiated with respect to φ."""
     state = optimizer.init(layout, ROWS)
-    with blamed(f"{_method(optimizer, 'update')} cannot be differentiated with respect to phi"):
+    with blamed(f"{method_of(optimizer, 'update')} cannot be differentiated with respect to phi"):
         parts = [
             network.window_gradient(*given)
             for network, *given in optimizer.networks(gradients, state, gradients)
@@ -209,12 +216,4 @@ def _check_learned(optimizer: Learned, layout: ParamSpec, gradients: Tensor) -> 
     found = torch.cat(parts)
     if found.shape != optimizer.phi.shape or not found.isfinite().all():
         shape = list(optimizer.phi.shape)
-        _fail(optimizer, "window_gradient", f"must give finite numbers of shape {shape}")
-
-
-def _method(optimizer: Optimizer, name: str) -> str:
-    return method_of(type(optimizer), name)
-
-
-def _fail(optimizer: Optimizer, method: str, what: str) -> NoReturn:
-    raise SuiteError(f"{_method(optimizer, method)} {what}")
+        raise refused(optimizer, "window_gradient", f"must give finite numbers of shape {shape}")

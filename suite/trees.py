@@ -37,8 +37,13 @@ def unlike(tree: Any, other: Any) -> str | None:
     for place in own | others:
         kinds = own.get(place, "nothing"), others.get(place, "nothing")
         if kinds[0] != kinds[1]:
-            return f"{kinds[0]} and {kinds[1]} at {place}"
+            return f"{kinds[0]} and {kinds[1]}{at(place)}"
     return None
+
+
+def at(place: str) -> str:
+    """A place in a tree as the end of a clause, empty if the tree is that one tensor."""
+    return f" at {place}" if place else ""
 
 
 def kind_of(leaf: Any) -> str:

@@ -25,7 +25,7 @@ def declared_files(problem: Problem) -> list[list[str]]:
         SuiteError: one of them cannot be read, or `files` gives something else.
     """
     cls = type(problem)
-    method = method_of(cls, "files")
+    method = method_of(problem, "files")
     folder = Path(str(sys.modules[cls.__module__].__file__)).resolve().parent
     with blamed(f"{method} raises"):
         given = problem.files()

@@ -250,7 +250,9 @@ def test_random_numbers_drawn_while_a_module_of_the_suite_is_imported_are_told(
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     monkeypatch.setattr(problems, "_loaded", False)
     try:
-        with pytest.raises(SuiteError, match=r"Bowl\.init .* gives a \['theta'\] that depends on"):
+        with pytest.raises(
+            SuiteError, match=r"Bowl\.init .* gives a value at \['theta'\] that depends on"
+        ):
             _problem_config({"name": "own-bowl"}, "here")
         cls = problems.cls("own-bowl")
         assert sys.modules["problems.own_module"].Bowl is package.own_module.Bowl is cls

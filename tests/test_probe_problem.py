@@ -64,25 +64,29 @@ BY_HAND = """def losses(self, params, instance, batch):
         (
             INIT,
             'return {"x": torch.randn(2)}',
-            f"Mine.init (mine.py, line N) gives another ['x'] {RNG}",
+            f"Mine.init (mine.py, line N) gives another value at ['x'] {RNG}",
         ),
-        (INIT, 'return {"x": nn.Linear(2, 1).weight[0].detach()}', f"gives another ['x'] {RNG}"),
+        (
+            INIT,
+            'return {"x": nn.Linear(2, 1).weight[0].detach()}',
+            f"gives another value at ['x'] {RNG}",
+        ),
         (
             INSTANCE,
             'return {"w": torch.tensor(np.random.rand(2))}',
-            "Mine.instance (mine.py, line N) gives another ['w']",
+            "Mine.instance (mine.py, line N) gives another value at ['w']",
         ),
         (
             BATCH,
             'return {"x": torch.full((2,), random.random())}',
-            "Mine.batch (mine.py, line N) gives another ['x']",
+            "Mine.batch (mine.py, line N) gives another value at ['x']",
         ),
         (
             INIT,
             'return {"x": NET.weight[0].detach().clone()}',
-            f"Mine.init (mine.py, line N) gives a ['x'] that {IMPORTED}",
+            f"Mine.init (mine.py, line N) gives a value at ['x'] that {IMPORTED}",
         ),
-        (INIT, 'return {"x": FRESH.clone()}', f"gives a ['x'] that {IMPORTED}"),
+        (INIT, 'return {"x": FRESH.clone()}', f"gives a value at ['x'] that {IMPORTED}"),
         (
             LOSS,
             f"{LOSS} * NET.bias[0]",
