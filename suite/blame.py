@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from suite.errors import SuiteError
-from suite.imports import HARNESS, REPOSITORY
+from suite.imports import HARNESS, REPOSITORY, is_shipped
 
 LIBRARIES = {
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -24,13 +24,15 @@ def author_line(error: BaseException, folder: Path | None = None) -> str:
     """The innermost line of an author's file that an error went through, as ``(file, line 3)``.
 
     An author is who wrote neither the harness nor a library. Empty if there is no such line, or,
-    if a `folder` is given, none in there.
+    if a plugin's `folder` is given, none in there.
     """
     lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         lines.append((error.filename, error.lineno))
     for file, line in reversed(lines):
-        if _is_authors(file) and (folder is None or Path(file).is_relative_to(folder)):
+        path = Path(file)
+        inside = folder is None or (path.is_relative_to(folder) and not is_shipped(path))
+        if inside and _is_authors(file):
             return f"({shown(file)}, line {line})"
     return ""
 

@@ -44,7 +44,8 @@ def load_plugin(path: Path) -> None:
     package, name = _names(file)
     if name in _loaded:
         # Once more, because something changed: maybe a module beside it.
-        _unload(package, keep=(package, *_loaded))
+        _unload(package, keep=_loaded)
+        del _loaded[name]
     with blamed(f"plugin {path}:"), seeded_generators():
         with noticed_draws() as drawn:
             _execute(file)
@@ -135,7 +136,7 @@ def _execute(file: Path) -> None:
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            del sys.modules[name]
+            _unload(package, keep=_loaded)
             raise
 
 
