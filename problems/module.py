@@ -77,7 +77,7 @@ class ModuleProblem(Problem):
                     "randomness is not the rng's: leave it out, or draw its masks in batch()"
                 )
             if isinstance(part, _NormBase) and part.training and part.track_running_stats:
+                # Without running statistics it takes those of its input.
                 for name in ("running_mean", "running_var", "num_batches_tracked"):
                     part.register_buffer(name, None)
-                part.track_running_stats = False
         return module
