@@ -104,7 +104,7 @@ def list_(
 
     def work() -> int:
         from suite.catalogue import catalogue
-        from suite.registry import load_plugin
+        from suite.plugins import load_plugin
         from suite.tell import print_catalogue, print_json
 
         for file in plugin or ():
@@ -131,7 +131,7 @@ def status(
 
         check_version(results)
         refuse_links(results)
-        found = status_of(plan_request(saved_request(results)), results)
+        found = status_of(plan_request(saved_request(results), probing=False), results)
         if as_json:
             print_json(found.as_json())
         else:
@@ -179,7 +179,8 @@ def clean(
 
         keep: set[str] = set()
         if unused:
-            keep = {cell.label for cell in plan_request(saved_request(results)).cells}
+            plan = plan_request(saved_request(results), probing=False)
+            keep = {cell.label for cell in plan.cells}
         found = find_cells(results, kind, older_than, keep)
         size = sum(each.size for each in found) / 1e6
         typer.echo(f"{len(found)} cells, {size:.1f} MB in {results}")
@@ -208,8 +209,14 @@ def _finish(work: Callable[[], int]) -> None:
         command = " ".join(["python", *map(_quoted, sys.argv)])
         _complain(f"Stopped; what is finished is kept. To go on: {command}")
         code = INTERRUPTED
-    except Exception:
+    except Exception as error:
+        from suite.blame import told
+        from suite.plugins import went_through_plugin
+
         traceback.print_exc()
+        if went_through_plugin(error):
+            _complain(f"A plugin raises {told(error)}")
+            raise typer.Exit(WRONG_INPUT) from None
         _complain("This is a fault of the suite's own; what is finished is kept.")
         code = CRASHED
     raise typer.Exit(code)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from suite.cells import Cell, make_cell
 from suite.executors import Settings, find_executor
+from suite.plugins import load_plugin
 from suite.progress import Step
-from suite.registry import load_plugin
 from suite.scheduler import run_all
 from suite.store import Outcome, open_results
 

@@ -24,9 +24,10 @@ from suite.cells import Cell
 from suite.device import find_device
 from suite.errors import SuiteError
 from suite.logs import log_to
+from suite.plugins import load_plugin
 from suite.process import keep_freed_memory
 from suite.progress import Show
-from suite.registry import load_plugin, nearest
+from suite.registry import nearest
 from suite.store import Outcome, run_cell
 
 

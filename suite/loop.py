@@ -45,7 +45,7 @@ def start(objective: Objective, optimizer: Optimizer) -> Point:
     """θ_0, with loss and gradient there.
 
     Raises:
-        SuiteError: the loss is not finite there, before any optimizer did anything.
+        SuiteError: loss or gradient are not finite there, before any optimizer did anything.
     """
     theta = objective.start()
     # Authors write torch.zeros(n, P) without a device, and get it where the run is.
@@ -53,12 +53,13 @@ def start(objective: Objective, optimizer: Optimizer) -> Point:
         state = optimizer.init(objective.spec, objective.rows)
     alive = torch.ones(objective.rows, dtype=torch.bool, device=theta.device)
     point = _evaluated(objective, optimizer, 0, theta, state, alive)
-    if not point.alive.all():
-        row = int((~point.alive).nonzero()[0]) % len(objective.instances)
-        raise SuiteError(
-            f"problem {type(objective.problem).__name__}: the loss of instance "
-            f"{objective.instances[row]} is not finite at θ_0, look at its init() and loss()"
-        )
+    for what, finite in (("loss", point.alive), ("gradient", point.grads.isfinite().all(1))):
+        if not finite.all():
+            row = int((~finite).nonzero()[0]) % len(objective.instances)
+            raise SuiteError(
+                f"problem {type(objective.problem).__name__}: the {what} of instance "
+                f"{objective.instances[row]} is not finite at θ_0, look at its init() and loss()"
+            )
     return point
 
 

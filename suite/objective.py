@@ -12,7 +12,9 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
 from suite.device import to_device
+from suite.errors import SuiteError
 from suite.seeds import Rng
+from suite.trees import unlike
 from suite.types import ParamSpec, Problem, Tensors
 
 
@@ -180,14 +182,27 @@ class Objective:
         return grads, losses
 
     def _stack(self, samples: list[Any]) -> Any:
-        """A list of pytrees of tensors to one with a leading dimension."""
+        """A list of pytrees of tensors to one with a leading dimension.
+
+        Raises:
+            SuiteError: they are not alike.
+        """
 
         def stack(*parts: Tensor) -> Tensor:
             # One alone is not copied.
             stacked = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
             return to_device(stacked, self.device)
 
-        return tree_map(stack, *samples)
+        try:
+            return tree_map(stack, *samples)
+        except (RuntimeError, ValueError) as error:
+            kinds = next(filter(None, (unlike(samples[0], each) for each in samples)), None)
+            if kinds is None:
+                raise
+            raise SuiteError(
+                f"problem {type(self.problem).__name__} gives {kinds} for two instances: look at "
+                "its init(), instance() and batch(), which must give alike tensors for all"
+            ) from error
 
     def _batch_at(self, step: int) -> Any:
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.

@@ -12,6 +12,7 @@ import torch
 
 from optimizers.learned.base import Learned
 from optimizers.learned.checkpoint import MAX_WEIGHTS, load_optimizer
+from suite.blame import blamed
 from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Trace, Training
 from suite.convert import nearest
@@ -19,7 +20,9 @@ from suite.digests import definition_digest, file_digest
 from suite.errors import DataMissing, SuiteError
 from suite.objective import param_spec
 from suite.population import population_cells
+from suite.probe import probe_optimizer, probe_problem
 from suite.registry import optimizers, problems
+from suite.unchanged import declared_files
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "results" / "checkpoints"
@@ -158,7 +161,7 @@ class _Trained:
 
 def _trained(training: Training, where: str) -> _Trained:
     problem = _problem_config(training.problem, f"{where}.problem")
-    optimizer = _optimizer_config(training.optimizer, f"{where}.optimizer")
+    optimizer = _optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
     name = str(training.optimizer["name"])
     _check_trainable(training, where)
     if training.use == "shipped":
@@ -256,7 +259,7 @@ def _evaluate(
         learned = _find_trained(spec, trained, where)
         name = f"{problem['spec']['name']}-{learned.name}"
         return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
-    optimizer = _optimizer_config(spec, where)
+    optimizer = _optimizer_config(spec, panel.problem, where)
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
@@ -315,22 +318,28 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
     """What decides a problem: its fields, its code, and which data it found."""
     problem = problems.make(spec, where)
     try:
-        notice = getattr(problem, "notice", "")
+        with blamed(f"{type(problem).__name__}.notice raises"):
+            notice = problem.notice
+        files = declared_files(problem)
     except SuiteError as error:
         raise type(error)(f"{where}: {error}") from error
+    probe_problem(problem, spec, where)
     return {
         "spec": _resolved(type(problem), spec),
         "code": definition_digest(type(problem)),
         "notice": notice,
+        # Part of the key only where there are some, so that it decides no other problem's.
+        **({"files": files} if files else {}),
     }
 
 
-def _optimizer_config(spec: Spec, where: str) -> dict[str, Any]:
+def _optimizer_config(spec: Spec, problem: Spec, where: str) -> dict[str, Any]:
     """What decides an optimizer: its fields and its code; `tuned`, the field that is swept."""
-    cls, given = optimizers.options(spec, where, optional=_tuned_field(spec))
+    cls, given = optimizers.options(spec, where, optional=_tuned_field(spec, where))
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
     optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
+    probe_optimizer(cls, given, spec, problem, where)
     return {
         "spec": _resolved(cls, {**spec, **given}),
         "tuned": tuned,
@@ -338,9 +347,14 @@ def _optimizer_config(spec: Spec, where: str) -> dict[str, Any]:
     }
 
 
-def _tuned_field(spec: Spec) -> tuple[str, ...]:
+def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:
     name = spec.get("name")
-    tuned = optimizers.cls(name).tuned if isinstance(name, str) and name in optimizers else None
+    if not isinstance(name, str) or name not in optimizers:
+        return ()
+    try:
+        tuned = optimizers.cls(name).tuned
+    except SuiteError as error:
+        raise SuiteError(f"{where}: {error}") from None
     return (tuned,) if tuned else ()
 
 

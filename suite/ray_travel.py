@@ -16,6 +16,7 @@ from filelock import Timeout
 from suite.cells import Cell
 from suite.errors import SuiteError
 from suite.executors import Settings, WorkerDied, Workers
+from suite.plugins import plugin_files
 from suite.progress import Show
 from suite.ray_futures import translated
 from suite.ray_worker import Order, Returned, run_travelling
@@ -91,7 +92,9 @@ class _Travels:
         self._settings = settings
         self._cpus = options["num_cpus"]
         self._task = ray.remote(**options)(travel)
-        self._plugins = tuple((path.name, path.read_bytes()) for path in settings.plugins)
+        self._plugins = tuple(
+            (path.resolve().name, plugin_files(path)) for path in settings.plugins
+        )
         # The mailbox must outlive every other node, so it stays on this one.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()

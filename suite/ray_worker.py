@@ -16,9 +16,9 @@ from suite.cells import Cell
 from suite.errors import SuiteError
 from suite.executors import Settings
 from suite.logs import log_to
+from suite.plugins import load_plugin, plugin_files
 from suite.process import keep_freed_memory
 from suite.progress import Step
-from suite.registry import load_plugin
 from suite.store import Outcome, check_version, open_results, run_cell
 from suite.transport import Files, pack, unpack
 
@@ -58,14 +58,15 @@ class Order:
         cell: what to compute.
         device: ``cpu`` or ``cuda``.
         cpus: threads.
-        plugins: users' files, name and content.
+        plugins: users' files, each by name, with its content and that of what it imports from
+            beside it.
         left: what an earlier attempt left in the cell's folder.
     """
 
     cell: Cell
     device: str
     cpus: int
-    plugins: tuple[tuple[str, bytes], ...]
+    plugins: tuple[tuple[str, Files], ...]
     left: Files
 
 
@@ -90,10 +91,12 @@ def run_travelling(
     _start(order.cpus, None)
     with tempfile.TemporaryDirectory(prefix="l2l-") as name:
         root = Path(name)
-        for number, (file, content) in enumerate(order.plugins):
+        for number, (file, contents) in enumerate(order.plugins):
             # Two of one name are two plugins.
-            unpack({file: content}, root / "plugins" / str(number))
-            _load((root / "plugins" / str(number) / file,))
+            folder = root / "plugins" / str(number)
+            for place, content in contents.items():
+                unpack({Path(place).name: content}, (folder / place).parent)
+            _load((folder / file,))
         open_results(root)
         for cell, files in zip(order.cell.inputs, inputs, strict=True):
             unpack(files, cell.folder(root))
@@ -130,13 +133,13 @@ def _start(cpus: int, log_file: Path | None) -> None:
         log_to(log_file)
 
 
-_loaded: set[bytes] = set()
+_loaded: list[Files] = []
 
 
 def _load(plugins: tuple[Path, ...]) -> None:
     """Import plugins that this process has not yet."""
     for path in plugins:
-        content = path.read_bytes()
-        if content not in _loaded:
+        contents = plugin_files(path)
+        if contents not in _loaded:
             load_plugin(path)
-            _loaded.add(content)
+            _loaded.append(contents)

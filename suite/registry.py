@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from suite.blame import blamed, shown, told
 from suite.convert import fields_of
 from suite.convert import nearest as nearest
-from suite.digests import digest
 from suite.errors import SuiteError
+from suite.generators import noticed_draws, seeded_generators
 from suite.types import Optimizer, Problem
 
 T = TypeVar("T", bound=type)
@@ -26,13 +27,19 @@ def _origin(cls: type) -> tuple[str, str]:
 
 
 class Registry(Generic[T]):
-    """Classes by name. `package` holds the modules that register themselves when imported."""
+    """Classes by name, all of them subclasses of `base`.
 
-    def __init__(self, kind: str, package: str) -> None:
+    `package` holds the modules that register themselves when imported.
+    """
+
+    def __init__(self, kind: str, package: str, base: type) -> None:
         self.kind = kind
         self._package = package
+        self._base = base
         self._classes: dict[str, T] = {}
         self._loaded = False
+        # Modules of the package that drew something random while they were imported.
+        self.drew: set[str] = set()
 
     def _load(self) -> None:
         if self._loaded:
@@ -42,7 +49,11 @@ class Registry(Generic[T]):
         for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
             # Kernels register nothing, and some need what not everybody has.
             if not module.name.startswith("optimizers.kernels"):
-                importlib.import_module(module.name)
+                about = f"module {module.name}:"
+                with blamed(about), seeded_generators(), noticed_draws() as drawn:
+                    importlib.import_module(module.name)
+                if drawn:
+                    self.drew.add(module.name)
 
     def add(self, name: str, cls: T) -> None:
         """Make `cls` known as `name`; SuiteError if another class has that name."""
@@ -51,6 +62,21 @@ class Registry(Generic[T]):
         if known is not None and _origin(known) != _origin(cls):
             raise SuiteError(f"{self.kind} {name!r} is registered twice, choose another name")
         self._classes[name] = cls
+
+    @property
+    def loaded(self) -> tuple[T, ...]:
+        """What is registered so far, maybe not all."""
+        return tuple(self._classes.values())
+
+    @contextmanager
+    def apart(self) -> Iterator[dict[str, T]]:
+        """What is registered within the block, by name; it is forgotten after it."""
+        self._load()
+        kept, self._classes = self._classes, {}
+        try:
+            yield self._classes
+        finally:
+            self._classes = kept
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -61,12 +87,34 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def cls(self, name: str) -> T:
-        """The class registered under `name`; SuiteError with the nearest names if none is."""
+        """The class registered under `name`.
+
+        Raises:
+            SuiteError: there is none, which says the nearest names, or it cannot be one.
+        """
         self._load()
         if name not in self._classes:
             hint = nearest(name, self.names())
             raise SuiteError(f"there is no {self.kind} {name!r}: {hint}")
-        return self._classes[name]
+        cls = self._classes[name]
+        self._check(name, cls)
+        return cls
+
+    def _check(self, name: str, cls: T) -> None:
+        """That it is a dataclass and a subclass; only now, for decorators come in any order."""
+        wrong = None
+        tuned = getattr(cls, "tuned", None)
+        if not issubclass(cls, self._base):
+            wrong = f"must be a subclass of {self._base.__name__}"
+        elif not dataclasses.is_dataclass(cls):
+            wrong = "must be a dataclass: write @dataclass(frozen=True) above it"
+        elif tuned is not None:
+            fields = [field.name for field in dataclasses.fields(cls)]
+            if tuned not in fields:
+                wrong = f"has no field {tuned!r}, which is to be tuned: {nearest(tuned, fields)}"
+        if wrong is not None:
+            where = shown(_origin(cls)[0])
+            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {wrong}")
 
     def options(
         self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
@@ -95,17 +143,24 @@ class Registry(Generic[T]):
         """An instance from ``{"name": …, field: value, …}``.
 
         Raises:
-            SuiteError: as `options`, or values that the class itself refuses.
+            SuiteError: as `options`, values that the class itself refuses with a `ValueError`, or
+                whatever else it raises.
         """
         cls, arguments = self.options(spec, where)
+        about = f"{where}: {self.kind} {spec['name']!r}"
         try:
             return cls(**arguments)
-        except (TypeError, ValueError) as error:
-            raise SuiteError(f"{where}: {self.kind} {spec['name']!r}: {error}") from error
+        except SuiteError as error:
+            raise type(error)(f"{about}: {error}") from error
+        except ValueError as error:
+            # How a class refuses values: the sentence is its own.
+            raise SuiteError(f"{about}: {error}") from error
+        except Exception as error:
+            raise SuiteError(f"{about}: {cls.__name__} raises {told(error)}") from error
 
 
-problems: Registry[type[Problem]] = Registry("problem", "problems")
-optimizers: Registry[type[Optimizer]] = Registry("optimizer", "optimizers")
+problems: Registry[type[Problem]] = Registry("problem", "problems", Problem)
+optimizers: Registry[type[Optimizer]] = Registry("optimizer", "optimizers", Optimizer)
 
 
 def register_problem(name: str) -> Callable[[T], T]:
@@ -127,26 +182,3 @@ def register_optimizer(name: str, tune: str | None = None) -> Callable[[T], T]:
         return cls
 
     return register
-
-
-def load_plugin(path: Path) -> None:
-    """Import a user's file, which registers what it defines.
-
-    Raises:
-        SuiteError: the file is missing or does not import.
-    """
-    if not path.is_file():
-        raise SuiteError(f"plugin {path}: there is no such file")
-    # Files of one name in two folders are two modules.
-    name = f"plugin_{path.stem}_{digest(str(path.resolve()))[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SuiteError(f"plugin {path}: must be a Python file, ending in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SuiteError:
-        raise
-    except Exception as error:
-        raise SuiteError(f"plugin {path}: {type(error).__name__}: {error}") from error

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,8 @@ from suite.errors import SuiteError
 from suite.files import write_text_atomic
 from suite.json_file import load_table
 from suite.plan import ROOT, Plan, make_plan
-from suite.registry import load_plugin
+from suite.plugins import load_plugin
+from suite.probe import untried
 
 EXPERIMENTS = ROOT / "experiments"
 REQUEST = "request.json"
@@ -55,14 +57,19 @@ class Request:
         return shlex.join(words)
 
 
-def plan_request(request: Request) -> Plan:
+def plan_request(request: Request, probing: bool = True) -> Plan:
     """The plan of what was asked for; imports its plugins.
+
+    Args:
+        request: what was asked for.
+        probing: try its problems and optimizers, because the plan will be carried out.
 
     Raises:
         SuiteError: whatever is wrong with it, before any work starts.
     """
     # Without names, whoever lacks some data still gets all that can be had.
-    plan = make_plan(load_experiments(request), forgiving=not request.names)
+    with nullcontext() if probing else untried():
+        plan = make_plan(load_experiments(request), forgiving=not request.names)
     for info in experiment_infos(plan, request.profile):
         for claim in info.claims:
             claim_test(info, claim)

@@ -24,10 +24,12 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from suite.blame import told
 from suite.cells import CELLS, RESULTS_VERSION, Cell
 from suite.digests import file_digest
 from suite.errors import SuiteError
 from suite.files import write_text_atomic
+from suite.generators import seeded_generators
 from suite.json_file import read_json
 from suite.links import refuse_links
 from suite.owner import Owner, owned, read_owner
@@ -37,6 +39,7 @@ from suite.progress import PROGRESS, CellProgress, Show
 from suite.provenance import checkout
 from suite.runners import RUNNERS, Job
 from suite.storage import guarded, storage_cause
+from suite.unchanged import check_unchanged
 
 RECORD = "cell.json"
 FAILURE = "failed.json"
@@ -242,9 +245,10 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
     follow_environment()
-    with _log_to(folder / LOG), one_thread_beside_the_kernel():
+    with _log_to(folder / LOG), one_thread_beside_the_kernel(), seeded_generators():
         log.info("%s starts", cell.label)
         try:
+            check_unchanged(cell.config)
             RUNNERS[cell.kind](Job(cell.config, inputs, folder, device, progress))
             seconds = progress.seconds()
             _finish(cell, folder, device, seconds)
@@ -306,7 +310,7 @@ def _failed(cell: Cell, root: Path, error: Exception, seconds: float) -> Outcome
         sentence = str(error)
         log.error("%s failed: %s", cell.label, sentence)
     else:
-        sentence = f"{type(error).__name__}: {error}".splitlines()[0]
+        sentence = told(error)
         log.exception("%s failed", cell.label)
     return failure(cell, root, sentence, seconds)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,12 +27,21 @@ class Problem:
     configuration.
     """
 
-    # Whether runs are computed one after the other, not vectorised: True where `loss` cannot be
-    # vectorised; "cpu" where a single run fills a processor, as convolutions do, but not a GPU.
+    # Whether runs are computed one after the other, not vectorised: True for losses that `vmap`
+    # cannot vectorise; "cpu" where a single run fills a processor, but not a GPU: convolutions.
     one_by_one: ClassVar[bool | Literal["cpu"]] = False
 
+    @property
+    def notice(self) -> str:
+        """What a reader of the results must know about the data; empty if nothing.
+
+        Raises:
+            SuiteError: data that the problem needs is missing, or of no use.
+        """
+        return ""
+
     def init(self, rng: Rng) -> Tensors:
-        """θ_0 as named tensors."""
+        """θ_0 as named tensors, float32."""
         raise NotImplementedError
 
     def instance(self, rng: Rng) -> Tensors:
@@ -78,6 +88,13 @@ class Problem:
     def sources(self, rng: Rng) -> Tensors:
         """Pictures, as `picture`, that an instance is made from, by name; to be shown beside it."""
         return {}
+
+    def files(self) -> Sequence[str | Path]:
+        """Files that the problem reads; results are computed again when their content changes.
+
+        Relative paths start from the folder of the file that defines the problem.
+        """
+        return ()
 
     def group(self, name: str) -> str:
         """The group of parameter `name`, by which learned optimizers may be routed."""

@@ -25,7 +25,7 @@ from optimizers.learned.checkpoint import save_optimizer
 from optimizers.learned.lstm import LSTM
 from problems.data_root import DATA_ROOT
 from problems.datasets import load_images
-from suite.registry import load_plugin
+from suite.plugins import load_plugin
 from suite.seeds import Rng
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200

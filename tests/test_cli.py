@@ -176,9 +176,13 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
         "@register_optimizer('abyss')\n"
         "@dataclass(frozen=True)\n"
         "class Abyss(Optimizer):\n"
-        "    'Fails.'\n"
+        "    'Fails after a while.'\n"
+        "    def init(self, spec, n):\n"
+        "        return 0\n"
         "    def update(self, grads, state):\n"
-        "        raise RuntimeError('no way down')\n"
+        "        if state == 3:\n"
+        "            raise RuntimeError('no way down')\n"
+        "        return -0.01 * grads, state + 1\n"
     )
     text = EXPERIMENT.replace("LSTM: {trained: t}", "Abyss: {name: abyss}")
     words = ["--results", tmp_path / "out", "--plugin", plugin]

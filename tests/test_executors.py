@@ -16,8 +16,8 @@ import pytest
 from suite.cells import Cell, make_cell
 from suite.errors import SuiteError
 from suite.executors import Settings, find_executor, local
+from suite.plugins import load_plugin
 from suite.progress import Step
-from suite.registry import load_plugin
 from suite.runners import RUNNERS
 from suite.scheduler import run_all
 from suite.storage import StorageError
@@ -177,7 +177,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from suite.executors import Settings, local
-from suite.registry import load_plugin
+from suite.plugins import load_plugin
 from suite.scheduler import run_all
 from tests.test_executors import Seen, fake
 

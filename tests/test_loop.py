@@ -195,6 +195,21 @@ def test_loss_that_is_not_finite_at_theta_0_names_the_instance(bad: float) -> No
     assert run(Unstartable(bad=bad), SGD(lr=0.1), 3, [2, 4])[-1].alive.all()
 
 
+def test_gradient_that_is_not_finite_at_the_start_is_told() -> None:
+    """Where the loss is: otherwise the run would look like one that diverged."""
+
+    @dataclass(frozen=True)
+    class Cusp(Bowl):
+        def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+            bowl = super().loss(params, instance, batch)
+            return torch.where(instance["y"] > 1.5, (0 * bowl).sqrt() + bowl, bowl).sum()
+
+    with pytest.raises(
+        SuiteError, match=r"Cusp: the gradient of instance \d+ is not finite at θ_0"
+    ):
+        run(Cusp(), SGD(0.1), 1, INSTANCES)
+
+
 def test_instance_is_named_rightly_in_a_sweep_too() -> None:
     objective = Objective(Unstartable(), [2, 7, 4], "test", 0, copies=3)
     with pytest.raises(SuiteError, match="instance 7 is not finite"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import Tensor
 
 from problems.quadratic import Quadratic
+from suite.errors import SuiteError
 from suite.objective import Objective
+from suite.seeds import Rng
 from suite.types import Tensors
 
 
@@ -62,3 +65,13 @@ def test_gradient_by_hand_is_autograds_where_it_is_differentiated_again() -> Non
     torch.testing.assert_close(grads, objective.value_and_grad(theta.detach(), 1)[1])
     (again,) = torch.autograd.grad(grads.square().sum(), theta)
     assert again.abs().sum() > 0
+
+
+def test_instances_that_are_not_alike_are_told() -> None:
+    class Growing(Quadratic):
+        def instance(self, rng: Rng) -> Tensors:
+            return {**super().instance(rng), "extra": rng.normal(1 + (rng.instance == 3))}
+
+    Objective(Growing(), range(3), "train", 0)
+    with pytest.raises(SuiteError, match=r"Growing gives .*\[1\] and .*\[2\] at \['extra'\] for"):
+        Objective(Growing(), range(5), "train", 0)

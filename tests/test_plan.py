@@ -11,10 +11,11 @@ import suite.plan
 from optimizers.learned.checkpoint import save_optimizer
 from problems.data_root import DATA_ROOT
 from suite.config import Experiment, build, read_experiment
-from suite.digests import imported_definitions
 from suite.errors import DataMissing, SuiteError
+from suite.imports import definition_files
 from suite.plan import Plan, make_plan
-from suite.registry import load_plugin, optimizers, problems
+from suite.plugins import load_plugin
+from suite.registry import optimizers, problems
 from suite.request import Request, plan_request
 from suite.seeds import Rng
 
@@ -172,8 +173,7 @@ def test_plugin_cannot_take_the_name_of_a_class_that_is_there(tmp_path: Path) ->
 
 
 def test_digest_follows_imports_between_definitions() -> None:
-    imported = imported_definitions(suite.plan.ROOT / "problems" / "mlp.py")
-    assert "problems.datasets" in imported
+    assert "problems/datasets.py" in definition_files(suite.plan.ROOT / "problems" / "mlp.py")
 
 
 def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(

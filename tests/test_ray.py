@@ -23,10 +23,10 @@ from suite.collect import collect_tables, experiment_infos
 from suite.errors import SuiteError
 from suite.executors import Settings, WorkerDied, find_executor
 from suite.logs import logged_to
+from suite.plugins import load_plugin
 from suite.ray_executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
 from suite.ray_futures import translated
 from suite.ray_travel import _Travels
-from suite.registry import load_plugin
 from suite.request import Request, plan_request
 from suite.runners import RUNNERS
 from suite.scheduler import run_all
@@ -208,7 +208,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from suite.executors import Settings, find_executor
-from suite.registry import load_plugin
+from suite.plugins import load_plugin
 from suite.scheduler import run_all
 from tests.test_executors import Seen, fake
 

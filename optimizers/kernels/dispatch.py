@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 
 import torch
@@ -16,6 +19,8 @@ from optimizers.preprocessing import PREPROCESSINGS
 
 # The largest relative error of a float32 kernel that is taken for rounding.
 TOLERANCE = 1e-4
+
+_fused: ContextVar[bool] = ContextVar("_fused", default=True)
 
 
 def _notice(reason: str) -> None:
@@ -96,8 +101,20 @@ def self_check(shape: LSTMShape, device: torch.device) -> float:
     return float(torch.stack([(a - b).norm() / b.norm() for a, b in pairs]).max())
 
 
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Within the block everything is served by `reference`: nothing has to be compiled first."""
+    token = _fused.set(False)
+    try:
+        yield
+    finally:
+        _fused.reset(token)
+
+
 def kernel_for(shape: LSTMShape, like: Tensor) -> ModuleType:
     """The module whose `step`, `gradient` and `adjoints` serve tensors such as `like`."""
+    if not _fused.get():
+        return reference
     if like.dtype == torch.float32 and (
         (like.device.type == "cpu" and _fused_cpu(shape))
         or (like.device.type == "cuda" and _fused_gpu(shape, like.device))

@@ -1,0 +1,36 @@
+"""A problem from a `torch.nn.Module` and a data set, for --plugin; see docs/extending.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from problems.datasets import load_images
+from problems.module import ModuleProblem
+from suite import Rng, Tensors, register_problem
+
+
+@register_problem("digits-net")
+@dataclass(frozen=True)
+class DigitsNet(ModuleProblem):
+    """Cross entropy of a network with batch normalisation on minibatches of digits."""
+
+    units: int = 20
+    batch_size: int = 64
+
+    def module(self) -> nn.Module:
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(28 * 28, self.units),
+            nn.BatchNorm1d(self.units),
+            nn.ReLU(),
+            nn.Linear(self.units, 10),
+        )
+
+    def batch(self, rng: Rng) -> Tensors:
+        return load_images("mnist").minibatch(rng, self.batch_size)
+
+    @property
+    def notice(self) -> str:
+        return load_images("mnist").notice

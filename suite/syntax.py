@@ -1,0 +1,73 @@
+"""Digests of code; comments, docstrings, layout and Python's version do not change them."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+# Fields of syntax trees that decide nothing, or that follow from the rest.
+IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
+
+
+@functools.cache
+def code_digest(source: bytes) -> str:
+    """The digest of a module's syntax tree without docstrings, as hex.
+
+    `ast.dump` would not do: what it writes of one and the same tree differs between versions of
+    Python, and so would the digests.
+
+    Raises:
+        SyntaxError: it is not Python.
+    """
+    return hashlib.sha256("".join(_written(ast.parse(source))).encode()).hexdigest()
+
+
+def _written(node: Any) -> Iterator[str]:
+    """A syntax tree, or a part of it, as text."""
+    if isinstance(node, ast.AST):
+        yield f"{type(node).__name__}("
+        if isinstance(node, ast.Constant):
+            # Which characters `repr` escapes depends on Python's version.
+            yield f"{type(node.value).__name__} {node.value!a}"
+        elif isinstance(node, ast.JoinedStr):
+            yield from _written(_merged(node.values))
+        else:
+            for name in node._fields:
+                value = _without_docstring(name, getattr(node, name, None))
+                # What is empty is left out, for later versions add fields to old nodes.
+                if name not in IGNORED and value is not None and value != []:
+                    yield f"{name}="
+                    yield from _written(value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for each in node:
+            yield from _written(each)
+            yield ","
+        yield "]"
+    else:
+        yield ascii(node)
+
+
+def _without_docstring(name: str, value: Any) -> Any:
+    if name != "body" or not isinstance(value, list) or not value:
+        return value
+    first = value[0].value if isinstance(value[0], ast.Expr) else None
+    is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
+    return value[1:] if is_text else value
+
+
+def _merged(parts: list[Any]) -> list[Any]:
+    """The parts of an f-string, texts that follow each other in one."""
+    merged: list[Any] = []
+    for part in parts:
+        if isinstance(part, ast.Constant):
+            if not part.value:
+                continue
+            if merged and isinstance(merged[-1], ast.Constant):
+                part = ast.Constant(merged.pop().value + part.value)
+        merged.append(part)
+    return merged

@@ -1,0 +1,51 @@
+"""A user's file with a problem or an optimizer, planned with in tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from suite.errors import SuiteError
+from suite.plan import _optimizer_config, _problem_config
+from suite.plugins import load_plugin
+from suite.registry import optimizers, problems
+
+FILE = Path("mine.py")
+HEAD = """
+from dataclasses import dataclass
+import random
+import numpy as np
+import torch
+from torch import nn
+from suite import Optimizer, Problem, register_optimizer, register_problem
+NET = nn.Linear(2, 1)
+FRESH = torch.tensor(np.random.default_rng().normal(size=2)).float()
+"""
+
+
+def planned(text: str) -> None:
+    """Plan with the problem or the optimizer ``mine`` that a file with this text registers."""
+    forget()
+    FILE.write_text(text, encoding="utf-8")
+    load_plugin(FILE)
+    if "mine" in problems:
+        _problem_config({"name": "mine"}, "my.yaml: panels.p")
+    else:
+        _optimizer_config({"name": "mine"}, {"name": "quadratic"}, "my.yaml: panels.p")
+
+
+def complaint(text: str) -> str:
+    """The one sentence that planning with it ends with, lines numbered N."""
+    with pytest.raises(SuiteError) as caught:
+        planned(text)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("my.yaml: panels.p: ")
+    return re.sub(r"line \d+", "line N", str(caught.value))
+
+
+def forget() -> None:
+    """Take what the file registered out of the registries."""
+    for registry in (problems, optimizers):
+        registry._classes.pop("mine", None)
