@@ -67,9 +67,10 @@ def main(arguments: Sequence[str]) -> int:
         failed += [name] if error else []
         page.append(_part(name, error, given.out))
         print(page[-1], f"({seconds:.0f} s)", flush=True)
-    page.append(f"Failed: {', '.join(failed)}.\n" if failed else "Nothing failed.\n")
-    print(page[-1])
-    write_text_atomic(given.out / "gpu.md", "\n".join(page))
+        # After each, so that what is known outlives a run that is cut short.
+        end = f"Failed: {', '.join(failed)}.\n" if failed else "Nothing failed.\n"
+        write_text_atomic(given.out / "gpu.md", "\n".join([*page, end]))
+    print(end)
     return int(bool(failed))
 
 

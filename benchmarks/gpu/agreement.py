@@ -10,7 +10,7 @@ from optimizers.kernels import reference
 from optimizers.kernels.dispatch import kernel_for, self_check
 from optimizers.kernels.shape import LSTMShape
 from optimizers.learned.checkpoint import load_optimizer
-from optimizers.torch_optimizer import SHIPPED
+from optimizers.learned.pretrained import SHIPPED
 from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.quadratic import Quadratic

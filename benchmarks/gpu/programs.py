@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.curves import load_curves
+from suite.results import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
     "tests/test_triton.py",
     "tests/test_devices.py",
     "tests/test_torch_optimizer.py",
-    "tests/test_hand_designed.py",
+    "tests/test_torch_optimizer_state.py",
+    "tests/test_torch_optimizer_tools.py",
 )
 
 
@@ -44,8 +45,7 @@ def run(*command: str, seconds: float) -> str:
 
 def tests(device: str) -> pd.DataFrame:
     """The kernel's tests and all others that take a device."""
-    files = [each for each in TESTS if (ROOT / each).exists()]
-    told = run("-m", "pytest", "-q", "-n", str(min(8, os.cpu_count() or 1)), *files, seconds=220)
+    told = run("-m", "pytest", "-q", "-n", str(min(8, os.cpu_count() or 1)), *TESTS, seconds=220)
     return pd.DataFrame([{"tests": told.strip().splitlines()[-1]}])
 
 
@@ -61,7 +61,7 @@ def experiments(device: str) -> pd.DataFrame:
                 run("reproduce.py", *command, "--results", str(where), seconds=200)
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 return f"{name}: {error}"
-            found = load_curves(where / "curves.parquet")
+            found = load_results(where).tables.losses
             return int(found.groupby(["panel", "optimizer"]).ngroups)
 
         found = dict(zip(names, pool.map(curves, names), strict=True))
@@ -79,6 +79,6 @@ def deterministic(device: str) -> pd.DataFrame:
             where = Path(folder) / str(number)
             command = ("run", "fig4", "--profile", "smoke", "--device", device, "--deterministic")
             run("reproduce.py", *command, "--results", str(where), seconds=200)
-            found.append(load_curves(where / "curves.parquet"))
+            found.append(load_results(where).tables.losses)
     assert found[0].equals(found[1]), "two deterministic runs differ"
     return pd.DataFrame([{"losses": len(found[0]), "equal": True}])

@@ -14,7 +14,7 @@ from benchmarks.window import by_autograd, by_suite, evaluate, learned, using
 from optimizers.kernels.dispatch import kernel_for
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
-from optimizers.torch_optimizer import SHIPPED
+from optimizers.learned.pretrained import SHIPPED
 from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.neural_art import NeuralArt
