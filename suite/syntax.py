@@ -8,9 +8,6 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-# Fields of syntax trees that decide nothing, or that follow from the rest.
-IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
-
 
 @functools.cache
 def code_digest(source: bytes) -> str:
@@ -37,8 +34,9 @@ def _written(node: Any) -> Iterator[str]:
         else:
             for name in node._fields:
                 value = _without_docstring(name, getattr(node, name, None))
-                # What is empty is left out, for later versions add fields to old nodes.
-                if name not in IGNORED and value is not None and value != []:
+                # What is empty is omitted, for later versions add fields to old nodes. Whether a
+                # name is read or written (`ctx`) follows from its place.
+                if name != "ctx" and value is not None and value != []:
                     yield f"{name}="
                     yield from _written(value)
         yield ")"
