@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import threading
@@ -228,6 +229,8 @@ def test_why_a_sample_is_used_is_said_on_the_terminal(
         (empty / name).parent.mkdir(parents=True)
         (empty / name).touch()
     monkeypatch.setenv(DATA_ROOT, str(empty / root))
+    # A run in an earlier test may have turned it off.
+    monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)
     assert load_images("mnist").notice and load_images("mnist", False).notice
     (record,) = caplog.records
     assert record.levelname == "WARNING"
