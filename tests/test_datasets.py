@@ -210,10 +210,10 @@ def test_sample_that_is_not_whole_is_a_sentence(
         (
             "MNIST",
             ("MNIST/raw/train-images-idx3-ubyte",),
-            "one folder too deep: set L2L_DATA to {top}",
+            "one folder too deep: set L2L_DATA to {root}",
         ),
-        ("MNIST/raw", ("MNIST/raw/train-images-idx3-ubyte",), "too deep: set L2L_DATA to {top}"),
-        (".", ("sets/MNIST/raw/train-images-idx3-ubyte",), "too high: set L2L_DATA to {top}/sets"),
+        ("MNIST/raw", ("MNIST/raw/train-images-idx3-ubyte",), "too deep: set L2L_DATA to {root}"),
+        (".", ("sets/MNIST/raw/train-images-idx3-ubyte",), "too high: set L2L_DATA to {root}/sets"),
         (".", ("MNIST/raw/train-images-idx3-ubyte.gz",), "only an archive, MNIST/raw/train-images"),
     ],
 )
