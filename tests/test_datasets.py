@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 import threading
@@ -209,10 +210,10 @@ def test_sample_that_is_not_whole_is_a_sentence(
         (
             "MNIST",
             ("MNIST/raw/train-images-idx3-ubyte",),
-            "one folder too deep: set L2L_DATA to {top}",
+            "one folder too deep: set L2L_DATA to {root}",
         ),
-        ("MNIST/raw", ("MNIST/raw/train-images-idx3-ubyte",), "too deep: set L2L_DATA to {top}"),
-        (".", ("sets/MNIST/raw/train-images-idx3-ubyte",), "too high: set L2L_DATA to {top}/sets"),
+        ("MNIST/raw", ("MNIST/raw/train-images-idx3-ubyte",), "too deep: set L2L_DATA to {root}"),
+        (".", ("sets/MNIST/raw/train-images-idx3-ubyte",), "too high: set L2L_DATA to {root}/sets"),
         (".", ("MNIST/raw/train-images-idx3-ubyte.gz",), "only an archive, MNIST/raw/train-images"),
     ],
 )
@@ -228,6 +229,8 @@ def test_why_a_sample_is_used_is_said_on_the_terminal(
         (empty / name).parent.mkdir(parents=True)
         (empty / name).touch()
     monkeypatch.setenv(DATA_ROOT, str(empty / root))
+    # A run in an earlier test may have turned it off.
+    monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)
     assert load_images("mnist").notice and load_images("mnist", False).notice
     (record,) = caplog.records
     assert record.levelname == "WARNING"
