@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from tidy_curves import known
 
+from suite.claims import check_claims
 from suite.publish import publish_again
+from suite.results import load_results
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -46,3 +50,13 @@ def test_report_is_made_again_from_what_is_committed(tmp_path: Path) -> None:
     for name in ("final.csv", "claims.csv", "report.md"):
         made = (tmp_path / "ablation" / name).read_text(encoding="utf-8")
         assert made == (RESULTS / "ablation" / name).read_text(encoding="utf-8"), name
+
+
+def test_claims_follow_from_what_is_committed() -> None:
+    results = load_results(RESULTS / "reference")
+    found = check_claims(results.experiments, *known(results.tables))
+    told = pd.read_csv(RESULTS / "reference" / "claims.csv")
+    for column in ("id", "verdict", "n", "note"):
+        assert list(found[column]) == list(told[column])
+    for column in ("estimate", "ci_low", "ci_high"):
+        assert found[column].to_numpy() == pytest.approx(told[column].to_numpy(), rel=1e-6)
