@@ -6,13 +6,18 @@ RESULTS ?= results/report
 # Cells or tests at a time: one a core, but no more than memory is likely to be there for.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
-.PHONY: reproduce test report bench soak fuzz lint clean help
+# What there is already: the virtual environment, or else the Python of a machine with a GPU.
+GPU_PYTHON ?= $(if $(wildcard $(RUN)),$(RUN),$(PYTHON))
+DEVICE ?= cuda
+
+.PHONY: reproduce test report bench gpu soak fuzz lint clean help
 
 help:
 	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
 	@echo "make test        set up, run all tests"
 	@echo "make report      remake the report of $(RESULTS) from its tables"
 	@echo "make bench       measure against the alternatives; ARGS=--quick for a short version"
+	@echo "make gpu         check and measure on a GPU; DEVICE=cpu for what needs none"
 	@echo "make soak        kill, damage and crowd runs, and compare their tables with an undisturbed one's"
 	@echo "make fuzz        10,000 hostile inputs for each reader of files"
 	@echo "make lint        ruff and mypy"
@@ -36,6 +41,9 @@ report: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(RUN) -m benchmarks $(ARGS)
+
+gpu:
+	$(GPU_PYTHON) -m benchmarks.gpu --device $(DEVICE) $(ARGS)
 
 soak: $(VENV)/.installed
 	$(RUN) -m benchmarks.soak $(ARGS)

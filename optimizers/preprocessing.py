@@ -20,14 +20,16 @@ def _log(grads: Tensor, p: float) -> Tensor:
     grads = grads.clamp(-limit, limit)
     size = grads.abs()
     magnitude = size.log().div_(p).clamp_(min=-1.0)
-    threshold = torch.exp(torch.tensor(-p, dtype=grads.dtype)).item()
+    threshold = torch.exp(torch.tensor(-p, dtype=grads.dtype, device="cpu")).item()
     direction = torch.where(size >= threshold, grads.sign(), grads * (1 / threshold))
     return torch.stack([magnitude, direction], dim=-2)
 
 
 def _scaled(grads: Tensor, p: float) -> Tensor:
     """e^p ∇, one constant for all inputs: [..., K] to [..., 1, K]."""
-    return (grads * torch.exp(torch.tensor(p, dtype=grads.dtype)).item()).unsqueeze(-2)
+    return (grads * torch.exp(torch.tensor(p, dtype=grads.dtype, device="cpu")).item()).unsqueeze(
+        -2
+    )
 
 
 def _plain(grads: Tensor, p: float) -> Tensor:

@@ -72,6 +72,11 @@ def deterministic(wanted: bool) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def full_float32() -> None:
+    """Let no GPU round the inputs of float32 convolutions to TF32, as PyTorch does if not told."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def follow_environment() -> None:
     """Ask PyTorch for deterministic algorithms where the environment does; workers inherit it."""
     if os.environ.get(DETERMINISTIC):

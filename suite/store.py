@@ -34,7 +34,7 @@ from suite.json_file import read_json
 from suite.links import refuse_links
 from suite.owner import Owner, owned, read_owner
 from suite.pieces import PREFIX, remove_pieces
-from suite.process import follow_environment, one_thread_beside_the_kernel
+from suite.process import follow_environment, full_float32, one_thread_beside_the_kernel
 from suite.progress import PROGRESS, CellProgress, Show
 from suite.provenance import checkout
 from suite.runners import RUNNERS, Job
@@ -245,6 +245,7 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
     follow_environment()
+    full_float32()
     with _log_to(folder / LOG), one_thread_beside_the_kernel(), seeded_generators():
         log.info("%s starts", cell.label)
         try:

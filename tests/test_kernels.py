@@ -680,3 +680,8 @@ def test_float64_and_other_devices_take_the_reference() -> None:
 def test_architecture_without_units_is_refused() -> None:
     with pytest.raises(ValueError, match="hidden must be from 1 to 10,000, not 0"):
         LSTMShape(2, 0, 1)
+
+
+def test_self_check_does_not_depend_on_where_new_tensors_are() -> None:
+    with torch.device("meta"):
+        assert dispatch.self_check(LSTMShape(2, 5, 2), torch.device("cpu")) < 1e-5

@@ -15,6 +15,7 @@ from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
 from suite.evaluate import evaluate
+from suite.process import full_float32
 from suite.types import Optimizer, Problem
 
 # The paper's network with and without the logarithm.
@@ -85,6 +86,7 @@ def devices(device: str, steps: int = 100, instances: int = 16) -> pd.DataFrame:
         ("MNIST, LSTM", MLP(), lstm, steps, instances),
         ("convolutions, ADAM", ConvNet(dataset="mnist"), Adam(0.01), min(steps, 30), 4),
     ]
+    full_float32()
     rows = []
     for name, problem, optimizer, updates, count in cases:
         here = evaluate(problem, optimizer, updates, count, 0, "cpu")

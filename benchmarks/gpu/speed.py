@@ -69,7 +69,7 @@ def _step(device: str, units: int, way: str) -> list[dict[str, object]]:
         return []
     function = by_autograd if way == "autograd" else by_suite
     train = functools.partial(function, objective, optimizer, STEPS)
-    with using(way), torch.device(device):
+    with using(way):
         training = median_seconds(train, device)
         peak = peak_of(train, device)
         evaluation = median_seconds(

@@ -65,7 +65,8 @@ def self_check(shape: LSTMShape, device: torch.device) -> float:
     generator = torch.Generator().manual_seed(0)
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=generator).to(device)
+        # Wherever new tensors are by default, the generator is on the CPU.
+        return torch.randn(*size, generator=generator, device="cpu").to(device)
 
     steps, k = 3, 70
     arrays = (
