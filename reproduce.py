@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -225,5 +228,26 @@ def _quoted(word: Any) -> str:
     return shlex.quote(str(word))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line in the user's surroundings, which may have been made for something else."""
+    codecs.register_error("shown", _shown)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="shown")
+    # Figures go to files. A notebook's backend may not even be installed here, and matplotlib
+    # refuses to be imported then.
+    os.environ["MPLBACKEND"] = "agg"
     app()
+
+
+def _shown(error: UnicodeError) -> tuple[bytes, int]:
+    """What a terminal gets that cannot show a letter: the bytes of a file's name, else ``?``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    codes = [ord(letter) for letter in error.object[error.start : error.end]]
+    data = bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes)
+    return data, error.end
+
+
+if __name__ == "__main__":
+    main()
