@@ -185,14 +185,14 @@ def clean(
             keep = {cell.label for cell in plan_request(saved_request(results)).cells}
         found = find_cells(results, kind, older_than, keep)
         size = sum(each.size for each in found) / 1e6
-        typer.echo(f"{len(found)} cells, {size:.1f} MB in {results}")
+        print(f"{len(found)} cells, {size:.1f} MB in {results}")
         try:
             sure = bool(found) and (yes or typer.confirm("Delete them?"))
         except typer.Abort:
             raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
         if sure:
             delete_cells(found, results)
-            typer.echo("deleted")
+            print("deleted")
         return 0
 
     _finish(work)
@@ -219,7 +219,7 @@ def _finish(work: Callable[[], int]) -> None:
 
 
 def _complain(text: str) -> None:
-    typer.secho(text, fg=typer.colors.RED, err=True)
+    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
 
 
 def _quoted(word: Any) -> str:

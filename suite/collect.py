@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from suite.cells import Cell
 from suite.config import Claim, Experiment
@@ -22,6 +21,7 @@ from suite.results import SOURCE_COLUMNS
 from suite.runners import CURVES, PICTURES
 from suite.store import record_of
 from suite.trace_tables import OWNER, Traces, joined, read_tables
+from suite.yaml_file import dump_yaml
 
 
 def collect_curves(plan: Plan, root: Path) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def settings_of(experiment: Experiment) -> str:
     data = json.loads(json.dumps(dataclasses.asdict(experiment)))
     for claim in data["claims"].values():
         claim.update(claim.pop("options"))
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    return dump_yaml(data)
 
 
 def _curve(curve: Curve, root: Path) -> pd.DataFrame:

@@ -297,7 +297,8 @@ class Experiment:
     """One figure of the paper, or a user's own comparison.
 
     Args:
-        name: of its rows and files; the file's own name if not given.
+        name: of its rows and files; if not given, the file's own name, with ``-`` for what names
+            cannot have.
         title: its heading.
         sizes: how much is run.
         panels: by name.
@@ -353,7 +354,9 @@ def read_experiment(path: Path) -> RawExperiment:
         SuiteError: it cannot be read, is not YAML, or is not a table.
     """
     data = read_yaml(path)
-    return RawExperiment(path, {"name": path.stem, **data})
+    # Its rows and files are called so, which the file's own name is not fit for in every letter.
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "experiment"
+    return RawExperiment(path, {"name": name, **data})
 
 
 def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[Experiment]:

@@ -13,7 +13,8 @@ import pandas as pd
 from suite.curves import load_curves
 from suite.definitions import ExperimentInfo, load_experiments, save_experiments
 from suite.errors import SuiteError
-from suite.files import atomic_path, write_text_atomic
+from suite.files import write_text_atomic
+from suite.parquet_file import save_parquet
 from suite.pictures import Pictures, load_pictures, save_pictures
 from suite.provenance import PROVENANCE, joined_provenance, load_provenance, save_provenance
 from suite.trace_tables import OWNER, Traces, joined, load_traces, no_traces, store_traces
@@ -93,8 +94,7 @@ def store_results(folder: Path, results: Results) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    with atomic_path(folder / CURVES) as path:
-        results.curves.to_parquet(path, index=False)
+    save_parquet(folder / CURVES, results.curves)
     store_traces(results.traces, folder)
     write_text_atomic(folder / SOURCES, results.sources.to_csv(index=False))
     save_experiments(folder / EXPERIMENTS, results.experiments)

@@ -17,8 +17,9 @@ from suite.config import Trace, Training
 from suite.convert import fill
 from suite.digests import file_digest
 from suite.errors import SuiteError
-from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
+from suite.files import write_bytes_atomic, write_text_atomic
 from suite.json_file import read_json
+from suite.parquet_file import save_parquet
 from suite.pieces import Pieces, remove_pieces
 from suite.plan import CHECKPOINTS
 from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
@@ -194,8 +195,7 @@ def run_evaluate(job: Job) -> None:
         progress=job.progress,
         keep=keep,
     )
-    with atomic_path(job.folder / CURVES) as path:
-        _tidy(losses, rate).to_parquet(path, index=False)
+    save_parquet(job.folder / CURVES, _tidy(losses, rate))
 
 
 def run_trace(job: Job) -> None:
