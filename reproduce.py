@@ -29,8 +29,8 @@ app = typer.Typer(
     help="Reproduces 'Learning to learn by gradient descent by gradient descent' "
     "(Andrychowicz et al., 2016): trains its optimizers, tunes the others, compares them on fresh "
     "problems, and says of each claim whether it holds. Every run can be stopped and resumed.",
-    epilog="Exit codes: 0 done, 1 some cells failed, 2 wrong input, 70 a fault of the suite, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 done, 1 some cells or figures failed, 2 wrong input, 70 a fault of the "
+    "suite, 130 interrupted.",
 )
 
 
@@ -93,7 +93,7 @@ def run(
         )
         ended = run_request(request, results, device.value, executor, jobs, deterministic)
         print_ended(ended)
-        return FAILED if ended.failed else 0
+        return FAILED if ended.failed or ended.report.without else 0
 
     _finish(work)
 
@@ -152,8 +152,9 @@ def report(results: Results = RESULTS) -> None:
         from suite.publish import publish_again
         from suite.tell import print_report
 
-        print_report(publish_again(results))
-        return 0
+        written = publish_again(results)
+        print_report(written)
+        return FAILED if written.without else 0
 
     _finish(work)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from suite.curves import Runs
 from suite.definitions import PanelInfo
-from suite.figure_panel import draw_own, draw_paper, log_scale
+from suite.figure_panel import draw_own, draw_paper
+from suite.figure_scale import scale_losses
 from suite.figure_style import CurveStyle
+from suite.figure_text import shown
 from suite.final import paper_loss
 from suite.statistics import mean_interval
 
@@ -43,7 +44,9 @@ def draw_grid(
         runs: of each panel, by optimizer.
         styles: by optimizer.
     """
-    field, places = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
+    field, values = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
+    numeric = all(isinstance(value, int | float) for value in values)
+    places = values if numeric else list(range(len(values)))
     drawn = []
     for order, name in enumerate(dict.fromkeys(o for panel in panels for o in panel.optimizers)):
         style = styles[name]
@@ -62,7 +65,8 @@ def draw_grid(
             band = ([end.low for _, end in ends], [end.high for _, end in ends])
             draw_own(axis, [place for place, _ in ends], means, band, style, order)
             drawn.append(means)
-    log_scale(axis, drawn)
-    axis.set_xlabel(field)
+    scale_losses(axis, drawn)
+    if not numeric:
+        axis.set_xticks(places, [shown(str(value)) for value in values])
+    axis.set_xlabel(shown(field))
     axis.grid(True, which="major")
-    sns.despine(ax=axis)

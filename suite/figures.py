@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import itertools
+import logging
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import matplotlib as mpl
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -22,11 +18,15 @@ from suite.definitions import ExperimentInfo, PanelInfo
 from suite.figure_grid import draw_grid, grid_title, same_axis
 from suite.figure_legend import place_legend
 from suite.figure_panel import BAND_ALPHA, draw_panel
-from suite.figure_style import GREY, PAPER, RC, CurveStyle
-from suite.files import atomic_path
+from suite.figure_scale import is_logarithmic
+from suite.figure_style import GREY, PAPER, CurveStyle
+from suite.figure_text import shown, unreadable, wrapped
+
+log = logging.getLogger("suite")
 
 PER_ROW = 4
-FORMATS = ("png", "pdf", "svg")
+# Inches: of a panel without its title, of a line of a title, and of a note.
+PANEL, TITLE_LINE, NOTE_LINE = 2.6, 0.15, 0.16
 
 
 def draw_experiment(
@@ -35,67 +35,54 @@ def draw_experiment(
     """One figure, a panel for each of the experiment's, in rows of up to four.
 
     Panels of a grid that differ in its last field alone share one. Notices on the data, and runs
-    that diverged or are missing, are footnotes of the figure.
+    that diverged or are missing, are footnotes of the figure. To be called within
+    `suite.figure_style.own_settings`.
     """
-    with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
-        slots = [tuple(own) for _, own in itertools.groupby(experiment.panels, same_axis)]
-        columns = min(PER_ROW, len(slots))
-        rows = math.ceil(len(slots) / columns)
-        width = max(3.1 * columns, 6.2)
-        found = [[_runs_of(experiment.name, panel, runs) for panel in slot] for slot in slots]
-        remarks = [
-            [remark for each in zip(slot, own, strict=True) for remark in _remarks(*each)]
-            for slot, own in zip(slots, found, strict=True)
-        ]
-        notes = list(dict.fromkeys(remark for own in remarks for remark in own))
-        lines = [
-            line
-            for note in notes
-            for line in textwrap.wrap(f"{_mark(notes, [note])} {note}", int(width * 16))
-        ]
-        notes_height = 0.16 * len(lines)
-        figure = Figure(figsize=(width, 1), layout="constrained")
-        legend_height = place_legend(figure, _handles(experiment, styles))
-        height = 2.75 * rows + legend_height + notes_height
-        figure.set_figheight(height)
-        engine = figure.get_layout_engine()
-        assert isinstance(engine, ConstrainedLayoutEngine)
-        share = notes_height / height
-        engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06)
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axis, slot, own, said in zip(axes, slots, found, remarks, strict=False):
-            if slot[0].grid:
-                draw_grid(axis, slot, own, styles)
-                title = grid_title(slot[0])
-            else:
-                draw_panel(axis, slot[0], own[0], styles)
-                title = slot[0].title
-            axis.set_title(textwrap.fill(title + _mark(notes, said), 38))
-        for axis in axes[::columns]:
-            axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
-        for axis in axes[len(slots) :]:
-            axis.set_visible(False)
-        figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
-        return figure
-
-
-def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write `name`.png, .pdf and .svg; raises as `suite.files.atomic_path` does."""
-    # Laid out once for all of them: that takes as long as drawing.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for kind in FORMATS:
-        # Dates and random ids would make two equal reports differ.
-        metadata = (
-            {"CreationDate": None} if kind == "pdf" else {"Date": None} if kind == "svg" else {}
+    slots = [tuple(own) for _, own in itertools.groupby(experiment.panels, same_axis)]
+    columns = min(PER_ROW, len(slots))
+    rows = math.ceil(len(slots) / columns)
+    width = max(3.1 * columns, 6.2)
+    found = [[_runs_of(experiment.name, panel, runs) for panel in slot] for slot in slots]
+    remarks = [
+        [remark for each in zip(slot, own, strict=True) for remark in _remarks(*each)]
+        for slot, own in zip(slots, found, strict=True)
+    ]
+    notes = list(dict.fromkeys(remark for own in remarks for remark in own))
+    titles = [
+        wrapped(grid_title(slot[0]) if slot[0].grid else slot[0].title, 38) + _mark(notes, said)
+        for slot, said in zip(slots, remarks, strict=True)
+    ]
+    lines = [
+        line
+        for note in (
+            *(f"{_mark(notes, [note])} {note}" for note in notes),
+            *_of_letters(experiment),
         )
-        with (
-            mpl.rc_context({**RC, "svg.hashsalt": name}),
-            atomic_path(folder / f"{name}.{kind}") as path,
-        ):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-            path.write_bytes(buffer.getvalue())
+        for line in wrapped(note, int(width * 16)).splitlines()
+    ]
+    notes_height = NOTE_LINE * len(lines)
+    figure = Figure(figsize=(width, 1), layout="constrained")
+    legend_height = place_legend(figure, _handles(experiment, styles))
+    titles_height = TITLE_LINE * max(title.count("\n") + 1 for title in titles)
+    height = (PANEL + titles_height) * rows + legend_height + notes_height
+    figure.set_figheight(height)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    share = notes_height / height
+    engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, slot, own, title in zip(axes, slots, found, titles, strict=False):
+        if slot[0].grid:
+            draw_grid(axis, slot, own, styles)
+        else:
+            draw_panel(axis, slot[0], own[0], styles)
+        axis.set_title(title)
+    for axis in axes[::columns]:
+        axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
+    for axis in axes[len(slots) :]:
+        axis.set_visible(False)
+    figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
+    return figure
 
 
 def _runs_of(experiment: str, panel: PanelInfo, runs: RunTable) -> dict[str, Runs]:
@@ -116,7 +103,24 @@ def _remarks(panel: PanelInfo, runs: Mapping[str, Runs]) -> list[str]:
                 f"{panel.title}: {name} diverged on {lost} of {len(found.instances)} runs, "
                 "which its curve leaves out."
             )
+    means = [each.loss[each.finished()].mean(0) for each in runs.values() if each.finished().any()]
+    if is_logarithmic(means) and any((mean == 0).any() for mean in means):
+        remarks.append(f"{panel.title}: losses of 0 lie below the logarithmic axis.")
     return remarks
+
+
+def _of_letters(experiment: ExperimentInfo) -> list[str]:
+    """A note on characters that cannot be shown, if there are any."""
+    names = [name for panel in experiment.panels for name in (panel.title, *panel.optimizers)]
+    letters = unreadable("".join(names))
+    if not letters:
+        return []
+    log.warning(
+        "figures of %s: no installed font has %s, so numbers such as %s stand for them; a font "
+        "such as Noto Sans CJK would do",
+        *(experiment.name, letters, shown(letters[0])),
+    )
+    return [f"Characters that no installed font has are shown as numbers, such as {letters[0]}."]
 
 
 def _mark(notes: Sequence[str], remarks: Sequence[str]) -> str:
