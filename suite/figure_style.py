@@ -14,11 +14,9 @@ from typing import Any
 from matplotlib import style
 from matplotlib.colors import to_hex, to_rgb
 
+from suite.figure_colours import BACKGROUND, INK
 from suite.figure_text import FONT, families
 
-# In the report these two are replaced, so that figures follow the page's light or dark theme.
-INK = "#1f2328"
-BACKGROUND = "#fffffe"
 GREY = (0.55, 0.55, 0.55)
 
 Dash = tuple[float, tuple[float, ...]]

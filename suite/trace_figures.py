@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_colours import INK
 from suite.figure_files import Drawing
 from suite.figure_legend import place_legend
-from suite.figure_style import INK, CurveStyle
+from suite.figure_style import CurveStyle
 from suite.trace_tables import Traces
 
 OVER_TIME, RESPONSES = 2, 3  # coordinates in Figure 10, and in Figures 11 to 13
