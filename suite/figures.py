@@ -92,7 +92,7 @@ def _runs_of(experiment: str, panel: PanelInfo, runs: RunTable) -> dict[str, Run
 
 def _remarks(panel: PanelInfo, runs: Mapping[str, Runs]) -> list[str]:
     """What a reader must know of a panel: notices on its data, missing and diverged runs."""
-    remarks = [panel.notice] if panel.notice else []
+    remarks = list(panel.notices())
     missing = [name for name in panel.optimizers if name not in runs]
     if missing:
         remarks.append(f"{panel.title}: {', '.join(missing)} not run.")
@@ -129,6 +129,15 @@ def _mark(notes: Sequence[str], remarks: Sequence[str]) -> str:
     return " ".join(str(notes.index(remark) + 1) for remark in remarks).translate(digits)
 
 
+def _label(name: str, experiment: ExperimentInfo) -> str:
+    """An optimizer's name, and where it is not what its name says."""
+    panels = [panel for panel in experiment.panels if name in panel.optimizers]
+    untrained = [panel for panel in panels if name in panel.untrained]
+    if not untrained:
+        return name
+    return f"{name} (untrained)" if untrained == panels else f"{name} (in part untrained)"
+
+
 def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> list[Artist]:
     names = dict.fromkeys(name for panel in experiment.panels for name in panel.optimizers)
     handles: list[Artist] = [
@@ -141,7 +150,7 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
             marker=styles[name].marker,
             markersize=4.5,
             markeredgewidth=0,
-            label=name,
+            label=_label(name, experiment),
         )
         for name in names
     ]

@@ -50,7 +50,7 @@ def publish(
         seeds = {each.name: each.seed for each in plan.experiments}
         curves = collect_curves(plan, root)
         found = Results(
-            tuple(experiment_infos(plan, request.profile)),
+            tuple(experiment_infos(plan, request.profile, root)),
             curves,
             provenance or gather_provenance(shlex.split(request.command()), seeds),
             collect_pictures(plan, root, curves),

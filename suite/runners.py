@@ -32,6 +32,7 @@ TUNING = "tuning.csv"
 BEST = "best.json"
 CURVES = "curves.parquet"
 PICTURES = "pictures.safetensors"
+NOTICE = "untrained.txt"
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,10 @@ def run_tune(job: Job) -> None:
 
 
 def run_evaluate(job: Job) -> None:
-    """Runs one optimizer on test instances; leaves `curves.parquet`, and pictures if θ is one."""
+    """Runs one optimizer on test instances.
+
+    Leaves `curves.parquet`, pictures if θ is one, and `untrained.txt` if φ is as it was initially.
+    """
     from suite.evaluate import evaluate
     from suite.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
 
@@ -195,6 +199,7 @@ def run_evaluate(job: Job) -> None:
         progress=job.progress,
         keep=keep,
     )
+    _tell_untrained(job)
     save_parquet(job.folder / CURVES, _tidy(losses, rate))
 
 
@@ -227,20 +232,39 @@ def _optimizer(job: Job) -> tuple[Any, float]:
     """The optimizer to evaluate and its learning rate, NaN if it has none."""
     from optimizers.learned.checkpoint import load_optimizer
 
+    trained = _trained(job)
+    if trained is not None:
+        return load_optimizer(trained, job.device), float("nan")
     optimizer = job.config["optimizer"]
+    spec = dict(optimizer["spec"])
+    if optimizer["tuned"]:
+        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
+    made = optimizers.make(spec)
+    return made, float(spec.get(made.tuned, "nan"))
+
+
+def _trained(job: Job) -> Path | None:
+    """The file of the learned optimizer to evaluate; None if it is another one."""
     shipped = job.config.get("shipped")
     if shipped:
         path = CHECKPOINTS / f"{shipped['checkpoint']}.safetensors"
         if file_digest(path) != shipped["sha256"]:
             raise SuiteError(f"results/checkpoints/{path.name} changed since this run was planned")
-        return load_optimizer(path, job.device), float("nan")
-    spec = dict(optimizer["spec"])
-    if optimizer["tuned"]:
-        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
-    elif job.inputs:
-        return load_optimizer(job.inputs[0] / OPTIMIZER, job.device), float("nan")
-    made = optimizers.make(spec)
-    return made, float(spec.get(made.tuned, "nan"))
+        return path
+    return (
+        job.inputs[0] / OPTIMIZER if job.inputs and not job.config["optimizer"]["tuned"] else None
+    )
+
+
+def _tell_untrained(job: Job) -> None:
+    """Leave what the report must say of a learned optimizer that training did not change."""
+    from optimizers.learned.checkpoint import about_optimizer
+    from suite.metatrain import UNTRAINED
+
+    trained = _trained(job)
+    reason = about_optimizer(trained).get(UNTRAINED) if trained is not None else None
+    if isinstance(reason, str):
+        write_text_atomic(job.folder / NOTICE, reason)
 
 
 def _tuned_rate(path: Path) -> float:

@@ -69,6 +69,8 @@ def print_report(report: Report) -> None:
         table.add_row(each["id"], escape(each["claim"]), styled, escape(each["note"]))
     if table.row_count:
         console.print(table)
+    for sentence in report.untrained:
+        print(f"notice: {sentence}", file=sys.stderr)
     for name, reason in report.without.items():
         print(f"figure {name} could not be drawn: {reason}", file=sys.stderr)
     # Not through rich, which would break a long path.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from suite.claims import check_claims
 from suite.curves import runs_by_optimizer
+from suite.definitions import ExperimentInfo
 from suite.files import write_text_atomic
 from suite.final import final_losses
 from suite.links import TABLES
@@ -30,6 +31,7 @@ class Report:
         claims: as in claims.csv.
         final: as in final.csv.
         without: figures that could not be drawn, with the reason.
+        untrained: where a learned optimizer is as it was before training, and why.
     """
 
     html: Path
@@ -37,6 +39,17 @@ class Report:
     claims: pd.DataFrame
     final: pd.DataFrame
     without: Mapping[str, str]
+    untrained: tuple[str, ...]
+
+
+def untrained_optimizers(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
+    """A sentence for each learned optimizer of a panel that training left as it was."""
+    return tuple(
+        f"{experiment.name} {panel.name}: {name} is untrained: {reason}"
+        for experiment in experiments
+        for panel in experiment.panels
+        for name, reason in panel.untrained.items()
+    )
 
 
 def write_report(folder: Path) -> Report:
@@ -68,7 +81,10 @@ def write_report(folder: Path) -> Report:
     tables = (content.claims, content.intervals, content.rates, *content.finals)
     for table in (*tables, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
-    pages = Report(folder / "report.html", folder / "report.md", claims, final, failures(figures))
+    pages = Report(
+        *(folder / "report.html", folder / "report.md", claims, final),
+        *(failures(figures), untrained_optimizers(experiments)),
+    )
     write_text_atomic(pages.html, html_page(content))
     write_text_atomic(pages.markdown, markdown_page(content))
     return pages
