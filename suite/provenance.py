@@ -22,7 +22,7 @@ from suite.json_file import load_table
 ROOT = Path(__file__).parents[1]
 PROVENANCE = "provenance.json"
 EARLIER = "earlier"
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib")
 
 
 def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[str, Any]:

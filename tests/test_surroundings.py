@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -38,6 +39,34 @@ def start(
         errors="replace",
         check=False,
     )
+
+
+def without_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in whatever encoding the locale has."""
+    named = {keyword.arg for keyword in call.keywords}
+    words = [*call.args, *(keyword.value for keyword in call.keywords)]
+    binary = any(isinstance(w, ast.Constant) and "b" in str(w.value)[:3] for w in words[:2])
+    match call.func:
+        case ast.Attribute(attr="read_text" | "write_text"):
+            return "encoding" not in named
+        case ast.Attribute(value=ast.Name(id="os" | "Image"), attr="open"):
+            return False
+        case ast.Attribute(attr="open") | ast.Name(id="open"):
+            return "encoding" not in named and not binary
+        case ast.Attribute(value=ast.Name(id="subprocess")):
+            return "text" in named and "encoding" not in named
+    return False
+
+
+def test_every_text_file_is_read_and_written_in_a_named_encoding() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}, line {call.lineno}"
+        for folder in ("suite", "problems", "optimizers", "benchmarks")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and without_encoding(call)
+    ]
+    assert not found
 
 
 @pytest.fixture(scope="module")
