@@ -74,9 +74,9 @@ class Phase:
         if self.window > self.horizon:
             raise ValueError(f"window {self.window} must not be above horizon {self.horizon}")
         if self.second_order and self.sample is not None:
-            raise ValueError("'second_order' needs all coordinates: leave 'sample' away")
+            raise ValueError("'second_order' needs all coordinates: omit 'sample'")
         if self.second_order and self.discount != 1.0:
-            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: leave it away with 'second_order'")
+            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: omit it with 'second_order'")
 
 
 @dataclass(frozen=True)
