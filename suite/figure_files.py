@@ -45,9 +45,3 @@ def write_figure(files: Mapping[str, bytes], folder: Path, name: str) -> None:
     """Write `name`.png, .pdf and .svg; raises as `suite.files.atomic_path` does."""
     for kind, data in files.items():
         write_bytes_atomic(folder / f"{name}.{kind}", data)
-
-
-def remove_figure(folder: Path, name: str) -> None:
-    """Delete what an earlier report left of a figure."""
-    for kind in FORMATS:
-        (folder / f"{name}.{kind}").unlink(missing_ok=True)

@@ -606,6 +606,15 @@ def _cache_is_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "cache").write_text("")
 
 
+def _no_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("L2L_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+
+
 @pytest.mark.parametrize(
     ("obstacle", "told"),
     [
@@ -613,7 +622,8 @@ def _cache_is_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (_compiler_named_but_missing, r"no C\+\+ compiler \(/nonexistent/c\+\+\) was found"),
         (_failing_compiler, "broken-c.. failed: internal compiler error"),
         (_compiler_that_is_no_program, "no-program cannot be run: Exec format error"),
-        (_cache_is_a_file, "cache cannot be written"),
+        (_cache_is_a_file, "cache cannot be written: .* set L2L_CACHE to a folder that can"),
+        (_no_home, "the user has no home folder; set L2L_CACHE to a folder"),
     ],
 )
 def test_without_a_fused_kernel_the_reference_serves_after_one_notice(

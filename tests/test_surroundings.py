@@ -121,6 +121,7 @@ def test_matplotlib_that_cannot_be_imported_costs_only_the_figures(
     done = start("report", "--results", copy, environment={"MATPLOTLIBRC": str(rc)})
     assert done.returncode == 1, done.stderr
     assert "figure tiny could not be drawn: UnicodeDecodeError" in done.stderr
+    assert not list((copy / "figures").iterdir())
     assert "T-1" in (copy / "report.md").read_text(encoding="utf-8")
 
 

@@ -33,11 +33,18 @@ class BuildError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: ``$L2L_CACHE``, or the user's cache folder."""
+    """Where compiled kernels are kept: ``$L2L_CACHE``, or the user's cache folder.
+
+    Raises:
+        BuildError: there is neither.
+    """
     own = os.environ.get("L2L_CACHE")
     if own:
         return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # as in a container, whose user may be unknown to it
+        raise BuildError("the user has no home folder; set L2L_CACHE to a folder") from error
     return Path(home) / "learning-to-learn"
 
 

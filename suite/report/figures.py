@@ -47,10 +47,10 @@ def draw_figures(results: Results, runs: RunTable, folder: Path) -> list[list[Sh
     try:
         every = _drawings(results, runs)
     except Exception as error:  # matplotlib cannot be imported in some users' surroundings
-        failed = [
-            Shown(e.name, caption(e), failure=_told(e.name, error)) for e in results.experiments
+        return [
+            [_failed(each.name, caption(each), folder / FIGURES, error)]
+            for each in results.experiments
         ]
-        return [[each] for each in failed]
     return [
         [_drawn(drawing, str(experiment), folder / FIGURES) for drawing in own]
         for experiment, own in zip(results.experiments, every, strict=True)
@@ -82,24 +82,26 @@ def _drawings(results: Results, runs: RunTable) -> list[list[Drawing]]:
 
 
 def _drawn(drawing: Drawing, text: str, folder: Path) -> Shown:
-    from suite.figure_files import remove_figure, render, write_figure
+    from suite.figure_files import render, write_figure
 
     try:
         files: Mapping[str, bytes] = render(drawing, text)
     except Exception as error:  # whatever an author's data and the fonts of this machine lead to
-        remove_figure(folder, drawing.name)
-        return Shown(drawing.name, drawing.caption, failure=_told(drawing.name, error))
+        return _failed(drawing.name, drawing.caption, folder, error)
     write_figure(files, folder, drawing.name)
     return Shown(drawing.name, drawing.caption, files["svg"].decode())
 
 
-def _told(name: str, error: Exception) -> str:
+def _failed(name: str, caption: str, folder: Path, error: Exception) -> Shown:
     """What went wrong, and where; the log has it too."""
+    # What an earlier report left would be taken for this one's.
+    for file in folder.glob(f"{name}.*"):
+        file.unlink()
     place = traceback.extract_tb(error.__traceback__)[-1]
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     sentence = f"{reason} ({Path(place.filename).name}, line {place.lineno})"
     log.error("figure %s could not be drawn: %s", name, sentence)
-    return sentence
+    return Shown(name, caption, failure=sentence)
 
 
 def caption(experiment: ExperimentInfo) -> str:
