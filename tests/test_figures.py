@@ -169,7 +169,16 @@ def test_characters_without_a_font_are_numbers_and_told_of_once(caplog, recwarn)
     assert not [each for each in recwarn if "missing from font" in str(each.message)]
 
 
-def test_font_that_has_the_characters_is_taken_after_the_usual_one(monkeypatch):
+@pytest.fixture
+def other_fonts(monkeypatch):
+    """Fonts may be changed, and nothing is known of them before and after."""
+    figure_text.family_with.cache_clear()
+    yield monkeypatch
+    monkeypatch.undo()
+    figure_text.family_with.cache_clear()
+
+
+def test_font_that_has_the_characters_is_taken_after_the_usual_one(other_fonts):
     # Other fonts of matplotlib's own stand for those of a script that the usual one lacks.
     letters = figure_text._letters
     usual = ("DejaVuSans.", "DejaVuSans-", "DejaVuSansCondensed")
@@ -177,10 +186,8 @@ def test_font_that_has_the_characters_is_taken_after_the_usual_one(monkeypatch):
     def without_x(path):
         return letters(path) - {ord("x")} if Path(path).name.startswith(usual) else letters(path)
 
-    monkeypatch.setattr(figure_text, "_letters", without_x)
-    figure_text.family_with.cache_clear()
+    other_fonts.setattr(figure_text, "_letters", without_x)
     found = figure_text.families("x y")
-    figure_text.family_with.cache_clear()
     assert found[0] == "DejaVu Sans"
     assert len(found) == 2
     with own_settings("x y"):
