@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,8 +29,8 @@ app = typer.Typer(
     help="Reproduces 'Learning to learn by gradient descent by gradient descent' "
     "(Andrychowicz et al., 2016): trains its optimizers, tunes the others, compares them on fresh "
     "problems, and says of each claim whether it holds. Every run can be stopped and resumed.",
-    epilog="Exit codes: 0 done, 1 some cells failed, 2 wrong input, 70 a fault of the suite, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 done, 1 some cells or figures failed, 2 wrong input, 70 a fault of the "
+    "suite, 130 interrupted.",
 )
 
 
@@ -90,7 +93,7 @@ def run(
         )
         ended = run_request(request, results, device.value, executor, jobs, deterministic)
         print_ended(ended)
-        return FAILED if ended.failed else 0
+        return FAILED if ended.failed or ended.report.without else 0
 
     _finish(work)
 
@@ -149,8 +152,9 @@ def report(results: Results = RESULTS) -> None:
         from suite.publish import publish_again
         from suite.tell import print_report
 
-        print_report(publish_again(results))
-        return 0
+        written = publish_again(results)
+        print_report(written)
+        return FAILED if written.without else 0
 
     _finish(work)
 
@@ -183,14 +187,14 @@ def clean(
             keep = {cell.label for cell in plan.cells}
         found = find_cells(results, kind, older_than, keep)
         size = sum(each.size for each in found) / 1e6
-        typer.echo(f"{len(found)} cells, {size:.1f} MB in {results}")
+        print(f"{len(found)} cells, {size:.1f} MB in {results}")
         try:
             sure = bool(found) and (yes or typer.confirm("Delete them?"))
         except typer.Abort:
             raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
         if sure:
             delete_cells(found, results)
-            typer.echo("deleted")
+            print("deleted")
         return 0
 
     _finish(work)
@@ -223,7 +227,7 @@ def _finish(work: Callable[[], int]) -> None:
 
 
 def _complain(text: str) -> None:
-    typer.secho(text, fg=typer.colors.RED, err=True)
+    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
 
 
 def _quoted(word: Any) -> str:
@@ -232,5 +236,26 @@ def _quoted(word: Any) -> str:
     return shlex.quote(str(word))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line in the user's surroundings, which may have been made for something else."""
+    codecs.register_error("shown", _shown)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="shown")
+    # Figures go to files. A notebook's backend may not even be installed here, and matplotlib
+    # refuses to be imported then.
+    os.environ["MPLBACKEND"] = "agg"
     app()
+
+
+def _shown(error: UnicodeError) -> tuple[bytes, int]:
+    """What a terminal gets that cannot show a letter: the bytes of a file's name, else ``?``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    codes = [ord(letter) for letter in error.object[error.start : error.end]]
+    data = bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes)
+    return data, error.end
+
+
+if __name__ == "__main__":
+    main()

@@ -50,7 +50,7 @@ def measure(executor: str, jobs: int, travels: bool, count: int) -> dict[str, fl
     os.environ["L2L_RAY_SHARED"] = "no" if travels else "yes"
     with tempfile.TemporaryDirectory() as name:
         plugin, root = Path(name) / "tiny.py", Path(name) / "results"
-        plugin.write_text(PLUGIN)
+        plugin.write_text(PLUGIN, encoding="utf-8")
         load_plugin(plugin)
         open_results(root)
         cells = [make_cell("tiny", str(number), {"number": number}) for number in range(count + 4)]

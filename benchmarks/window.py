@@ -123,8 +123,8 @@ def peak_mib(function: Callable[[], object]) -> float:
 
 def _highest_mib() -> float:
     """The most memory that this process has had since the last call."""
-    status = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
-    Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
+    status = Path("/proc/self/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0]
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # begins the peak anew
     return int(status) / 1024
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from suite.cells import Cell
 from suite.condense import condense
@@ -20,12 +19,13 @@ from suite.pictures import Pictures, load_pictures
 from suite.plan import Plan
 from suite.result_tables import Tables, join_tables
 from suite.results import SOURCE_COLUMNS
-from suite.runners import CURVES, PICTURES
+from suite.runners import CURVES, NOTICE, PICTURES
 from suite.runs import Runs, load_runs
 from suite.scores import FINAL, Recorded
 from suite.shown_pictures import shown_pictures
 from suite.store import record_of
 from suite.trace_tables import joined, load_traces
+from suite.yaml_file import dump_yaml
 
 
 def collect_tables(plan: Plan, root: Path, experiments: Sequence[ExperimentInfo]) -> Tables:
@@ -103,13 +103,20 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
 
 
-def experiment_infos(plan: Plan, profile: str) -> list[ExperimentInfo]:
-    """The experiments as the report wants them."""
+def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list[ExperimentInfo]:
+    """The experiments as the report wants them.
+
+    Args:
+        plan: that they are of.
+        profile: the sizes that they were planned with.
+        root: the results folder, whose finished cells may have something to tell.
+    """
+    untrained = {} if root is None else _untrained(plan, root)
     return [
         ExperimentInfo(
             name=each.name,
             title=each.title,
-            panels=_panel_infos(each, plan),
+            panels=_panel_infos(each, plan, untrained),
             claims=tuple(_claim_info(id_, claim) for id_, claim in each.claims.items()),
             source=each.source,
             seed=each.seed,
@@ -125,7 +132,7 @@ def settings_of(experiment: Experiment) -> str:
     data = json.loads(json.dumps(dataclasses.asdict(experiment)))
     for claim in data["claims"].values():
         claim.update(claim.pop("options"))
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    return dump_yaml(data)
 
 
 def _panel_tables(experiment: ExperimentInfo, panel: PanelInfo, plan: Plan, root: Path) -> Tables:
@@ -166,7 +173,20 @@ def _upstream(cell: Cell) -> list[Cell]:
     return list(found.values())
 
 
-def _panel_infos(experiment: Experiment, plan: Plan) -> tuple[PanelInfo, ...]:
+def _untrained(plan: Plan, root: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Why learned optimizers are as they were before training, by (experiment, panel) and label."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for curve in plan.curves:
+        path = curve.cell.folder(root) / NOTICE
+        if path.exists() and record_of(curve.cell, root):
+            reason = path.read_text(encoding="utf-8")
+            found.setdefault((curve.experiment, curve.panel), {})[curve.optimizer] = reason
+    return found
+
+
+def _panel_infos(
+    experiment: Experiment, plan: Plan, untrained: Mapping[tuple[str, str], Mapping[str, str]]
+) -> tuple[PanelInfo, ...]:
     in_grids: dict[str, dict[str, Any]] = {
         panel: {"grid": name, "at": at}
         for name, grid in experiment.grids.items()
@@ -181,6 +201,7 @@ def _panel_infos(experiment: Experiment, plan: Plan) -> tuple[PanelInfo, ...]:
             first_shown=panel.first_shown,
             paper=panel.paper,
             notice=plan.notices.get((experiment.name, name), ""),
+            untrained=untrained.get((experiment.name, name), {}),
             **in_grids.get(name, {}),
         )
         for name, panel in experiment.every_panel().items()

@@ -74,9 +74,9 @@ class Phase:
         if self.window > self.horizon:
             raise ValueError(f"window {self.window} must not be above horizon {self.horizon}")
         if self.second_order and self.sample is not None:
-            raise ValueError("'second_order' needs all coordinates: leave 'sample' away")
+            raise ValueError("'second_order' needs all coordinates: omit 'sample'")
         if self.second_order and self.discount != 1.0:
-            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: leave it away with 'second_order'")
+            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: omit it with 'second_order'")
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,8 @@ class Experiment:
     """One figure of the paper, or a user's own comparison.
 
     Args:
-        name: of its rows and files; the file's own name if not given.
+        name: of its rows and files; if not given, the file's own name, with ``-`` for what names
+            cannot have.
         title: its heading.
         sizes: how much is run.
         panels: by name.
@@ -353,7 +354,9 @@ def read_experiment(path: Path) -> RawExperiment:
         SuiteError: it cannot be read, is not YAML, or is not a table.
     """
     data = read_yaml(path)
-    return RawExperiment(path, {"name": path.stem, **data})
+    # Its rows and files are called so, which the file's own name is not fit for in every letter.
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "experiment"
+    return RawExperiment(path, {"name": name, **data})
 
 
 def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[Experiment]:

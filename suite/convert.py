@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import sys
 import types
 import typing
@@ -102,6 +103,9 @@ def fields_of(
             arguments[rest][str(key)] = convert(value, Any, below(where, key))
         else:
             hint = nearest(str(key), fields) if fields else "it has no options"
+            if value is None and str(key).isdigit():
+                # In braces, the comma of 0,1 begins a new entry.
+                hint = "a number is written with a point, such as 0.1"
             raise SuiteError(f"{where} has no {key!r}: {hint}")
     for name, f in fields.items():
         if is_required(f) and name not in arguments and name not in optional:
@@ -153,7 +157,7 @@ def describe(kind: Any) -> str:
 def _mismatch(value: Any, kind: Any, where: str, hint: str = "") -> SuiteError:
     words = {True: "true", False: "false", None: "null"}
     found = words[value] if value is None or isinstance(value, bool) else _shown(value)
-    tail = f"; {hint}" if hint.startswith("did") else ""
+    tail = f"; {hint}" if hint.startswith(("did", "write")) else ""
     return SuiteError(f"{where} is {found}, but must be {describe(kind)}{tail}")
 
 
@@ -213,20 +217,20 @@ def _convert_container(value: Any, kind: Any, origin: Any, where: str) -> Any:
 
 
 def _convert_number(value: Any, kind: type, where: str) -> int | float:
-    number = value
-    if isinstance(value, str):
-        # YAML 1.1 reads 1e-3, without a point, as text.
-        try:
-            number = float(value)
-        except ValueError:
-            raise _mismatch(value, kind, where) from None
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise _mismatch(value, kind, where)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _mismatch(value, kind, where, _as_number(value))
     # Whole numbers have no end in YAML; those that are compared with it as they are have one.
-    if not abs(number) <= sys.float_info.max:
+    if not abs(value) <= sys.float_info.max:
         raise SuiteError(f"{where} is {_shown(value)}, but must be a finite number")
     if kind is float:
-        return float(number)
-    if int(number) != number:
+        return float(value)
+    if int(value) != value:
         raise _mismatch(value, kind, where)
-    return int(number)
+    return int(value)
+
+
+def _as_number(value: Any) -> str:
+    """How to write what is a number for people and text for YAML: ``0,1``, ``1_000``, ``"5"``."""
+    digits = r"[-+]?[0-9]*[.]?[0-9]+(e[-+]?[0-9]+)?"
+    plain = value.replace(",", ".").replace("_", "") if isinstance(value, str) else ""
+    return f"write {plain}, without quotes" if re.fullmatch(digits, plain.strip().lower()) else ""

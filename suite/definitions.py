@@ -36,7 +36,8 @@ class PanelInfo:
 
     `steps` is the number of updates, `first_shown` where the drawn x axis begins, `notice` what a
     reader must be told of its data, such as that it is a subset. A panel of a grid has its name,
-    and the values of the fields that the grid is over.
+    and the values of the fields that the grid is over. `untrained` are the learned optimizers whose
+    training left them as they were, with the reason.
     """
 
     name: Annotated[str, FileName()]
@@ -48,6 +49,12 @@ class PanelInfo:
     notice: str = ""
     grid: str = ""
     at: Mapping[str, int | float | str] = field(default_factory=dict)
+    untrained: Mapping[str, str] = field(default_factory=dict)
+
+    def notices(self) -> tuple[str, ...]:
+        """All that a reader must be told of the panel."""
+        told = (f"{name} is untrained: {reason}." for name, reason in self.untrained.items())
+        return (*filter(None, [self.notice]), *told)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from suite.definitions import PanelInfo
-from suite.figure_panel import draw_own, draw_paper, log_scale
+from suite.figure_panel import draw_own, draw_paper
+from suite.figure_scale import scale_losses
 from suite.figure_style import CurveStyle
+from suite.figure_text import shown
 from suite.final import paper_loss
 
 
@@ -42,7 +43,9 @@ def draw_grid(
         final: the rows of final.csv of their experiment.
         styles: by optimizer.
     """
-    field, places = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
+    field, values = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
+    numeric = all(isinstance(value, int | float) for value in values)
+    places = values if numeric else list(range(len(values)))
     drawn = []
     for order, name in enumerate(dict.fromkeys(o for panel in panels for o in panel.optimizers)):
         style = styles[name]
@@ -58,7 +61,8 @@ def draw_grid(
             band = (rows.loc[there, "ci_low"], rows.loc[there, "ci_high"])
             draw_own(axis, at, means, band, style, order)
             drawn.append(means)
-    log_scale(axis, drawn)
-    axis.set_xlabel(field)
+    scale_losses(axis, drawn)
+    if not numeric:
+        axis.set_xticks(places, [shown(str(value)) for value in values])
+    axis.set_xlabel(shown(field))
     axis.grid(True, which="major")
-    sns.despine(ax=axis)

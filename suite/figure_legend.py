@@ -7,17 +7,25 @@ from collections.abc import Sequence
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from suite.figure_text import wrapped
+
+WIDTH = 40  # letters of a label's line
+
 
 def place_legend(figure: Figure, handles: Sequence[Artist]) -> float:
     """Name the `handles` in as few rows as fit the figure's width, about equally long.
 
+    Labels of any length are shown whole, in several lines.
+
     Returns:
         The legend's height in inches.
     """
+    labels = [wrapped(str(handle.get_label()), WIDTH) for handle in handles]
     for rows in range(1, len(handles) + 1):
         columns = -(-len(handles) // rows)
         legend = figure.legend(
-            handles=handles,
+            handles,
+            labels,
             loc="outside upper center",
             ncols=columns,
             handlelength=3.4,

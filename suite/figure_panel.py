@@ -1,25 +1,22 @@
-"""One panel of a figure: the paper's curves, ours over them with bands, a log scale."""
+"""One panel of a figure: the paper's curves, ours over them with bands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from suite.curves import Curve
 from suite.definitions import PanelInfo
+from suite.figure_scale import scale_losses
 from suite.figure_style import PAPER, CurveStyle
 from suite.paper import panel_curves
 from suite.statistics import Floats
 
 BAND_ALPHA = 0.2
-# A curve that leaves the panel upwards, such as ADAM's first steps in the paper, may: panels end
-# this many times above the highest loss at their first shown step.
-HEADROOM = 2.0
 # More steps than that are finer than the line they are drawn with.
 MOST_POINTS = 400
 
@@ -54,8 +51,11 @@ def draw_panel(
             band = (own.low[at], own.high[at])
             draw_own(axis, own.steps[at], own.mean[at], band, styles[name], place, markers)
             drawn.append(own.mean[at])
-    _scales(axis, panel, drawn)
-    sns.despine(ax=axis)
+    scale_losses(axis, drawn)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.set_xlim(panel.first_shown, panel.steps)
+    axis.set_xlabel("Number of updates")
+    axis.grid(True, which="major")
 
 
 def draw_paper(
@@ -109,38 +109,3 @@ def _spread_markers(points: int, place: float, curves: int) -> tuple[int, int]:
     """First and distance of some five markers, staggered so that curves' markers do not meet."""
     every = max(1, points // 5)
     return int(every * (place + 0.5) / curves) % max(points, 1), every
-
-
-def _scales(axis: Axes, panel: PanelInfo, drawn: Sequence[Floats]) -> None:
-    log_scale(axis, drawn)
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.set_xlim(panel.first_shown, panel.steps)
-    axis.set_xlabel("Number of updates")
-    axis.grid(True, which="major")
-
-
-def log_scale(axis: Axes, drawn: Sequence[Floats]) -> None:
-    """A logarithmic vertical axis, labelled well, around what was drawn."""
-    axis.set_yscale("log")
-    positive = [curve[curve > 0] for curve in drawn if (curve > 0).any()]
-    if positive:
-        highest, start = max(c.max() for c in positive), max(c[0] for c in positive)
-        top, bottom = min(highest, HEADROOM * start), min(c.min() for c in positive)
-        room = max(top / bottom, 1.01) ** 0.05
-        axis.set_ylim(bottom / room, top * room)
-        axis.yaxis.set_major_locator(LogLocator(subs=_ticks(top / bottom), numticks=20))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _ticks(span: float) -> tuple[float, ...]:
-    """Which multiples of powers of ten carry a label, so that some four to six do."""
-    for limit, ticks in (
-        (3, (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)),
-        (12, (1.0, 2.0, 3.0, 5.0)),
-        (200, (1.0, 2.0, 5.0)),
-        (500, (1.0, 3.0)),
-    ):
-        if span < limit:
-            return ticks
-    return (1.0,)

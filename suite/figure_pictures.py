@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from suite.definitions import ExperimentInfo, PanelInfo
-from suite.figure_style import RC, NamedFigure
+from suite.figure_files import Drawing
+from suite.figure_text import wrapped
 from suite.pictures import Pictures
 
 SIDE = 1.45  # inches of a picture
+LETTERS = 20  # of a line beside one
 
 
-def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[NamedFigure]:
+def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Drawing]:
     """Two sheets for each panel of which there are pictures.
 
     ``<experiment>-<panel>-pictures`` has a row for each instance: its sources, then what each
@@ -34,15 +36,15 @@ def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Named
             shown = [each for each in panel.optimizers if any(key[0] == each for key in own)]
             who = " and ".join(shown)
             sheets += [
-                NamedFigure(
+                Drawing(
                     f"{name}-pictures",
                     f"{panel.title}: sources of the first test runs, and what {who} made of them.",
-                    _results(panel, shown, own),
+                    partial(_results, panel, shown, own),
                 ),
-                NamedFigure(
+                Drawing(
                     f"{name}-steps",
                     f"{panel.title}: the first test run on its way, by {who}.",
-                    _steps(panel, shown, own),
+                    partial(_steps, panel, shown, own),
                 ),
             ]
     return sheets
@@ -73,18 +75,21 @@ def _steps(panel: PanelInfo, shown: Sequence[str], pictures: Pictures) -> Figure
 def _sheet(
     title: str, rows: Sequence[Sequence[Tensor]], heads: Sequence[str], sides: Sequence[str]
 ) -> Figure:
-    with mpl.rc_context(RC):
-        size = (SIDE * len(heads) + 0.4, SIDE * len(rows) + 0.6)
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(len(rows), len(heads), squeeze=False)
-        for own, pictures, side in zip(axes, rows, sides, strict=True):
-            own[0].set_ylabel(side)
-            for axis, picture in zip(own, pictures, strict=True):
-                axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="none")
-                axis.set(xticks=[], yticks=[])
-                for spine in axis.spines.values():
-                    spine.set_visible(False)
-        for axis, head in zip(axes[0], heads, strict=True):
-            axis.set_title(head, loc="center", fontweight="normal")
-        figure.suptitle(title, fontsize=9, fontweight="bold")
-        return figure
+    heads, sides = ([wrapped(text, LETTERS) for text in texts] for texts in (heads, sides))
+    lines = max(head.count("\n") + 1 for head in heads)
+    figure = Figure(
+        figsize=(SIDE * len(heads) + 0.4, SIDE * len(rows) + 0.45 + 0.15 * lines),
+        layout="constrained",
+    )
+    axes = figure.subplots(len(rows), len(heads), squeeze=False)
+    for own, pictures, side in zip(axes, rows, sides, strict=True):
+        own[0].set_ylabel(side)
+        for axis, picture in zip(own, pictures, strict=True):
+            axis.imshow(picture.permute(1, 2, 0).numpy(), interpolation="none")
+            axis.set(xticks=[], yticks=[])
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+    for axis, head in zip(axes[0], heads, strict=True):
+        axis.set_title(head, loc="center", fontweight="normal")
+    figure.suptitle(wrapped(title, 22 * len(heads)), fontsize=9, fontweight="bold")
+    return figure

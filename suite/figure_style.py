@@ -6,16 +6,17 @@ tell the curves apart in grey.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from matplotlib import style
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
 
-# In the report these two are replaced, so that figures follow the page's light or dark theme.
-INK = "#1f2328"
-BACKGROUND = "#fffffe"
+from suite.figure_colours import BACKGROUND, INK
+from suite.figure_text import FONT, families
+
 GREY = (0.55, 0.55, 0.55)
 
 Dash = tuple[float, tuple[float, ...]]
@@ -38,15 +39,6 @@ class CurveStyle:
             0.6 * own + 0.4 * grey for own, grey in zip(to_rgb(self.colour), GREY, strict=True)
         ]
         return str(to_hex((mixed[0], mixed[1], mixed[2])))
-
-
-@dataclass(frozen=True)
-class NamedFigure:
-    """A figure with the name of its file and what it shows."""
-
-    name: str
-    caption: str
-    figure: Figure
 
 
 KNOWN = {
@@ -81,6 +73,7 @@ PAPER: Any = {
 
 # Any, because matplotlib's own type for these differs from version to version.
 RC: Any = {
+    "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
@@ -89,10 +82,12 @@ RC: Any = {
     "axes.titlecolor": INK,
     "axes.titlelocation": "left",
     "axes.titlesize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
     "axes.titleweight": "bold",
     "figure.facecolor": BACKGROUND,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    # Browsers, which write an SVG's text, may lack the first of them.
+    "font.sans-serif": [FONT, "Verdana", "sans-serif"],
     "font.size": 8.5,
     "grid.alpha": 0.13,
     "grid.color": INK,
@@ -106,6 +101,19 @@ RC: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+@contextmanager
+def own_settings(text: str = "", salt: str = "") -> Iterator[None]:
+    """Matplotlib as it comes, with `RC`, whatever a matplotlibrc or a notebook has set.
+
+    Args:
+        text: has all characters that a figure may show; fonts are chosen for them.
+        salt: of the ids in an SVG.
+    """
+    own = {"font.family": [*families(text), "sans-serif"], "svg.hashsalt": salt}
+    with style.context(["default", {**RC, **own}]):
+        yield
 
 
 def curve_styles(optimizers: Iterable[str]) -> dict[str, CurveStyle]:

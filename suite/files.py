@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,13 +42,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with newlines as they are; raises as `atomic_path` does."""
-    write_bytes_atomic(path, text.encode())
+    write_bytes_atomic(path, _utf8(text))
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write `data`; raises as `atomic_path` does."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _utf8(text: str) -> bytes:
+    """`text` as UTF-8, whatever file names are in it; what no character stands for becomes �."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # Python has stand-ins for the bytes of a name that is not in the locale's encoding.
+        named = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", text)
+        return named.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -34,7 +34,7 @@ def log_to(path: Path) -> logging.Handler:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise SuiteError(
             f"{path.parent} cannot be written to ({error.strerror}): choose another --results"

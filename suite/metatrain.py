@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ from suite.seeds import Rng
 from suite.training_state import TrainingState, load_state, save_state
 from suite.types import Problem
 
+# In the header of an optimizer's file, why training left φ as it was.
+UNTRAINED = "untrained"
+
+log = logging.getLogger("suite")
+
 # Norms of the meta-gradient whose median is the clipping threshold.
 NORMS = 200
 
@@ -40,6 +46,8 @@ def metatrain(
     until: int | None = None,
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
+
+    Where the best φ is the one it began with, the file's header and the log say so.
 
     A run that was interrupted at any point goes on from its last validation, and ends with the
     same bits as one that was not. With `until`, training ends with the first validation after so
@@ -78,18 +86,40 @@ def metatrain(
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
         first += phase.runs
     write_text_atomic(folder / "log.csv", state.log_csv())
-    save_optimizer(
-        folder / "optimizer.safetensors",
-        optimizer_spec,
-        untrained.with_weights(state.best_weights),
-        {
-            "seed": seed,
-            "validation": state.best,
-            "runs": state.best_runs,
-            "problem": training.problem,
-            "phases": [dataclasses.asdict(phase) for phase in training.phases],
-        },
-    )
+    about = {
+        "seed": seed,
+        "validation": state.best,
+        "runs": state.best_runs,
+        "problem": training.problem,
+        "phases": [dataclasses.asdict(phase) for phase in training.phases],
+    }
+    failed = untrained_because(state, training.phases)
+    if failed:
+        log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
+        about[UNTRAINED] = failed
+    weights = untrained.with_weights(state.best_weights)
+    save_optimizer(folder / "optimizer.safetensors", optimizer_spec, weights, about)
+
+
+def untrained_because(state: TrainingState, phases: Sequence[Phase]) -> str:
+    """Why the φ that is kept is the one that training began with; empty if it is not."""
+    windows = _windows(phases, state.runs)
+    if windows and state.skipped == windows:
+        return f"none of {windows} windows gave a meta-gradient that is finite and not 0"
+    if state.best_runs == 0 and state.runs:
+        validations = len(state.log) - 1
+        return f"none of {validations} validations was better than the one before training"
+    return ""
+
+
+def _windows(phases: Sequence[Phase], runs: int) -> int:
+    """How many windows the first `runs` optimizee runs of a schedule have."""
+    windows = 0
+    for phase in phases:
+        updates = math.ceil(min(runs, phase.runs) / phase.batch)
+        windows += updates * math.ceil(phase.horizon / phase.window)
+        runs = max(0, runs - phase.runs)
+    return windows
 
 
 def _rate(phase: Phase, done: float) -> float:

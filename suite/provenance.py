@@ -22,7 +22,7 @@ from suite.json_file import load_table
 ROOT = Path(__file__).parents[1]
 PROVENANCE = "provenance.json"
 EARLIER = "earlier"
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib")
 
 
 def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def load_provenance(path: Path) -> dict[str, Any]:
 
 def without_home(text: str) -> str:
     """`text` with paths below the working and the home directory made relative to them."""
-    for folder, short in ((os.getcwd(), ""), (str(Path.home()), "~/")):
+    for folder, short in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
         if len(folder) > 1:
             text = text.replace(folder + os.sep, short)
     return text
@@ -121,7 +121,8 @@ def _git(*arguments: str) -> str | None:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=30,
             check=False,
         )
@@ -158,7 +159,7 @@ def _machine() -> dict[str, Any]:
 def processor() -> str:
     """The processor's name, and on Linux its generation, which clouds leave out of the name."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     told = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}

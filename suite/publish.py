@@ -47,7 +47,7 @@ def publish(
     """
     with guarded(root), reporting(root):
         seeds = {each.name: each.seed for each in plan.experiments}
-        experiments = tuple(experiment_infos(plan, request.profile))
+        experiments = tuple(experiment_infos(plan, request.profile, root))
         tables = collect_tables(plan, root, experiments)
         found = Results(
             experiments,

@@ -28,6 +28,7 @@ from suite.files import write_text_atomic
 from suite.plan import ROOT
 from suite.process import DETERMINISM
 from suite.progress import Show
+from suite.ray_connect import connect
 from suite.ray_futures import translated
 from suite.ray_travel import travelling
 from suite.ray_worker import run_shared, sees
@@ -157,7 +158,8 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     """Connected to Ray, with workers that find the suite's code."""
     import ray
 
-    own = not os.environ.get("RAY_ADDRESS")
+    address = os.environ.get("RAY_ADDRESS", "local") or "local"
+    own = address == "local"
     options: dict[str, Any] = {}
     if own:
         options |= {"address": "local", "include_dashboard": False}
@@ -167,7 +169,8 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     # Nodes do not inherit this process's environment.
     env_vars = {name: os.environ[name] for name in DETERMINISM if name in os.environ}
     code: dict[str, Any] = {"env_vars": env_vars}
-    if shared == "no" and not own:
+    sends_code = shared == "no" and not own
+    if sends_code:
         # Nodes without our files get the code too.
         code |= {"working_dir": str(ROOT), "excludes": not_code()}
     else:
@@ -175,23 +178,32 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         env_vars["PYTHONPATH"] = path
     on_sigterm = signal.getsignal(signal.SIGTERM)
     options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
-    for tries_left in reversed(range(TRIES)):
-        try:
-            ray.init(**options)
-            break
-        except Exception as error:
-            ray.shutdown()
-            # Ray raises a bare Exception where its processes take longer than half a minute.
-            if tries_left and type(error) is Exception:
-                continue
-            where = "a cluster here" if own else f"the cluster at {os.environ['RAY_ADDRESS']}"
-            raise SuiteError(f"--executor ray: {where} cannot be had: {error}") from error
+    if own:
+        _start_own(options)
+    else:
+        connect(address, options, sends_code)
     try:
         # Ray has put a handler of its own in the place of the run's.
         signal.signal(signal.SIGTERM, on_sigterm)
         yield
     finally:
         ray.shutdown()
+
+
+def _start_own(options: dict[str, Any]) -> None:
+    import ray
+
+    for tries_left in reversed(range(TRIES)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            # Ray raises a bare Exception where its processes take longer than half a minute.
+            if not tries_left or type(error) is not Exception:
+                raise SuiteError(
+                    f"--executor ray: a cluster of this machine's own cannot be started: {error}"
+                ) from error
 
 
 def not_code() -> list[str]:
@@ -212,7 +224,7 @@ def _check_nodes(needs: Needs) -> None:
         f"no node has the {needs.cpus} cores, {needs.gpus:g} GPUs and {needs.memory >> 20} MiB "
         f"that a cell is to have ({CPUS}, {GPUS}, {MEMORY})"
     )
-    if not os.environ.get("RAY_ADDRESS"):
+    if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
         raise SuiteError(f"--executor ray: {sentence}")
     # A cluster may grow on demand.
     print(f"{sentence}; waiting for one", file=sys.stderr)

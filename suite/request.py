@@ -100,9 +100,11 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
         return list(known.values())
     found = {}
     for name in names:
-        if name.endswith((".yaml", ".yml")):
+        if name.lower().endswith((".yaml", ".yml")):
             found[name] = Path(name)
             continue
+        if Path(name).is_file():
+            raise SuiteError(f"{name}: the name of an experiment's file must end in .yaml or .yml")
         stem = name if name in known else _figure(name)
         if stem not in known:
             raise SuiteError(f"there is no experiment {name!r}: {nearest(name, known)}")

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from suite.errors import SuiteError
-from suite.files import atomic_path
-from suite.parquet_file import REAL, TEXT, WHOLE, load_result
+from suite.parquet_file import REAL, TEXT, WHOLE, load_result, save_parquet
 
 OWNER = {"experiment": TEXT, "panel": TEXT}
 CURVE = {**OWNER, "optimizer": TEXT}
@@ -106,16 +103,15 @@ def save_tables(folder: Path, tables: Tables) -> None:
             path.unlink(missing_ok=True)
             continue
         singles = [c for c in rows if rows[c].dtype == np.float32]
-        with atomic_path(path) as temporary:
-            pq.write_table(
-                pa.Table.from_pandas(rows, preserve_index=False),
-                temporary,
-                compression="zstd",
-                compression_level=12,
-                # Bytes of equal weight stand together, of which the upper ones repeat.
-                use_dictionary=[c for c in rows if c not in singles],
-                column_encoding=dict.fromkeys(singles, "BYTE_STREAM_SPLIT"),
-            )
+        save_parquet(
+            path,
+            rows,
+            compression="zstd",
+            compression_level=12,
+            # Bytes of equal weight stand together, of which the upper ones repeat.
+            use_dictionary=[c for c in rows if c not in singles],
+            column_encoding=dict.fromkeys(singles, "BYTE_STREAM_SPLIT"),
+        )
 
 
 def load_tables(folder: Path) -> Tables:

@@ -17,8 +17,9 @@ from suite.config import Trace, Training
 from suite.convert import fill
 from suite.digests import file_digest
 from suite.errors import SuiteError
-from suite.files import atomic_path, write_bytes_atomic, write_text_atomic
+from suite.files import write_bytes_atomic, write_text_atomic
 from suite.json_file import read_json
+from suite.parquet_file import save_parquet
 from suite.pieces import Pieces, remove_pieces
 from suite.plan import CHECKPOINTS
 from suite.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
@@ -31,6 +32,7 @@ TUNING = "tuning.csv"
 BEST = "best.json"
 CURVES = "curves.parquet"
 PICTURES = "pictures.safetensors"
+NOTICE = "untrained.txt"
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,10 @@ def run_tune(job: Job) -> None:
 
 
 def run_evaluate(job: Job) -> None:
-    """Runs one optimizer on test instances; leaves `curves.parquet`, and pictures if θ is one."""
+    """Runs one optimizer on test instances.
+
+    Leaves `curves.parquet`, pictures if θ is one, and `untrained.txt` if φ is as it was initially.
+    """
     from suite.evaluate import evaluate
     from suite.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
 
@@ -210,8 +215,8 @@ def run_evaluate(job: Job) -> None:
         progress=job.progress,
         keep=keep,
     )
-    with atomic_path(job.folder / CURVES) as path:
-        _tidy(losses, rate).to_parquet(path, index=False)
+    _tell_untrained(job)
+    save_parquet(job.folder / CURVES, _tidy(losses, rate))
 
 
 def run_trace(job: Job) -> None:
@@ -243,20 +248,39 @@ def _optimizer(job: Job) -> tuple[Any, float]:
     """The optimizer to evaluate and its learning rate, NaN if it has none."""
     from optimizers.learned.checkpoint import load_optimizer
 
+    trained = _trained(job)
+    if trained is not None:
+        return load_optimizer(trained, job.device), float("nan")
     optimizer = job.config["optimizer"]
+    spec = dict(optimizer["spec"])
+    if optimizer["tuned"]:
+        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
+    made = optimizers.make(spec)
+    return made, float(spec.get(made.tuned, "nan"))
+
+
+def _trained(job: Job) -> Path | None:
+    """The file of the learned optimizer to evaluate; None if it is another one."""
     shipped = job.config.get("shipped")
     if shipped:
         path = CHECKPOINTS / f"{shipped['checkpoint']}.safetensors"
         if file_digest(path) != shipped["sha256"]:
             raise SuiteError(f"results/checkpoints/{path.name} changed since this run was planned")
-        return load_optimizer(path, job.device), float("nan")
-    spec = dict(optimizer["spec"])
-    if optimizer["tuned"]:
-        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
-    elif job.inputs:
-        return load_optimizer(job.inputs[0] / OPTIMIZER, job.device), float("nan")
-    made = optimizers.make(spec)
-    return made, float(spec.get(made.tuned, "nan"))
+        return path
+    return (
+        job.inputs[0] / OPTIMIZER if job.inputs and not job.config["optimizer"]["tuned"] else None
+    )
+
+
+def _tell_untrained(job: Job) -> None:
+    """Leave what the report must say of a learned optimizer that training did not change."""
+    from optimizers.learned.checkpoint import about_optimizer
+    from suite.metatrain import UNTRAINED
+
+    trained = _trained(job)
+    reason = about_optimizer(trained).get(UNTRAINED) if trained is not None else None
+    if isinstance(reason, str):
+        write_text_atomic(job.folder / NOTICE, reason)
 
 
 def _tuned_rate(path: Path) -> float:

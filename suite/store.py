@@ -327,7 +327,7 @@ def failure(cell: Cell, root: Path, sentence: str, seconds: float = 0.0) -> Outc
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Copies the log into a cell's folder while the cell runs."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

@@ -57,11 +57,16 @@ def markdown(table: Table) -> str:
 
 def markdown_text(text: str) -> str:
     """`text` with what Markdown or HTML would take for markup escaped."""
-    for special in "\\`*_|[]#":
+    for special in "\\`*_|[]#~$":
         text = text.replace(special, "\\" + special)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
 
+GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"),
+    *("lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "varsigma", "sigma", "tau", "upsilon"),
+    *("varphi", "chi", "psi", "omega"),
+)
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -73,14 +78,22 @@ LATEX = {
     "{": r"\{",
     "}": r"\}",
     "~": r"\textasciitilde{}",
+    "|": r"\textbar{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "±": r"$\pm$",
     "−": r"$-$",
     "∞": r"$\infty$",
-    "θ": r"$\theta$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "∇": r"$\nabla$",
+    "…": r"\dots{}",
     "\n": " ",
+    # Omicron looks like a Latin letter, and has no command.
+    **{chr(ord("α") + i): f"$\\{name}$" for i, name in enumerate(GREEK) if name != "omicron"},
 }
 
 
@@ -90,7 +103,10 @@ def latex_text(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` environment; needs the package booktabs, and tabularx where text is long."""
+    """A `table` environment; needs the package booktabs, and tabularx where text is long.
+
+    Names in other scripts than Latin and Greek need XeLaTeX or LuaLaTeX and a font.
+    """
     wide = [
         max((len(row[i].text) for row in table.rows), default=0) > 40
         for i in range(len(table.columns))

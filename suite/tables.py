@@ -14,12 +14,12 @@ from suite.table_formats import Cell, Table
 
 
 def notices(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
-    """What must be told of the data, each notice once, with the panels that it is about."""
+    """What must be told of panels, each notice once, with the panels that it is about."""
     panels: dict[str, list[str]] = {}
     for experiment in experiments:
         for panel in experiment.panels:
-            if panel.notice:
-                panels.setdefault(panel.notice, []).append(f"{experiment.name} {panel.name}")
+            for notice in panel.notices():
+                panels.setdefault(notice, []).append(f"{experiment.name} {panel.name}")
     return tuple(f"{', '.join(names)}: {notice}" for notice, names in panels.items())
 
 
@@ -38,7 +38,7 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
             found = found.set_index("optimizer")
             ours = {name: float(found["mean"].get(name, np.nan)) for name in optimizers}
             theirs = {name: paper_loss(panel, name) for name in optimizers}
-            rows.append(_row(panel, "ours", _texts(found), ours))
+            rows.append(_row(panel, "ours", _texts(found, panel), ours))
             if panel.paper is not None:
                 rows.append(_row(panel, "paper", {n: number(x) for n, x in theirs.items()}, theirs))
             place = {"experiment": experiment.name, "panel": panel.name, "step": panel.steps}
@@ -53,12 +53,14 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
     )
 
 
-def _texts(final: pd.DataFrame) -> dict[str, str]:
-    """Mean, half of the interval and divergences, by optimizer."""
+def _texts(final: pd.DataFrame, panel: PanelInfo) -> dict[str, str]:
+    """Mean, half of the interval and what is to be known of it, by optimizer."""
     texts = {}
     for row in final.itertuples():
         text = measured(row.mean, (row.ci_high - row.ci_low) / 2)
-        texts[str(row.Index)] = f"{text} ({row.diverged} diverged)" if row.diverged else text
+        remarks = [f"{row.diverged} diverged"] if row.diverged else []
+        remarks += ["untrained"] if row.Index in panel.untrained else []
+        texts[str(row.Index)] = f"{text} ({', '.join(remarks)})" if remarks else text
     return texts
 
 

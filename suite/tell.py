@@ -26,7 +26,7 @@ def print_json(content: Any) -> None:
 
 def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What there is to choose from."""
-    console = Console()
+    console = Console(emoji=False)  # a claim may say :x:
     for kind in ("problems", "optimizers"):
         rows = [
             (
@@ -45,7 +45,7 @@ def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
 
 def print_status(status: Status) -> None:
     """Where each cell stands, and the time left."""
-    console = Console()
+    console = Console(emoji=False)  # a claim may say :x:
     table = _table("Cells", ("cell", "state", "spent", "left", "note"), [])
     for each in status.cells:
         left = "?" if each.seconds_left is None else duration(each.seconds_left)
@@ -61,7 +61,7 @@ def print_status(status: Status) -> None:
 
 def print_report(report: Report) -> None:
     """The verdict on each claim, and where the report is."""
-    console = Console()
+    console = Console(emoji=False)  # a claim may say :x:
     table = _table("Claims", ("id", "claim", "verdict", "note"), [])
     for each in report.claims.to_dict("records"):
         verdict = str(each["verdict"])
@@ -69,6 +69,10 @@ def print_report(report: Report) -> None:
         table.add_row(each["id"], escape(each["claim"]), styled, escape(each["note"]))
     if table.row_count:
         console.print(table)
+    for sentence in report.untrained:
+        print(f"notice: {sentence}", file=sys.stderr)
+    for name, reason in report.without.items():
+        print(f"figure {name} could not be drawn: {reason}", file=sys.stderr)
     # Not through rich, which would break a long path.
     print(f"Report: {report.html}")
 

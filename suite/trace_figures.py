@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -15,8 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from suite.definitions import ExperimentInfo, PanelInfo
+from suite.figure_colours import INK
+from suite.figure_files import Drawing
 from suite.figure_legend import place_legend
-from suite.figure_style import INK, RC, CurveStyle, NamedFigure
+from suite.figure_style import CurveStyle
 from suite.result_tables import Tables
 
 OVER_TIME = 2  # coordinates in Figure 10; Figures 11 to 13 have one each of three
@@ -25,7 +26,7 @@ PER_ROW = 8
 
 def draw_traces(
     experiment: ExperimentInfo, tables: Tables, styles: Mapping[str, CurveStyle]
-) -> Iterator[NamedFigure]:
+) -> Iterator[Drawing]:
     """The figures of each traced panel: one over time, and one for each of three coordinates."""
     for panel in experiment.panels:
         recorded, responses = (
@@ -35,26 +36,26 @@ def draw_traces(
         if not len(recorded):
             continue
         name = f"{experiment.name}-{panel.name}"
-        with mpl.rc_context({**sns.axes_style("ticks"), **RC}):
-            yield NamedFigure(
-                f"{name}-updates",
-                f"{panel.title}: the updates proposed for single coordinates at the points of one "
-                "trajectory, at every step (the paper's Figure 10).",
-                _over_time(panel, recorded, styles),
+        yield Drawing(
+            f"{name}-updates",
+            f"{panel.title}: the updates proposed for single coordinates at the points of one "
+            "trajectory, at every step (the paper's Figure 10).",
+            partial(_over_time, panel, recorded, styles),
+        )
+        for number, coordinate in enumerate(responses["coordinate"].unique(), 1):
+            yield Drawing(
+                f"{name}-response-{number}",
+                f"{panel.title}, coordinate {coordinate}: the update proposed at each step as "
+                "a function of the gradient, after the history of the trajectory; a dot marks "
+                f"the gradient that was met (the paper's Figure {10 + number}).",
+                partial(
+                    _responses,
+                    panel,
+                    responses[responses["coordinate"] == coordinate],
+                    recorded[recorded["coordinate"] == coordinate],
+                    styles,
+                ),
             )
-            for number, coordinate in enumerate(responses["coordinate"].unique(), 1):
-                yield NamedFigure(
-                    f"{name}-response-{number}",
-                    f"{panel.title}, coordinate {coordinate}: the update proposed at each step as "
-                    "a function of the gradient, after the history of the trajectory; a dot marks "
-                    f"the gradient that was met (the paper's Figure {10 + number}).",
-                    _responses(
-                        panel,
-                        responses[responses["coordinate"] == coordinate],
-                        recorded[recorded["coordinate"] == coordinate],
-                        styles,
-                    ),
-                )
 
 
 def _over_time(
@@ -73,7 +74,6 @@ def _over_time(
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_xlabel("Step")
         axis.grid(True)
-        sns.despine(ax=axis)
     axes[0].set_ylabel("Update")
     _legend(figure, panel, recorded, styles)
     return figure
@@ -112,7 +112,7 @@ def _responses(
         axis.yaxis.set_major_locator(MaxNLocator(3))
         axis.tick_params(labelsize=6.5, length=2, width=0.5)
         for spine in axis.spines.values():
-            spine.set_linewidth(0.5)
+            spine.set(linewidth=0.5, visible=True)
     for axis in axes.ravel()[len(steps) :]:
         axis.set_visible(False)
     figure.supxlabel("Gradient", fontsize=9)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.files import atomic_path
-from suite.parquet_file import REAL, TEXT, WHOLE, load_result
+from suite.parquet_file import REAL, TEXT, WHOLE, load_result, save_parquet
 
 PLACE = {"optimizer": TEXT, "instance": WHOLE, "coordinate": WHOLE}
 COLUMNS = {
@@ -55,8 +54,7 @@ def no_traces() -> Traces:
 def save_traces(traces: Traces, folder: Path) -> None:
     """Write `traces.parquet`, `responses.parquet` and `impulses.parquet`."""
     for name, table in traces.tables().items():
-        with atomic_path(folder / f"{name}.parquet") as path:
-            table.to_parquet(path, index=False, compression="zstd")
+        save_parquet(folder / f"{name}.parquet", table, compression="zstd")
 
 
 def load_traces(folder: Path) -> Traces:

@@ -1,7 +1,13 @@
-"""Reading YAML safely, and strictly: a key that stands twice is an error, and so is a bomb."""
+"""YAML 1.2, read safely and strictly: a key that stands twice is an error, and so is a bomb.
+
+PyYAML's own rules are those of YAML 1.1, by which ``on`` is true, ``1e-3`` is text and ``1:30`` is
+90. Here a plain value is what the core schema of YAML 1.2 says, and a key is always the text that
+it is written as: an optimizer may be called ``on``, ``1e-3`` or ``null``.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,22 @@ from suite.errors import SuiteError
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
 MAX_DEPTH = 32
+
+# How PyYAML names the character that it stumbled over.
+TAB = r"found character '\t'"
+MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+# Plain values by tag, with what they may begin with (sections 10.3.2 of YAML 1.2.2, and << of 1.1).
+CORE_SCHEMA = (
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    (MERGE, "<<", ["<"]),
+)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -31,14 +53,49 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         # Before merge keys (<<) are expanded: overriding what they bring is their purpose.
         seen = set()
-        for key, _ in node.value:
+        for place, (key, value) in enumerate(node.value):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(
                         problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
+                if key.tag != MERGE:
+                    text = yaml.ScalarNode(TEXT, key.value, key.start_mark, key.end_mark)
+                    node.value[place] = text, value
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # Not 1.1's: 010 is ten, and 1_000 text.
+        text = self.construct_scalar(node)
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+    def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
+        # JSON writes some characters as two escapes.
+        halves = str(self.construct_scalar(node)).encode("utf-16", "surrogatepass")
+        try:
+            return halves.decode("utf-16")
+        except UnicodeDecodeError:
+            raise yaml.MarkedYAMLError(
+                problem="an escape stands for half a character", problem_mark=node.start_mark
+            ) from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that any version of YAML would read as something else."""
+
+
+_StrictLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in CORE_SCHEMA:
+    for _class in (_StrictLoader, _Dumper):
+        _class.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _first)
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+_StrictLoader.add_constructor(TEXT, _StrictLoader.construct_yaml_str)
+
+
+def dump_yaml(data: Any) -> str:
+    """Plain data as YAML that `parse_yaml` reads back as the same."""
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _check_size(
@@ -76,7 +133,10 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, _StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ValueError(f"{line}is not valid YAML: {error.problem}") from error
+        problem = (
+            "a tab stands where YAML takes spaces only" if TAB in str(error) else error.problem
+        )
+        raise ValueError(f"{line}is not valid YAML: {problem}") from error
     except RecursionError as error:
         raise ValueError("is not valid YAML: it is too deep") from error
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:

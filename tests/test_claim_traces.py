@@ -11,7 +11,7 @@ import pytest
 from tidy_curves import condensed, experiment, known, rows
 
 from suite.claims import check_claims
-from suite.figure_style import curve_styles
+from suite.figure_style import curve_styles, own_settings
 from suite.trace_figures import draw_traces
 from suite.trace_tables import COLUMNS, Traces, joined
 
@@ -116,7 +116,8 @@ def test_figures_show_two_coordinates_over_time_and_three_as_functions() -> None
         "e-p-updates",
         *(f"e-p-response-{number}" for number in (1, 2, 3)),
     ]
-    over_time, response = drawn[0].figure, drawn[1].figure
+    with own_settings():
+        over_time, response = drawn[0].draw(), drawn[1].draw()
     assert [axis.get_title(loc="left") for axis in over_time.axes] == [
         "Coordinate 0",
         "Coordinate 1",

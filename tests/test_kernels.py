@@ -595,8 +595,24 @@ def _failing_compiler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", str(script))
 
 
+def _compiler_that_is_no_program(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = folder / "no-program"
+    script.write_bytes(b"\x7fELF and no more")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{script}' -O2")
+
+
 def _cache_is_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "cache").write_text("")
+
+
+def _no_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("L2L_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
 
 
 @pytest.mark.parametrize(
@@ -605,7 +621,9 @@ def _cache_is_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (_no_compiler, r"no C\+\+ compiler \(g\+\+, clang\+\+, c\+\+\) was found"),
         (_compiler_named_but_missing, r"no C\+\+ compiler \(/nonexistent/c\+\+\) was found"),
         (_failing_compiler, "broken-c.. failed: internal compiler error"),
-        (_cache_is_a_file, "cache cannot be written"),
+        (_compiler_that_is_no_program, "no-program cannot be run: Exec format error"),
+        (_cache_is_a_file, "cache cannot be written: .* set L2L_CACHE to a folder that can"),
+        (_no_home, "the user has no home folder; set L2L_CACHE to a folder"),
     ],
 )
 def test_without_a_fused_kernel_the_reference_serves_after_one_notice(
@@ -657,15 +675,32 @@ def test_kernel_is_compiled_once_and_then_taken_from_the_cache(
         build.lstm_library(1, 2, 1)
 
 
+@fused
+@pytest.mark.parametrize("command", ["'{0}/un répertoire/ccache' g++", "{0}/my c++"])
+def test_compiler_may_be_a_command_with_arguments_or_a_path_with_spaces(
+    command: str, tmp_path: Path, fresh_build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = tmp_path / "un répertoire" / "ccache"
+    wrapper.parent.mkdir()
+    wrapper.write_text('#!/bin/sh\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    path = tmp_path / "my c++"
+    path.write_text('#!/bin/sh\nexec g++ "$@"\n')
+    path.chmod(0o755)
+    monkeypatch.setenv("CXX", command.format(tmp_path))
+    monkeypatch.setenv("L2L_CACHE", str(tmp_path / "caché of mine"))
+    assert build.lstm_library(1, 1, 1).lstm_weights() == LSTMShape(1, 1, 1).size
+
+
 def test_damaged_library_in_the_cache_is_no_crash(
     fresh_build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(compiler: str, flags: list[str], target: Path) -> None:
+    def damaged(command: list[str], flags: list[str], target: Path) -> None:
         target.parent.mkdir(parents=True)
         target.write_bytes(b"\x7fELF and no more")
 
     monkeypatch.setattr(build, "_build", damaged)
-    monkeypatch.setattr(build, "_compiler", lambda: "true")
+    monkeypatch.setattr(build, "compiler", lambda: ["true"])
     with pytest.warns(UserWarning, match="cannot be loaded"):
         assert dispatch.kernel_for(LSTMShape(1, 1, 1), torch.zeros(1)) is reference
 

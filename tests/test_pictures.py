@@ -89,14 +89,14 @@ def test_sheets_show_sources_results_and_the_way():
     panel = info.panels[0]
     pictures = made_up(panel, ["LSTM", "SGD"])
     results, steps = picture_sheets(info, pictures)
-    assert [axis.get_title(loc="center") for axis in results.figure.axes[:4]] == [
+    assert [axis.get_title(loc="center") for axis in results.draw().axes[:4]] == [
         "content",
         "style",
         "LSTM",
         "SGD",
     ]
-    assert len(results.figure.axes) == 2 * 4
-    assert len(steps.figure.axes) == 2 * 4
+    assert len(results.draw().axes) == 2 * 4
+    assert len(steps.draw().axes) == 2 * 4
     assert "LSTM and SGD" in results.caption
 
 

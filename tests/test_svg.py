@@ -6,18 +6,17 @@ import base64
 import io
 import re
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from suite.figure_style import RC
+from suite.figure_style import own_settings
 from suite.svg import TOLERANCE, simplified, slim
 
 
 def drawn(figure: Figure) -> str:
     buffer = io.BytesIO()
-    with mpl.rc_context(RC):
+    with own_settings():
         figure.savefig(buffer, format="svg")
     return buffer.getvalue().decode()
 

@@ -48,7 +48,7 @@ def write_experiments(folder: Path) -> tuple[str, ...]:
     population = "population: {rates: [0.005, 0.02], candidates: 3, first_runs: 4, keep: 0.5}"
     for name, search, dim in (("one", "seeds: [1, 2]", 3), ("two", population, 4)):
         path = folder / f"{name}.yaml"
-        path.write_text(TINY.format(name=name, search=search, dim=dim))
+        path.write_text(TINY.format(name=name, search=search, dim=dim), encoding="utf-8")
         names.append(str(path))
     return tuple(names)
 
@@ -71,7 +71,7 @@ def phase_of(path: Path, root: Path) -> str | None:
 def tables(root: Path) -> dict[str, object]:
     """What two runs of the same experiments must agree on."""
     found: dict[str, object] = {name: (root / name).read_bytes() for name in TABLES}
-    with (root / SOURCES).open(newline="") as file:
+    with (root / SOURCES).open(newline="", encoding="utf-8") as file:
         rows = [
             {k: v for k, v in row.items() if k not in NOT_COMPARED} for row in csv.DictReader(file)
         ]
@@ -86,7 +86,7 @@ def finished(root: Path) -> dict[str, int]:
 def starts(root: Path) -> dict[str, int]:
     """How often each cell was begun, by the name of its folder."""
     logs = (root / CELLS).glob(f"*/{LOG}")
-    return {path.parent.name: path.read_text().count(" starts\n") for path in logs}
+    return {path.parent.name: path.read_text(encoding="utf-8").count(" starts\n") for path in logs}
 
 
 def half_written(root: Path, damaged: str = "") -> list[str]:
@@ -99,13 +99,13 @@ def half_written(root: Path, damaged: str = "") -> list[str]:
     for path in _records(root):
         if path.parent.name == damaged:
             continue
-        files = json.loads(path.read_text())["files"]
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
         bad += [name for name in files if file_digest(path.parent / name) != files[name]]
     for path in root.glob("**/[!.]*.json"):
         if path.parent.name == damaged:
             continue
         try:
-            json.loads(path.read_text())
+            json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             bad.append(str(path))
     for path in root.glob("**/[!.]*.parquet"):

@@ -70,7 +70,7 @@ def finish(task: Task, pid: int) -> Ended:
     """Wait for a run's process."""
     _, status = os.waitpid(pid, 0)
     path = _output(task, pid)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     path.unlink()
     return Ended(os.waitstatus_to_exitcode(status), text)
 
@@ -104,7 +104,7 @@ def changes(task: Task) -> dict[str, int]:
     """How many changes a whole run makes to the files of each phase."""
     tally = task.root.parent / "changes.txt"
     complete(task, lambda: _count(task.root, tally))
-    found = tally.read_text().split()
+    found = tally.read_text(encoding="utf-8").split()
     tally.unlink()
     return {phase: found.count(phase) for phase in dict.fromkeys(found)}
 
@@ -177,7 +177,10 @@ def _command(pid: int) -> bytes:
 def _children(pid: int) -> list[int]:
     """Processes that `pid` started."""
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(word)
+            for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        ]
     except OSError:
         return []
 

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -32,38 +33,66 @@ class BuildError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: ``$L2L_CACHE``, or the user's cache folder."""
+    """Where compiled kernels are kept: ``$L2L_CACHE``, or the user's cache folder.
+
+    Raises:
+        BuildError: there is neither.
+    """
     own = os.environ.get("L2L_CACHE")
     if own:
         return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:  # as in a container, whose user may be unknown to it
+        raise BuildError("the user has no home folder; set L2L_CACHE to a folder") from error
     return Path(home) / "learning-to-learn"
 
 
-def _compiler() -> str:
-    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    for name in wanted:
-        path = shutil.which(name)
+def compiler() -> list[str]:
+    """The words that call the compiler: those of ``$CXX``, such as ``ccache g++``, or a usual one.
+
+    Raises:
+        BuildError: there is none.
+    """
+    own = os.environ.get("CXX", "").strip()
+    for words in _split(own) if own else (["g++"], ["clang++"], ["c++"]):
+        path = shutil.which(words[0])
         if path:
-            return path
-    raise BuildError(f"no C++ compiler ({', '.join(wanted)}) was found")
+            return [path, *words[1:]]
+    raise BuildError(f"no C++ compiler ({own or 'g++, clang++, c++'}) was found")
+
+
+def _split(command: str) -> list[list[str]]:
+    """The ways to read ``$CXX``: a path may have spaces, and a command may have arguments."""
+    try:
+        return [[command], shlex.split(command)]
+    except ValueError:
+        return [[command]]
 
 
 def _processor() -> str:
     """What -march=native depends on: the processor's model and features."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     kept = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
     return "\n".join(sorted(set(kept)))
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str]) -> str:
+    """What the command prints."""
+    try:
+        # Compilers quote in the letters of their own locale, whatever this process's is.
+        result = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
     if result.returncode != 0:
         lines = (result.stderr or result.stdout).strip().splitlines()
         raise BuildError(f"{Path(command[0]).name} failed: {lines[0] if lines else 'no output'}")
+    return result.stdout
 
 
 @functools.cache
@@ -73,18 +102,22 @@ def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
     Raises:
         BuildError: there is no compiler, or it failed.
     """
-    compiler = _compiler()
+    command = compiler()
     flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    texts = [path.read_text() for path in [*sorted(SOURCES.glob("[a-z]*.h")), MAIN]]
-    identity = "\0".join([*texts, *flags, version.stdout, _processor()])
+    version = _run([*command, "--version"])
+    sources = [*sorted(SOURCES.glob("[a-z]*.h")), MAIN]
+    texts = [path.read_text(encoding="utf-8") for path in sources]
+    identity = "\0".join([*texts, *flags, version, _processor()])
     key = hashlib.sha256(identity.encode()).hexdigest()[:20]
     target = cache_folder() / f"lstm-{key}.so"
     if not target.exists():
         try:
-            _build(compiler, flags, target)
+            _build(command, flags, target)
         except OSError as error:
-            raise BuildError(f"{target.parent} cannot be written: {error.strerror}") from error
+            raise BuildError(
+                f"{target.parent} cannot be written: {error.strerror}; "
+                "set L2L_CACHE to a folder that can"
+            ) from error
     try:
         # PyTorch has loaded an OpenMP runtime for all to see, and one pool of threads is enough.
         return ctypes.CDLL(str(target))
@@ -92,18 +125,18 @@ def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
         raise BuildError(f"{target} cannot be loaded: {error}") from error
 
 
-def _build(compiler: str, flags: list[str], target: Path) -> None:
+def _build(command: list[str], flags: list[str], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         objects, library = f"{folder}/lstm.o", f"{folder}/lstm.so"
-        _run([compiler, *flags, "-c", str(MAIN), "-o", objects])
+        _run([*command, *flags, "-c", str(MAIN), "-o", objects])
         # Linked without -fopenmp first: PyTorch's own OpenMP runtime then serves this library
         # too, where it uses the same interface (gcc's).
-        _run([compiler, "-shared", objects, "-o", library])
+        _run([*command, "-shared", objects, "-o", library])
         try:
             ctypes.CDLL(library)
         except OSError:
-            _run([compiler, "-shared", "-fopenmp", objects, "-o", library])
+            _run([*command, "-shared", "-fopenmp", objects, "-o", library])
         os.replace(library, target)
 
 

@@ -45,6 +45,17 @@ def save_optimizer(
     write_bytes_atomic(path, save(contiguous, header))
 
 
+def about_optimizer(path: Path) -> dict[str, Any]:
+    """What `save_optimizer` was told of a file that `load_optimizer` takes; empty if nothing."""
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+    try:
+        about = json.loads(header.get("about", ""))
+    except (ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
     """The optimizer in a file, ready to run.
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from suite.definitions import ExperimentInfo
 from suite.provenance import EARLIER
+from suite.report.figures import Shown
 from suite.report.inline import inline_svg
 from suite.table_formats import Table, markdown, markdown_text
 from suite.tables import notices
@@ -22,9 +23,9 @@ TITLE = "Learning to learn by gradient descent by gradient descent"
 
 @dataclass(frozen=True)
 class Content:
-    """All that a report shows; `finals`, `figures` and `further` go by experiment, in order.
+    """All that a report shows; `finals` and `figures` go by experiment, in order.
 
-    `figures` are SVG; `further` ones, of pictures and single coordinates, are name, caption, SVG.
+    An experiment's own figure comes first, then those of pictures and single coordinates.
     """
 
     experiments: Sequence[ExperimentInfo]
@@ -33,8 +34,7 @@ class Content:
     intervals: Table
     rates: Table
     provenance: Mapping[str, Any]
-    figures: Sequence[str]
-    further: Sequence[Sequence[tuple[str, str, str]]]
+    figures: Sequence[Sequence[Shown]]
 
     def verdicts(self) -> dict[str, int]:
         """How many claims have each verdict, without those that none has."""
@@ -54,16 +54,17 @@ def html_page(content: Content) -> str:
     sections = [
         {
             "experiment": experiment,
-            "figure": inline_svg(svg, f"f{number}", caption(experiment)),
-            "caption": caption(experiment),
-            "final": final,
-            "further": [
-                {"figure": inline_svg(drawn, name, said), "caption": said}
-                for name, said, drawn in further
+            "figures": [
+                {
+                    "shown": each,
+                    "svg": each.svg and inline_svg(each.svg, f"f-{each.name}", each.caption),
+                }
+                for each in figures
             ],
+            "final": final,
         }
-        for number, (experiment, svg, final, further) in enumerate(
-            zip(content.experiments, content.figures, content.finals, content.further, strict=True)
+        for experiment, figures, final in zip(
+            content.experiments, content.figures, content.finals, strict=True
         )
     ]
     return environment.get_template("report.html.j2").render(
@@ -96,14 +97,12 @@ def markdown_page(content: Content) -> str:
     parts = [f"# Reproduction report: *{TITLE}*", f"Claims: {counts or 'none'}."]
     parts += [f"> **Note.** {markdown_text(notice)}" for notice in notices(content.experiments)]
     parts += ["## Claims", markdown(content.claims)]
-    for experiment, final, further in zip(
-        content.experiments, content.finals, content.further, strict=True
+    for experiment, (figure, *further), final in zip(
+        content.experiments, content.figures, content.finals, strict=True
     ):
         parts.append(f"## {markdown_text(experiment.title)}")
-        parts.append(f"![{markdown_text(experiment.title)}](figures/{experiment.name}.png)")
-        parts += [markdown_text(caption(experiment)), markdown(final)]
-        for name, said, _ in further:
-            parts += [f"![{markdown_text(name)}](figures/{name}.png)", markdown_text(said)]
+        parts += [*_markdown_figure(figure, experiment.title), markdown(final)]
+        parts += [part for each in further for part in _markdown_figure(each, each.name)]
     parts += ["## All final losses", markdown(content.intervals)]
     parts += ["## Tuned learning rates", markdown(content.rates)]
     parts.append("## Settings")
@@ -117,17 +116,13 @@ def markdown_page(content: Content) -> str:
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
-def caption(experiment: ExperimentInfo) -> str:
-    """What an experiment's figure shows."""
-    source = f" ({experiment.source} of the paper)" if experiment.source else ""
-    what = "final loss" if all(panel.grid for panel in experiment.panels) else "loss"
-    text = (
-        f"{experiment.title}{source}. Mean {what} over fresh test runs, with the 95 % bootstrap "
-        "interval of the mean as a band"
-    )
-    if any(panel.paper for panel in experiment.panels):
-        text += "; dotted, with hollow markers, the curves of the paper's own figure"
-    return text + "."
+def _markdown_figure(figure: Shown, name: str) -> list[str]:
+    """The figure, called `name` where it cannot be seen, and its caption."""
+    if figure.failure:
+        said = f"The figure {figure.name} could not be drawn: {figure.failure}"
+        return [f"> **{markdown_text(said)}**", markdown_text(figure.caption)]
+    image = f"![{markdown_text(name)}](figures/{figure.name}.png)"
+    return [image, markdown_text(figure.caption)]
 
 
 def provenance_facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

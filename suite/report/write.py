@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,29 +10,47 @@ import pandas as pd
 
 from suite.claims import check_claims
 from suite.curves import curves_by_optimizer
-from suite.figure_files import save_figure
-from suite.figure_pictures import picture_sheets
-from suite.figure_style import curve_styles
-from suite.figures import draw_experiment
+from suite.definitions import ExperimentInfo
 from suite.files import write_text_atomic
 from suite.final import final_losses
-from suite.links import FIGURES, TABLES
+from suite.links import TABLES
+from suite.report.figures import draw_figures, failures
 from suite.report.pages import Content, html_page, markdown_page
 from suite.results import load_results
 from suite.scores import scores_by_run
 from suite.table_formats import save_table
 from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
-from suite.trace_figures import draw_traces
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where a report is, and what it says: `claims` and `final` as in the CSV files."""
+    """Where a report is, and what it says.
+
+    Args:
+        html: the page.
+        markdown: the same as Markdown.
+        claims: as in claims.csv.
+        final: as in final.csv.
+        without: figures that could not be drawn, with the reason.
+        untrained: where a learned optimizer is as it was before training, and why.
+    """
 
     html: Path
     markdown: Path
     claims: pd.DataFrame
     final: pd.DataFrame
+    without: Mapping[str, str]
+    untrained: tuple[str, ...]
+
+
+def untrained_optimizers(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
+    """A sentence for each learned optimizer of a panel that training left as it was."""
+    return tuple(
+        f"{experiment.name} {panel.name}: {name} is untrained: {reason}"
+        for experiment in experiments
+        for panel in experiment.panels
+        for name, reason in panel.untrained.items()
+    )
 
 
 def write_report(folder: Path) -> Report:
@@ -51,17 +69,7 @@ def write_report(folder: Path) -> Report:
     write_text_atomic(folder / "final.csv", final.to_csv(index=False))
     write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
 
-    styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
-    further = [
-        [*picture_sheets(experiment, results.pictures), *draw_traces(experiment, tables, styles)]
-        for experiment in experiments
-    ]
-    for experiment in experiments:
-        figure = draw_experiment(experiment, curves, final, styles)
-        save_figure(figure, folder / FIGURES, experiment.name)
-    for each in itertools.chain(*further):
-        save_figure(each.figure, folder / FIGURES, each.name)
-
+    figures = draw_figures(results, curves, final, folder)
     content = Content(
         experiments=experiments,
         claims=claims_table(claims, notices(experiments)),
@@ -69,17 +77,15 @@ def write_report(folder: Path) -> Report:
         intervals=interval_table(final, notices(experiments)),
         rates=learning_rate_table(final, notices(experiments)),
         provenance=results.provenance,
-        figures=[_svg(folder, e.name) for e in experiments],
-        further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
+        figures=figures,
     )
     made = (content.claims, content.intervals, content.rates, *content.finals)
     for table in (*made, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
-    pages = Report(folder / "report.html", folder / "report.md", claims, final)
+    pages = Report(
+        *(folder / "report.html", folder / "report.md", claims, final),
+        *(failures(figures), untrained_optimizers(experiments)),
+    )
     write_text_atomic(pages.html, html_page(content))
     write_text_atomic(pages.markdown, markdown_page(content))
     return pages
-
-
-def _svg(folder: Path, name: str) -> str:
-    return (folder / FIGURES / f"{name}.svg").read_text(encoding="utf-8")
