@@ -88,7 +88,13 @@ def _result(name: str, device: str, out: Path) -> tuple[str, str, float]:
     command += ["--out", str(out)]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, timeout=SECONDS, text=True, capture_output=True, check=False
+            command,
+            cwd=ROOT,
+            timeout=SECONDS,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         error = (done.stderr[-6000:] or "no message") if done.returncode else ""
     except subprocess.TimeoutExpired:

@@ -32,7 +32,8 @@ def run(*command: str, seconds: float) -> str:
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=seconds,
