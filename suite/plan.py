@@ -22,7 +22,7 @@ from suite.objective import param_spec
 from suite.population import population_cells
 from suite.probe import probe_optimizer, probe_problem
 from suite.registry import optimizers, problems
-from suite.unchanged import declared_files
+from suite.unchanged import declared_files, fingerprints
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "results" / "checkpoints"
@@ -320,7 +320,7 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
     try:
         with blamed(f"{type(problem).__name__}.notice raises"):
             notice = problem.notice
-        files = declared_files(problem)
+        files, data = declared_files(problem), fingerprints(problem)
     except SuiteError as error:
         raise type(error)(f"{where}: {error}") from error
     probe_problem(problem, spec, where)
@@ -330,6 +330,7 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
         "notice": notice,
         # Part of the key only where there are some, so that it decides no other problem's.
         **({"files": files} if files else {}),
+        **({"data": data} if data else {}),
     }
 
 
