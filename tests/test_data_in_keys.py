@@ -31,7 +31,15 @@ ART = {
     "style_layers": ("relu1_1",),
     "size": 16,
 }
-SPECS = {"mlp": {"name": "mlp"}, "art": ART, "plugin": {"name": "digits-net"}}
+CONVNET = {"name": "convnet", "dataset": "mnist", "layers": 2}
+SPECS = {
+    "mlp": {"name": "mlp"},
+    "convnet": CONVNET,
+    "test images": {**CONVNET, "split": "test"},
+    "art": ART,
+    "plugin": {"name": "digits-net"},
+    "quadratic": {"name": "quadratic"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +99,8 @@ REPLACED: dict[Callable[[Path], None], set[str]] = {
     replace_photo: {"art"},
     replace_painting: {"art"},
     replace_weights: {"art"},
-    replace_pixel: {"mlp", "plugin"},
-    replace_label: {"mlp", "plugin"},
+    replace_pixel: {"mlp", "convnet", "plugin"},
+    replace_label: {"mlp", "convnet", "plugin"},
 }
 
 
