@@ -52,6 +52,10 @@ class Device(StrEnum):
 
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE", help="As for 'run', if that was given any."),
+]
 RESULTS = Path(__file__).resolve().parent / "results" / "report"
 
 
@@ -101,7 +105,7 @@ def run(
 @app.command("list")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    plugin: Annotated[list[str] | None, typer.Option(metavar="FILE", help="As for 'run'.")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """List problems, optimizers, experiments and claims."""
 
@@ -121,6 +125,7 @@ def list_(
 @app.command()
 def status(
     results: Results = RESULTS,
+    plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Say what is done, running, failed and missing, and how long the rest may take."""
@@ -134,7 +139,8 @@ def status(
 
         check_version(results)
         refuse_links(results)
-        found = status_of(plan_request(saved_request(results), probing=False), results)
+        request = saved_request(results, tuple(plugin or ()))
+        found = status_of(plan_request(request, probing=False), results)
         if as_json:
             print_json(found.as_json())
         else:
@@ -145,14 +151,14 @@ def status(
 
 
 @app.command()
-def report(results: Results = RESULTS) -> None:
+def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
     """Write tables, figures and report again from what is finished."""
 
     def work() -> int:
         from suite.publish import publish_again
         from suite.tell import print_report
 
-        written = publish_again(results)
+        written = publish_again(results, tuple(plugin or ()))
         print_report(written)
         return FAILED if written.without else 0
 
@@ -172,6 +178,7 @@ def clean(
     unused: Annotated[
         bool, typer.Option("--unused", help="Only what the last run does not need.")
     ] = False,
+    plugin: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete cells; tables, figures and report stay."""
@@ -183,7 +190,7 @@ def clean(
 
         keep: set[str] = set()
         if unused:
-            plan = plan_request(saved_request(results), probing=False)
+            plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
             keep = {cell.label for cell in plan.cells}
         found = find_cells(results, kind, older_than, keep)
         size = sum(each.size for each in found) / 1e6

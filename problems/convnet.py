@@ -65,6 +65,9 @@ class ConvNet(Problem):
         """What a reader of the results must know about the data; empty if nothing."""
         return self.images.notice
 
+    def fingerprints(self) -> dict[str, str]:
+        return {"images": self.images.fingerprint}
+
     def init(self, rng: Rng) -> Tensors:
         images = self.images
         depth, height, width = images.pixels.shape[1:]

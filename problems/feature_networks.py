@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
+from suite.digests import tensors_digest
 from suite.errors import DataMissing, SuiteError
 from suite.registry import nearest
 from suite.tensor_file import load_tensors
@@ -67,6 +68,11 @@ class FeatureNetwork:
         self._weights = {"scale": scale.view(3, 1, 1), "shift": shift.view(3, 1, 1), **weights}
         self._moved: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
         self.sample = sample
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of weights and inputs; see `Problem.fingerprints`."""
+        return tensors_digest(self._weights)
 
     def check(self, names: Sequence[str]) -> None:
         """DataMissing if the weights lack one of these layers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from suite import Rng, Tensors
 from suite.device import to_device
+from suite.digests import tensors_digest
 
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32
@@ -39,6 +41,11 @@ class Images:
     _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of pixels and labels; see `Problem.fingerprints`."""
+        return tensors_digest({"pixels": self.pixels, "labels": self.labels})
 
     def minibatch(self, rng: Rng, size: int) -> Tensors:
         """Images `x` [size, C, H, W] from 0 to 1 and labels `y` [size], drawn with replacement."""

@@ -58,6 +58,9 @@ class MLP(Problem):
         """What a reader of the results must know about the data; empty if nothing."""
         return self.images.notice
 
+    def fingerprints(self) -> dict[str, str]:
+        return {"images": self.images.fingerprint}
+
     def init(self, rng: Rng) -> Tensors:
         widths = [self.images.pixels[0].numel(), *[self.units] * self.layers, self.images.classes]
         params = {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from problems.feature_networks import MEAN, UNIT, FeatureNetwork, feature_network
-from problems.pictures import photo, pictures_samples, style
+from problems.pictures import photo, pictures_fingerprints, pictures_samples, style
 from suite import Problem, Rng, Tensors, register_problem
 
 
@@ -67,6 +67,9 @@ class NeuralArt(Problem):
         if not samples:
             return ""
         return f"made with samples that come with the project: {', '.join(samples)}"
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"weights": self._features.fingerprint, **pictures_fingerprints(self.style)}
 
     def instance(self, rng: Rng) -> Tensors:
         image = to_theta(photo(rng.split, rng.instance, self.size))

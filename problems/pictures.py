@@ -10,6 +10,7 @@ from torch import Tensor
 
 from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
 from problems.image_tensors import SIDE, middle_square
+from suite.digests import current_digest, digest
 from suite.errors import DataMissing, SuiteError
 from suite.registry import nearest
 from suite.seeds import Rng
@@ -44,6 +45,21 @@ def pictures_samples(style_name: str) -> list[str]:
         places = [f"styles/{style_name}{kind}" for kind in KINDS]
         stand_in(not_found(f"style {style_name!r}", places), found[-1])
     return found
+
+
+def pictures_fingerprints(style_name: str) -> dict[str, str]:
+    """Digests of all photos, by split and in order, and of a painting; see `Problem.fingerprints`.
+
+    Raises:
+        DataMissing: there is no such style.
+        OSError: a file cannot be read.
+    """
+    folder = _photos() or SAMPLES / "photos"
+    photos = {
+        split: [current_digest(each) for each in _files(folder / name)]
+        for split, name in FOLDERS.items()
+    }
+    return {"photos": digest(photos), "style": current_digest(_painting(style_name))}
 
 
 def photo(split: str, number: int, size: int) -> Tensor:
@@ -82,6 +98,10 @@ def style(name: str, size: int) -> Tensor:
         DataMissing: there is none of that name, neither in the folder of styles nor in the project.
         SuiteError: the file is no picture.
     """
+    return middle_square(_open(_painting(name)), size)
+
+
+def _painting(name: str) -> Path:
     folder = data_root() / "styles"
     known = _paintings(SAMPLES / "styles") | _paintings(folder)
     if name not in known:
@@ -89,7 +109,7 @@ def style(name: str, size: int) -> Tensor:
             f"there is no style {name!r} in {folder}: put its picture there, or name another "
             f"({nearest(name, list(known))})"
         )
-    return middle_square(_open(known[name]), size)
+    return known[name]
 
 
 def _photos() -> Path | None:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,21 @@ class WorkerDied(Exception):
     """The process that computed a cell is gone; its cell can be resumed by another."""
 
 
+class _Spawn(SpawnContext):
+    """Starts processes anew, and remembers them.
+
+    They are not forked: a copy of a process that already runs threads may hang.
+    """
+
+    def __init__(self) -> None:
+        self.children: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
+        """A process of this context."""
+        self.children.append(SpawnProcess(*args, **kwargs))
+        return self.children[-1]
+
+
 @contextmanager
 def in_process(settings: Settings) -> Iterator[Workers]:
     """One cell after the other in this process."""
@@ -86,8 +102,7 @@ def in_process(settings: Settings) -> Iterator[Workers]:
 @contextmanager
 def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
     """`jobs` worker processes, which share the machine's threads evenly."""
-    # Spawned, not forked: a copy of a process that already runs threads may hang.
-    context = multiprocessing.get_context("spawn")
+    context = _Spawn()
     threads = max(1, torch.get_num_threads() // jobs)
 
     # A pool of its own for each: with a process, all that its pool is at dies.
@@ -121,7 +136,7 @@ def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
             pool.shutdown()
     except BaseException:
         # Whatever they are at can be resumed, so nobody has to wait for it.
-        for child in multiprocessing.active_children():
+        for child in context.children:
             child.kill()
         raise
 

@@ -17,6 +17,24 @@ LATEST = "latest.log"
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 
 
+class LogFile(logging.FileHandler):
+    """A log in a file, without which the work goes on.
+
+    A full disk is reported once, by what cannot be saved, and not by each line of the log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """As ever; what is left to write may find no room either."""
+        with suppress(OSError):
+            super().close()
+
+
 class _OneLine(logging.Formatter):
     """One line for each event; tracebacks are in the log of the cell that failed."""
 
@@ -34,7 +52,7 @@ def log_to(path: Path) -> logging.Handler:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = LogFile(path)
     except OSError as error:
         raise SuiteError(
             f"{path.parent} cannot be written to ({error.strerror}): choose another --results"
@@ -43,8 +61,6 @@ def log_to(path: Path) -> logging.Handler:
     logger = logging.getLogger("suite")
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    # A full disk is reported once, by what cannot be saved, and not by each line of the log.
-    logging.raiseExceptions = False
     logger.addHandler(handler)
     return handler
 
@@ -52,6 +68,8 @@ def log_to(path: Path) -> logging.Handler:
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """As `log_to`, for the length of the block; `latest.log` beside it leads to it."""
+    logger = logging.getLogger("suite")
+    level, propagate = logger.level, logger.propagate
     handler = log_to(path)
     with suppress(OSError):  # some file systems have no links
         link = path.with_name(f".{LATEST}.{os.getpid()}")
@@ -60,7 +78,9 @@ def logged_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        logging.getLogger("suite").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
         handler.close()
 
 

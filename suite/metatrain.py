@@ -74,10 +74,11 @@ def metatrain(
                 state.weights = untrained.odd_part(state.weights)
         while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)
-            _update_over_run(problem, untrained, phase, rate, seed, device, state)
-            state.runs += phase.batch
-            if state.due(training.validate_every) or state.runs >= first + phase.runs:
-                state.runs = min(state.runs, first + phase.runs)
+            # The last ones may be fewer, so that the next phase begins with instances of its own.
+            runs = range(state.runs, min(state.runs + phase.batch, first + phase.runs))
+            _update_over_run(problem, untrained, phase, runs, rate, seed, device, state)
+            state.runs = runs.stop
+            if state.due(training.validate_every) or state.runs == first + phase.runs:
                 _validate(problem, untrained, training, seed, device, state, rate)
                 if phase.patience is not None:
                     state.retreat(phase.patience)
@@ -133,13 +134,13 @@ def _update_over_run(
     problem: Problem,
     untrained: Any,
     phase: Phase,
+    instances: range,
     rate: float,
     seed: int,
     device: str | torch.device,
     state: TrainingState,
 ) -> None:
-    """One run of `phase.batch` fresh instances, with an update of φ after each window."""
-    instances = range(state.runs, state.runs + phase.batch)
+    """One run of each of these fresh instances, with an update of φ after each window."""
     objective = Objective(problem, instances, "train", seed, device=device)
     optimizer = untrained.with_weights(state.weights)
     within = untrained.odd_part if phase.odd else lambda vector: vector
@@ -157,7 +158,7 @@ def _update_over_run(
         if phase.second_order:
             gradient = second_order_gradient(objective, optimizer, points, phase)
         else:
-            rng = Rng(seed, "train/sample", state.runs, point.step)
+            rng = Rng(seed, "train/sample", instances.start, point.step)
             gradient = window_gradient(optimizer, points, phase, rng)
         gradient = within(gradient)
         norm = gradient.norm().item()
@@ -169,8 +170,8 @@ def _update_over_run(
         update, state.moments = meta.update(gradient, state.moments, rate)
         state.weights = state.weights + within(update)
         optimizer = untrained.with_weights(state.weights)
-    state.train_sum += total.item() * phase.batch
-    state.train_runs += phase.batch
+    state.train_sum += total.item() * len(instances)
+    state.train_runs += len(instances)
 
 
 @torch.no_grad()

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from optimizers.learned.base import Learned
-from optimizers.learned.checkpoint import MAX_WEIGHTS, load_optimizer
+from optimizers.learned.checkpoint import load_optimizer
 from suite.blame import blamed
 from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Trace, Training
@@ -22,7 +19,8 @@ from suite.objective import param_spec
 from suite.population import population_cells
 from suite.probe import probe_optimizer, probe_problem
 from suite.registry import optimizers, problems
-from suite.unchanged import declared_files
+from suite.trainable import check_trainable
+from suite.unchanged import declared_files, fingerprints
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "results" / "checkpoints"
@@ -163,7 +161,7 @@ def _trained(training: Training, where: str) -> _Trained:
     problem = _problem_config(training.problem, f"{where}.problem")
     optimizer = _optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
     name = str(training.optimizer["name"])
-    _check_trainable(training, where)
+    check_trainable(training, where)
     if training.use == "shipped":
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
@@ -193,30 +191,6 @@ def _trained(training: Training, where: str) -> _Trained:
     if len(cells) > 1:
         cells = (make_cell("select", label, validation, cells),)
     return _Trained({"optimizer": optimizer}, cells, name)
-
-
-def _check_trainable(training: Training, where: str) -> None:
-    """That the optimizer has weights, and what the phases ask of it."""
-    optimizer = optimizers.make(training.optimizer, f"{where}.optimizer")
-    name = training.optimizer["name"]
-    if not isinstance(optimizer, Learned):
-        raise SuiteError(f"{where}.optimizer: {name!r} has no weights that could be trained")
-    if optimizer.layout.size > MAX_WEIGHTS:
-        raise SuiteError(
-            f"{where}.optimizer: {name!r} has {optimizer.layout.size:.3g} weights, "
-            f"but must have at most {MAX_WEIGHTS:,}"
-        )
-    for number, phase in enumerate(training.phases):
-        if phase.sample is not None and not optimizer.coordinatewise:
-            raise SuiteError(
-                f"{where}.phases[{number}].sample: the coordinates of {name!r} meet, "
-                "so none can stand for others: leave it away"
-            )
-        if phase.odd:
-            try:
-                optimizer.odd_part(torch.zeros(optimizer.layout.size))
-            except ValueError as error:
-                raise SuiteError(f"{where}.phases[{number}].odd: {error}") from error
 
 
 def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
@@ -320,7 +294,7 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
     try:
         with blamed(f"{type(problem).__name__}.notice raises"):
             notice = problem.notice
-        files = declared_files(problem)
+        files, data = declared_files(problem), fingerprints(problem)
     except SuiteError as error:
         raise type(error)(f"{where}: {error}") from error
     probe_problem(problem, spec, where)
@@ -330,6 +304,7 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
         "notice": notice,
         # Part of the key only where there are some, so that it decides no other problem's.
         **({"files": files} if files else {}),
+        **({"data": data} if data else {}),
     }
 
 

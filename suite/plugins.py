@@ -17,7 +17,7 @@ from suite.digests import definition_digest, digest
 from suite.errors import SuiteError
 from suite.generators import SEED, noticed_draws, seeded_generators
 from suite.imports import definition_files
-from suite.registry import optimizers, problems
+from suite.registry import optimizers, problems, unregistered_on_error
 
 PREFIX = "plugin_"
 # Modules of plugins by name, and the files they are from.
@@ -42,11 +42,11 @@ def load_plugin(path: Path) -> None:
         raise SuiteError(f"plugin {path}: must be a Python file, ending in .py")
     file = path.resolve()
     package, name = _names(file)
-    if name in _loaded:
-        # Once more, because something changed: maybe a module beside it.
-        _unload(package, keep=_loaded)
-        del _loaded[name]
-    with blamed(f"plugin {path}:"), seeded_generators():
+    with blamed(f"plugin {path}:"), _undone_on_error(package), seeded_generators():
+        if name in _loaded:
+            # Once more, because something changed: maybe a module beside it.
+            _unload(package, keep=_loaded)
+            del _loaded[name]
         with noticed_draws() as drawn:
             _execute(file)
         _drew.discard(name)
@@ -112,6 +112,24 @@ def twin(cls: type) -> type | None:
     return next((each for each in both if (each.__module__, each.__qualname__) == own), None)
 
 
+@contextmanager
+def _undone_on_error(package: str) -> Iterator[None]:
+    """If the block raises, all is as it was: what is registered, and the modules of `package`."""
+    loaded, modules = dict(_loaded), _modules(package)
+    try:
+        with unregistered_on_error():
+            try:
+                yield
+            except BaseException:
+                _unload(package)
+                raise
+    except BaseException:
+        sys.modules.update(modules)
+        _loaded.clear()
+        _loaded.update(loaded)
+        raise
+
+
 def _names(file: Path) -> tuple[str, str]:
     """The package that stands for a plugin's folder, and the plugin's module in it."""
     package = f"{PREFIX}{digest(str(file.parent))[:8]}"
@@ -133,17 +151,19 @@ def _execute(file: Path) -> None:
     module = module_from_spec(spec)
     sys.modules[name] = module
     with _reachable(package):
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            _unload(package, keep=_loaded)
-            raise
+        spec.loader.exec_module(module)
 
 
 def _unload(package: str, keep: Iterable[str] = ()) -> dict[str, ModuleType]:
     """Take a package's modules, but those to `keep`, out of those that Python knows."""
-    names = [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]
-    return {name: sys.modules.pop(name) for name in names if name not in keep}
+    return {name: sys.modules.pop(name) for name in _modules(package) if name not in keep}
+
+
+def _modules(package: str) -> dict[str, ModuleType]:
+    """Those of a package that Python knows, by name."""
+    return {
+        name: module for name, module in sys.modules.items() if f"{name}.".startswith(f"{package}.")
+    }
 
 
 @contextmanager

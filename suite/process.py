@@ -62,19 +62,28 @@ def deterministic(wanted: bool) -> Iterator[None]:
         yield
         return
     before = {name: os.environ.get(name) for name in DETERMINISM}
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
     os.environ[DETERMINISTIC] = "1"
     follow_environment()
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(algorithms)
+        torch.backends.cudnn.benchmark = benchmark
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def full_float32() -> None:
+@contextmanager
+def full_float32() -> Iterator[None]:
     """Let no GPU round the inputs of float32 convolutions to TF32, as PyTorch does if not told."""
+    before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def follow_environment() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +74,21 @@ def _beside_others(found: Results, root: Path) -> Results:
         return found
 
 
-def publish_again(root: Path) -> Report:
+def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     """The same, of what was last run into the folder; from its tables alone if its cells are gone.
 
+    Args:
+        root: the results folder.
+        plugins: those that it was run with; see `saved_request`.
+
     Raises:
-        SuiteError: there is neither, or the folder cannot be written to.
+        SuiteError: there is neither, a plugin is not named, or the folder cannot be written to.
     """
     refuse_links(root)
     if not (root / CELLS / REQUEST).exists():
         return write_report(root)
     check_version(root)
-    request = saved_request(root)
+    request = saved_request(root, plugins)
     recorded = load_provenance(root / PROVENANCE)
     plan = plan_request(request, probing=False)
     cleaned = not any(record_of(cell, root) for cell in plan.results)

@@ -44,13 +44,27 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
+        # Before, for the modules ask for what is registered while they are imported.
         self._loaded = True
+        try:
+            self._import_all()
+        except BaseException:
+            # Whoever asks next is told the same, and does not get the half that there is.
+            self._loaded = False
+            raise
+
+    def _import_all(self) -> None:
         package = importlib.import_module(self._package)
         for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
             # Kernels register nothing, and some need what not everybody has.
             if not module.name.startswith("optimizers.kernels"):
                 about = f"module {module.name}:"
-                with blamed(about), seeded_generators(), noticed_draws() as drawn:
+                with (
+                    blamed(about),
+                    unregistered_on_error(),
+                    seeded_generators(),
+                    noticed_draws() as drawn,
+                ):
                     importlib.import_module(module.name)
                 if drawn:
                     self.drew.add(module.name)
@@ -67,6 +81,18 @@ class Registry(Generic[T]):
     def loaded(self) -> tuple[T, ...]:
         """What is registered so far, maybe not all."""
         return tuple(self._classes.values())
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """If the block raises, forget what it registered in modules that are not there after it."""
+        before = dict(self._classes)
+        try:
+            yield
+        except BaseException:
+            there = sys.modules
+            since = {name: cls for name, cls in self._classes.items() if cls.__module__ in there}
+            self._classes = {**since, **before}
+            raise
 
     @contextmanager
     def apart(self) -> Iterator[dict[str, T]]:
@@ -161,6 +187,13 @@ class Registry(Generic[T]):
 
 problems: Registry[type[Problem]] = Registry("problem", "problems", Problem)
 optimizers: Registry[type[Optimizer]] = Registry("optimizer", "optimizers", Optimizer)
+
+
+@contextmanager
+def unregistered_on_error() -> Iterator[None]:
+    """If the block raises, what a module registered that cannot be imported is forgotten."""
+    with problems.restored_on_error(), optimizers.restored_on_error():
+        yield
 
 
 def register_problem(name: str) -> Callable[[T], T]:

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -117,12 +117,17 @@ def save_request(request: Request, root: Path) -> None:
     write_text_atomic(root / CELLS / REQUEST, json.dumps(asdict(request), indent=1))
 
 
-def saved_request(root: Path) -> Request:
-    """What was last run into the results folder.
+def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
+    """What was last run into the results folder, with the plugins that the user names now.
+
+    A results folder may be somebody else's, so what it says decides nothing about which code runs.
+
+    Args:
+        root: the results folder.
+        plugins: users' files; one of the same name for each that it was run with.
 
     Raises:
-        SuiteError: nothing was, the file that says what is damaged, or it names a plugin in the
-            folder itself.
+        SuiteError: nothing was, the file that says what is damaged, or a plugin is not named.
     """
     path = root / CELLS / REQUEST
     try:
@@ -134,14 +139,14 @@ def saved_request(root: Path) -> Request:
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
     request = fill(Request, content, f"{path}:")
+    named = {Path(plugin).name for plugin in plugins}
     for plugin in request.plugins:
-        # Code that came with somebody's results is not run because their report is looked at.
-        if Path(plugin).resolve().is_relative_to(root.resolve()):
+        if Path(plugin).name not in named:
             raise SuiteError(
-                f"{path} names the plugin {plugin}, which lies in the results folder itself and is "
-                "not run unasked: move it elsewhere and give it to 'run --plugin'"
+                f"{path} says that this folder was made with the plugin {plugin}, which is not run "
+                f"unasked: if you trust its code, add --plugin {shlex.quote(plugin)}"
             )
-    return request
+    return replace(request, plugins=tuple(plugins))
 
 
 def raw_experiments() -> list[RawExperiment]:

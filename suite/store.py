@@ -32,6 +32,7 @@ from suite.files import write_text_atomic
 from suite.generators import seeded_generators
 from suite.json_file import read_json
 from suite.links import refuse_links
+from suite.logs import LogFile
 from suite.owner import Owner, owned, read_owner
 from suite.pieces import PREFIX, remove_pieces
 from suite.process import follow_environment, full_float32, one_thread_beside_the_kernel
@@ -245,8 +246,12 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
     follow_environment()
-    full_float32()
-    with _log_to(folder / LOG), one_thread_beside_the_kernel(), seeded_generators():
+    with (
+        _log_to(folder / LOG),
+        one_thread_beside_the_kernel(),
+        full_float32(),
+        seeded_generators(),
+    ):
         log.info("%s starts", cell.label)
         try:
             check_unchanged(cell.config)
@@ -327,7 +332,7 @@ def failure(cell: Cell, root: Path, sentence: str, seconds: float = 0.0) -> Outc
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Copies the log into a cell's folder while the cell runs."""
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler = LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

@@ -96,6 +96,14 @@ class Problem:
         """
         return ()
 
+    def fingerprints(self) -> Mapping[str, str]:
+        """Digests of data that the problem reads in other ways, such as a data set, by name.
+
+        They are computed from what is read on this machine, so that results are computed again
+        when it changes, and no machine that has other data takes part in a run.
+        """
+        return {}
+
     def group(self, name: str) -> str:
         """The group of parameter `name`, by which learned optimizers may be routed."""
         return "all"

@@ -360,21 +360,34 @@ def test_own_experiments_stand_beside_the_papers(tmp_path: Path) -> None:
     assert suite.request.find_experiments([str(write_experiment(tmp_path)), "fig4"])
 
 
-def test_code_that_comes_with_results_is_not_run_by_looking_at_them(
-    finished: Path, tmp_path: Path
+@pytest.mark.parametrize("place", ["{out}/figures/../cells/evil.py", "{tmp}/evil.py"])
+def test_code_that_results_name_is_not_run_by_looking_at_them(
+    finished: Path, tmp_path: Path, place: str
 ) -> None:
     out, mark = tmp_path / "out", tmp_path / "it ran"
     shutil.copytree(finished, out, symlinks=True)
-    (out / "cells" / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
+    evil = place.format(out=out, tmp=tmp_path)
+    Path(evil).write_text(f"open({str(mark)!r}, 'w')")
     path = out / "cells" / "request.json"
     request = json.loads(path.read_text())
-    path.write_text(json.dumps({**request, "plugins": [str(out / "figures/../cells/evil.py")]}))
-    words: list[tuple[str, ...]] = [("report",), ("status",), ("clean", "--unused", "--yes")]
-    for each in words:
+    path.write_text(json.dumps({**request, "plugins": [evil]}))
+    words: list[tuple[str, ...]]
+    words = [("report",), ("status",), ("clean", "--unused", "--yes"), ("clean", "--yes")]
+    for each in words[:-1]:
         told = command(*each, "--results", out)
         assert told.exit_code == 2
-        assert "evil.py" in told.stderr
+        assert f"add --plugin {evil}" in told.stderr.replace("\n", "")
+    assert command("run", finished.parent / "tiny.yaml", "--results", out).exit_code == 0
+    path.write_text(json.dumps({**request, "plugins": [evil]}))
     assert not mark.exists()
+    # Asked for, also from another place, it is run.
+    (tmp_path / "mine").mkdir()
+    shutil.copy(evil, tmp_path / "mine")
+    for each in words:
+        mark.unlink(missing_ok=True)
+        given = ("--plugin", tmp_path / "mine" / "evil.py") if each != words[-1] else ()
+        assert command(*each, *given, "--results", out).exit_code == 0
+        assert mark.exists() is (each != words[-1])
 
 
 @pytest.mark.parametrize(

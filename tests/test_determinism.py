@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import torch
 from test_cli import ROOT, write_experiment
 
 from optimizers.learned.checkpoint import load_optimizer
+from suite.cells import make_cell
 from suite.process import DETERMINISTIC, deterministic
 from suite.request import Request, plan_request
+from suite.runners import RUNNERS
 from suite.store import open_results, run_cell
 
 ON_IMAGES = """
@@ -81,6 +84,25 @@ def test_deterministic_algorithms_are_asked_for_and_no_longer_than_wanted() -> N
     assert DETERMINISTIC not in os.environ
     with deterministic(False):
         assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_cell_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings() -> list[object]:
+        cudnn = torch.backends.cudnn
+        return [
+            *(cudnn.allow_tf32, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()),
+            *(torch.get_num_threads(), logging.raiseExceptions),
+        ]
+
+    seen = []
+    monkeypatch.setitem(RUNNERS, "fake", lambda job: seen.append(settings()))
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    before = settings()
+    open_results(tmp_path)
+    with deterministic(True):
+        run_cell(make_cell("fake", "a", {}), tmp_path, "cpu")
+    assert seen[0][:3] == [False, False, True]
+    assert settings() == before
 
 
 def test_command_gives_equal_tables_whatever_its_jobs_threads_and_batches(tmp_path: Path) -> None:

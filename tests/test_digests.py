@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import suite.imports
-from suite.imports import REPOSITORY, definition_files
+from suite.imports import PACKAGES, REPOSITORY, definition_files
 from suite.syntax import code_digest
 
 SOURCE = '''
@@ -41,6 +44,28 @@ DIGEST = "e124a234169dab9dc8f3bdd7e355d5a780dea72b67c6126cc5463db3f59d9f75"
 
 def test_digest_is_the_same_in_every_python() -> None:
     assert code_digest(SOURCE.encode()) == DIGEST
+
+
+OTHER = """
+import json, runpy, sys
+from pathlib import Path
+
+code_digest = runpy.run_path("suite/syntax.py")["code_digest"]
+print(json.dumps({name: code_digest(Path(name).read_bytes()) for name in sys.argv[1:]}))
+"""
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_definitions_have_the_same_digests_in_another_python(version: str) -> None:
+    python = shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "--version"], capture_output=True).returncode:
+        pytest.skip(f"there is no Python {version}")
+    found = [path for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py")]
+    files = {path.relative_to(REPOSITORY).as_posix(): path for path in found}
+    told = subprocess.check_output([python, "-c", OTHER, *files], cwd=REPOSITORY, text=True)
+    assert json.loads(told) == {
+        name: code_digest(path.read_bytes()) for name, path in files.items()
+    }
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,9 @@ def test_unknown_executor_gets_the_nearest() -> None:
         find_executor("lcoal")
 
 
-def test_interrupted_workers_are_gone_at_once(settings: Callable[[int], Settings]) -> None:
+def test_interrupted_workers_are_gone_at_once_and_other_processes_go_on(
+    settings: Callable[[int], Settings],
+) -> None:
     class Impatient(Seen):
         def progress(self, cell: Cell, step: Step) -> None:
             if step.pid:
@@ -162,14 +164,18 @@ def test_interrupted_workers_are_gone_at_once(settings: Callable[[int], Settings
 
     started = time.monotonic()
     slow = fake("slow", seconds=60)
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
     with pytest.raises(KeyboardInterrupt), local(settings(2)) as workers:
         run_all([slow], settings(2).root, workers, Impatient())
     # The pool's own thread waits for a killed worker too, and until it has the processor again
     # nobody else is told that it is gone.
-    while multiprocessing.active_children() and time.monotonic() - started < 30:
+    while multiprocessing.active_children() != [other] and time.monotonic() - started < 30:
         time.sleep(0.05)
+    assert multiprocessing.active_children() == [other]
     assert time.monotonic() - started < 30
-    assert not multiprocessing.active_children()
+    other.kill()
+    other.join()
     assert state_of(slow, settings(2).root) == "missing"
 
 

@@ -27,11 +27,9 @@ import suite.runners
 from problems.data_root import DATA_ROOT
 from problems.downloads import OFFLINE
 from suite.config import Experiment
-from suite.errors import SuiteError
 from suite.plan import Plan
 from suite.request import Request, load_experiments, plan_request
 from suite.run import run
-from suite.runners import Job
 
 ROOT = Path(__file__).parents[1]
 STYLES = ("shipwreck_of_the_minotaur", "the_scream")
@@ -158,13 +156,3 @@ def test_panel_without_data_is_left_out_and_said_before_the_work_starts(
     # Logged while there was no file to log to: then it is Python that prints it.
     assert "panel digits is left out: tiny.yaml: panels.digits" in caplog.text
     assert "no data set 'svhn' in" in caplog.text
-
-
-def test_cell_is_not_computed_on_other_data_than_it_was_planned_with(tmp_path: Path) -> None:
-    spec = {"name": "mlp"}
-    planned_with = {"spec": spec, "notice": "made from 4,000 of 5,000 MNIST digits"}
-    job = Job({"problem": planned_with}, (), tmp_path, "cpu", lambda *_: None)
-    with pytest.raises(SuiteError, match=r"is complete here, but 'made from 4,000 .* was planned"):
-        _ = job.problem
-    same = Job({"problem": {"spec": spec, "notice": ""}}, (), tmp_path, "cpu", lambda *_: None)
-    assert same.problem == suite.runners.problems.make(spec)

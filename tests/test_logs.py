@@ -1,6 +1,9 @@
 """The run's log can be followed: one line an event, under a name that stays."""
 
 import logging
+from pathlib import Path
+
+import pytest
 
 from suite.logs import LATEST, logged_to
 
@@ -22,3 +25,28 @@ def test_latest_leads_to_the_newest(tmp_path):
         with logged_to(tmp_path / name):
             logging.getLogger("suite").info("in %s", name)
     assert (tmp_path / LATEST).read_text().endswith("in b.log\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_full_disk_is_not_told_by_each_line_and_other_logs_are_left_alone(tmp_path, capsys):
+    class Broken(logging.Handler):
+        def emit(self, record):
+            try:
+                raise OSError("no room")
+            except OSError:
+                self.handleError(record)
+
+    (tmp_path / "a.log").symlink_to("/dev/full")
+    log, other = logging.getLogger("suite"), logging.getLogger("somebody's own")
+    before = log.level, log.propagate, list(log.handlers)
+    broken = Broken()
+    other.addHandler(broken)
+    try:
+        with logged_to(tmp_path / "a.log"):
+            log.info("a line")
+            assert not capsys.readouterr().err
+            other.error("a line")
+            assert "no room" in capsys.readouterr().err
+    finally:
+        other.removeHandler(broken)
+    assert (log.level, log.propagate, log.handlers) == before

@@ -134,8 +134,9 @@ def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, second_order: b
     assert state.moments["updates"] == 2
 
 
+@pytest.mark.parametrize(("runs", "batch"), [(8, 4), (9, 4), (7, 8)])
 def test_every_run_is_on_fresh_training_instances(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int, batch: int
 ) -> None:
     drawn: list[int] = []
 
@@ -146,9 +147,10 @@ def test_every_run_is_on_fresh_training_instances(
             super().__init__(problem, instances, split, *rest, **k)
 
     monkeypatch.setattr(suite.metatrain, "Objective", Listening)
-    phases = (Phase(8, 4, 4, 0.01, batch=4), Phase(6, 4, 4, 0.01, batch=2))
-    train(tmp_path, *phases)
-    assert drawn == list(range(14))
+    phases = (Phase(runs, 4, 4, 0.01, batch=batch), Phase(6, 4, 4, 0.01, batch=2))
+    log = train(tmp_path, *phases)
+    assert drawn == list(range(runs + 6))
+    assert [row["runs"] for row in log][-1] == runs + 6
 
 
 def test_training_loss_in_the_log_is_the_mean_sum_over_runs(tmp_path: Path) -> None:

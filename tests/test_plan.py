@@ -239,6 +239,59 @@ def test_wrong_definitions_are_refused_before_any_work(
     assert "tiny.yaml" in str(caught.value)
 
 
+LEARNED = """
+from dataclasses import dataclass
+import torch
+from optimizers.layout import Layout
+from optimizers.learned.base import Learned
+from suite import register_optimizer
+
+class Scale(Layout):
+    def parameters(self):
+        return {"scale": torch.Size([1])}
+
+@register_optimizer("pair")
+@dataclass(frozen=True)
+class Pair(Learned):
+    coordinatewise = True
+    layout = Scale()
+
+    def initial_weights(self, rng):
+        return rng.normal(1)
+
+    def init(self, spec, n):
+        return STATE
+
+    def update(self, grads, state):
+        return self.phi * grads, state
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("torch.zeros(n, spec.size), torch.zeros(n, spec.size)", "is a tuple,"),
+        ("torch.zeros(n, spec.size)", "is float32 [2, 3], but must be one tensor whose last"),
+        ("None", "is None,"),
+        ("torch.zeros(2, n * spec.size)", ""),
+    ],
+)
+def test_states_that_no_coordinates_can_be_picked_from_are_refused_while_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, told: str
+) -> None:
+    monkeypatch.setattr(optimizers, "_classes", {name: optimizers.cls(name) for name in optimizers})
+    (tmp_path / "pair.py").write_text(LEARNED.replace("STATE", state))
+    load_plugin(tmp_path / "pair.py")
+    settings = ["training.t.optimizer={name: pair}", "training.t.phases.0.odd=false"]
+    plan(tmp_path, *settings)
+    if not told:
+        plan(tmp_path, *settings, "training.t.phases.0.sample=5")
+        return
+    with pytest.raises(SuiteError, match=r"phases\[0\]\.sample: the state of Pair") as caught:
+        plan(tmp_path, *settings, "training.t.phases.0.sample=5")
+    assert told in str(caught.value)
+
+
 def test_sizes_of_a_panel_replace_those_of_the_experiment(tmp_path: Path) -> None:
     before = plan(tmp_path)
     after = plan(tmp_path, "panels.p.test_instances=7", "panels.p.tuning_instances=3")

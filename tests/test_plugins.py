@@ -261,6 +261,81 @@ def test_random_numbers_drawn_while_a_module_of_the_suite_is_imported_are_told(
         problems.drew.clear()
 
 
+# After an import that failed.
+
+SECOND = """
+@register_problem("other-bowl")
+@dataclass(frozen=True)
+class Other(Bowl):
+    pass
+
+"""
+
+
+def names() -> set[str]:
+    return {*problems, *optimizers}
+
+
+@pytest.mark.parametrize("where", ["mine.py", "scales.py"])
+def test_plugin_that_fails_leaves_nothing_registered_and_can_be_mended(
+    tmp_path: Path, where: str
+) -> None:
+    before, modules = names(), set(sys.modules)
+    text = PLUGIN.replace("NAME", "own-bowl") + SECOND
+    broken = {"mine.py": text + "1 / 0", "scales.py": BESIDE["scales.py"] + "\n1 / 0"}
+    plugin = write(tmp_path, **{"mine.py": text, where: broken[where]})
+    with pytest.raises(SuiteError, match="ZeroDivisionError"):
+        load_plugin(plugin)
+    assert names() == before
+    assert not [name for name in set(sys.modules) - modules if name.startswith("plugin_")]
+    load_plugin(write(tmp_path, **{"mine.py": text}))
+    assert names() == before | {"own-bowl", "other-bowl"}
+
+
+def test_plugin_that_fails_when_loaded_again_stays_as_it_was(tmp_path: Path) -> None:
+    load_plugin(write(tmp_path))
+    cls, before = problems.cls("own-bowl"), names()
+    text = PLUGIN.replace("NAME", "own-bowl") + SECOND
+    with pytest.raises(SuiteError, match="ZeroDivisionError"):
+        load_plugin(write(tmp_path, **{"mine.py": text + "1 / 0"}))
+    assert names() == before
+    assert problems.cls("own-bowl") is cls
+    assert sys.modules[cls.__module__].Bowl is cls
+    assert key(write(tmp_path).parent)
+
+
+def test_plugin_with_one_name_that_is_taken_registers_none(tmp_path: Path) -> None:
+    before = names()
+    text = PLUGIN.replace("NAME", "own-bowl") + SECOND.replace("other-bowl", "quadratic")
+    with pytest.raises(SuiteError, match="'quadratic' is registered twice"):
+        load_plugin(write(tmp_path, **{"mine.py": text}))
+    assert names() == before
+
+
+def test_module_of_the_suite_that_fails_is_told_each_time_and_can_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import problems as package
+
+    before = names()
+    text = PLUGIN.replace("NAME", "own-bowl")
+    for line in ("import scales", "from .relative import offset", "from shapes.plain import dim"):
+        text = text.replace(line, "")
+    file = tmp_path / "zz_own_module.py"
+    file.write_text(text + "1 / 0")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setattr(problems, "_loaded", False)
+    try:
+        for _ in range(2):
+            with pytest.raises(SuiteError, match="ZeroDivisionError"):
+                problems.names()
+        assert "own-bowl" not in problems._classes
+        file.write_text(text)
+        assert names() == before | {"own-bowl"}
+    finally:
+        sys.modules.pop("problems.zz_own_module", None)
+
+
 # Whose fault it is.
 
 BAD = {

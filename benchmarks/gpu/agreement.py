@@ -86,14 +86,14 @@ def devices(device: str, steps: int = 100, instances: int = 16) -> pd.DataFrame:
         ("MNIST, LSTM", MLP(), lstm, steps, instances),
         ("convolutions, ADAM", ConvNet(dataset="mnist"), Adam(0.01), min(steps, 30), 4),
     ]
-    full_float32()
     rows = []
     for name, problem, optimizer, updates, count in cases:
         here = evaluate(problem, optimizer, updates, count, 0, "cpu")
         moved = optimizer
         if getattr(optimizer, "weights", None) is not None:
             moved = optimizer.with_weights(optimizer.weights.to(device))  # type: ignore[attr-defined]
-        there = evaluate(problem, moved, updates, count, 0, device)
+        with full_float32():
+            there = evaluate(problem, moved, updates, count, 0, device)
         apart = ((there - here).abs() / here).median(0).values
         spread = float(here[:, -1].std() / count**0.5)
         end = (float(here[:, -1].mean()), float(there[:, -1].mean()))

@@ -34,3 +34,6 @@ class DigitsNet(ModuleProblem):
     @property
     def notice(self) -> str:
         return load_images("mnist").notice
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"images": load_images("mnist").fingerprint}
