@@ -380,14 +380,16 @@ def test_code_that_results_name_is_not_run_by_looking_at_them(
     assert command("run", finished.parent / "tiny.yaml", "--results", out).exit_code == 0
     path.write_text(json.dumps({**request, "plugins": [evil]}))
     assert not mark.exists()
-    # Asked for, also from another place, it is run.
+    # What the user names is run, and not what the results name.
     (tmp_path / "mine").mkdir()
-    shutil.copy(evil, tmp_path / "mine")
-    for each in words:
-        mark.unlink(missing_ok=True)
-        given = ("--plugin", tmp_path / "mine" / "evil.py") if each != words[-1] else ()
-        assert command(*each, *given, "--results", out).exit_code == 0
-        assert mark.exists() is (each != words[-1])
+    own, asked = tmp_path / "mine" / "evil.py", tmp_path / "asked for"
+    own.write_text(f"open({str(asked)!r}, 'w')")
+    for each in words[:-1]:
+        assert command(*each, "--plugin", own, "--results", out).exit_code == 0
+        assert asked.exists()
+        asked.unlink()
+    assert command(*words[-1], "--results", out).exit_code == 0
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize(
