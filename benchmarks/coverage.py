@@ -1,4 +1,4 @@
-"""How often the suite's 95 % intervals hold the truth, by simulation: python -m benchmarks.coverage.
+"""How often the suite's 95 % intervals hold the truth, simulated: python -m benchmarks.coverage.
 
 Runs of one instance share its luck, as the suite's do. Normal losses vary by a tenth to a fifth;
 lognormal ones have σ = 1, as skewed as the quadratics', whose mean a few instances decide.

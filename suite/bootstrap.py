@@ -82,7 +82,7 @@ def _resampled_t(centred: Floats, centre: Floats, statistic: Statistic) -> Float
     return np.concatenate(found)
 
 
-@lru_cache(maxsize=2)  # panel after panel has as many runs
+@lru_cache(maxsize=4)  # panel after panel has as many runs
 def _weights(n: int, first: int, end: int) -> Floats:
     """The weight of each row in the resamples from `first` to `end`: [end − first, n]."""
     rng = np.random.default_rng([SEED, first])

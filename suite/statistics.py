@@ -9,6 +9,7 @@ favours the claim.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,10 @@ class Interval:
     high: float
     n: int
 
+    def shifted(self, by: float) -> Interval:
+        """The interval of the quantity plus `by`."""
+        return Interval(self.estimate + by, self.low + by, self.high + by, self.n)
+
     def negated(self) -> Interval:
         """The interval of the negative quantity."""
         return Interval(-self.estimate, -self.high, -self.low, self.n)
@@ -39,14 +44,23 @@ def mean_interval(values: Floats) -> Interval:
     return _interval(values[np.isfinite(values)][:, None], _mean)
 
 
-def paired_difference(lower: Floats, higher: Floats) -> Interval:
-    """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below."""
+def finite_median(values: Floats) -> float:
+    """Median of the finite ones of `values` [n]; NaN if none is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.nan
+
+
+def paired_difference(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
+    """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below.
+
+    Its interval has the probability `tail` beyond each end.
+    """
     keep, lost = _divergence(lower, higher)
     if not keep.any() and not lost and np.isfinite(lower).any():
         # Every run on the other side diverged: below by any amount.
         return Interval(-np.inf, -np.inf, -np.inf, int(np.isfinite(lower).sum()))
     differences = lower[keep] - higher[keep]
-    return _interval(differences[:, None], _mean, lost)
+    return _interval(differences[:, None], _mean, lost, tail)
 
 
 def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
@@ -62,6 +76,20 @@ def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interva
     return Interval(float(estimate), float(low), float(high), found.n)
 
 
+def difference_of_all(pairs: Mapping[str, tuple[Floats, Floats]], nearest: str) -> Interval:
+    """Mean of lower − higher for the `nearest` of several pairs of losses (lower [n], higher [n]).
+
+    In all pairs the first is claimed to be below. Which one is nearest to not being so is seen from
+    these runs, so the low end holds for all differences at once (Bonferroni). The high end is the
+    highest of all, as it is: the claim holds if it holds for each.
+    """
+    differences = {name: paired_difference(*pair) for name, pair in pairs.items()}
+    lows = [paired_difference(*pair, TAIL / len(pairs)).low for pair in pairs.values()]
+    highs = [each.high for each in differences.values()]
+    chosen = differences[nearest]
+    return Interval(chosen.estimate, float(np.max(lows)), float(np.max(highs)), chosen.n)
+
+
 def spread_of_means(samples: Floats) -> Interval:
     """Highest over lowest of the k means of paired `samples` [n, k]; no run may diverge.
 
@@ -69,7 +97,7 @@ def spread_of_means(samples: Floats) -> Interval:
     all ratios of two of them at once (Bonferroni); the spread is below a number if all of these
     are, so the high end is the highest of theirs as it is.
     """
-    finite = np.isfinite(samples).all(axis=1)
+    finite = np.asarray(np.isfinite(samples).all(axis=1))
     kept = np.where(finite[:, None], samples, np.inf)
     k = samples.shape[1]
     pairs = list(itertools.permutations(range(k), 2))

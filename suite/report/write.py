@@ -64,7 +64,8 @@ def write_report(folder: Path) -> Report:
 
     content = Content(
         experiments=experiments,
-        claims=claims_table(claims, notices(experiments)),
+        claims=claims_table(claims, "paper", notices(experiments)),
+        checks=claims_table(claims, "check", notices(experiments)),
         finals=[final_table([e], final, f"final-{e.name}") for e in experiments],
         intervals=interval_table(final, notices(experiments)),
         rates=learning_rate_table(final, notices(experiments)),
@@ -72,7 +73,7 @@ def write_report(folder: Path) -> Report:
         figures=[_svg(folder, e.name) for e in experiments],
         further=[[(f.name, f.caption, _svg(folder, f.name)) for f in own] for own in further],
     )
-    made = (content.claims, content.intervals, content.rates, *content.finals)
+    made = (content.claims, content.checks, content.intervals, content.rates, *content.finals)
     for table in (*made, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
     pages = Report(folder / "report.html", folder / "report.md", claims, final)
