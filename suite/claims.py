@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import suite.claim_grid
 import suite.claim_speed
-import suite.claim_traces  # noqa: F401, these two register their tests
+import suite.claim_traces  # noqa: F401, these register their tests
 from suite.claim_tests import CLAIM_TESTS, ClaimTest, ScoringTest
 from suite.claim_trainings import OfTrainings
 from suite.curves import CurveTable
