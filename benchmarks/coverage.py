@@ -15,6 +15,7 @@ import numpy as np
 from suite.statistics import (
     Floats,
     Interval,
+    mean_band,
     mean_interval,
     paired_difference,
     ratio_of_means,
@@ -36,6 +37,12 @@ def lognormal(rng: np.random.Generator, n: int) -> Floats:
     return LEVELS * np.exp(logs - (SHARED**2 + OWN**2) / 2)
 
 
+def band(losses: Floats) -> Interval:
+    """What figures show around the mean of `losses` [n, 1] at one step."""
+    mean, low, high = mean_band(losses)
+    return Interval(float(mean[0]), float(low[0]), float(high[0]), len(losses))
+
+
 @dataclass(frozen=True)
 class Case:
     """A statistic of losses [n, 3], and its true value."""
@@ -49,6 +56,7 @@ CASES = {
     "paired difference": Case(lambda x: paired_difference(x[:, 0], x[:, 2]), 0.25),
     "ratio of means": Case(lambda x: ratio_of_means(x[:, 0], x[:, 2]), 1.25),
     "spread of means": Case(spread_of_means, 1.25),
+    "band of a mean curve": Case(lambda x: band(x[:, 2:]), 1.0),
 }
 DISTRIBUTIONS = {"normal": normal, "lognormal": lognormal}
 

@@ -9,13 +9,14 @@ from benchmarks.coverage import CASES, DISTRIBUTIONS, coverage
 
 NOMINAL = 0.93
 # Nothing that knows a few skewed losses alone knows how heavy their tail is.
-LESS = {("mean", "lognormal", 8): 0.87, ("mean", "lognormal", 20): 0.89}
+LESS = {("mean", "lognormal", 8): 0.89, ("mean", "lognormal", 20): 0.92}
+BAND = "band of a mean curve"  # is told with its own coverage, and decides nothing
 REPETITIONS = {8: 500, 20: 500, 100: 250}
 
 
 @pytest.mark.parametrize("n", [8, 20, 100])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != BAND])
 def test_intervals_hold_the_truth_as_often_as_they_say(
     case: str, distribution: str, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
