@@ -21,7 +21,13 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
             {"name": each.name, "title": each.title, "source": each.source} for each in experiments
         ],
         "claims": [
-            {"id": id_, "experiment": each.name, "text": claim.text, "test": claim.test}
+            {
+                "id": id_,
+                "kind": claim.kind,
+                "experiment": each.name,
+                "text": claim.text,
+                "test": claim.test,
+            }
             for each in experiments
             for id_, claim in each.claims.items()
         ],

@@ -2,9 +2,9 @@
 
 A test is a frozen dataclass whose fields are its options in the experiment's YAML, and whose
 `check` weighs the evidence. To add one, write the class and register it; fields are `str`, `float`
-or `tuple[str, ...]`, and fields called `panel`, `optimizer`, `optimizers`, `baselines` and `than`
+or tuples of them, and fields called `panel`, `optimizer`, `optimizers`, `baselines` and `than`
 are checked against the experiment. A test of one panel that weighs more of its runs than their
-final losses has a method `scores` that names it (`ScoringTest`).
+final losses (`suite.scores.last_tenth`) has a method `scores` that names it (`ScoringTest`).
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ import pandas as pd
 from suite.definitions import PanelInfo
 from suite.evidence import (
     Evidence,
-    MissingRunsError,
     Outcome,
     divergence,
     finite_mean,
     judge,
-    judge_above,
+    turning,
 )
 from suite.formatting import number
-from suite.scores import FINAL, LargestGap, MeanLog, MeanLoss, Score
-from suite.statistics import Interval, paired_difference, ratio_of_means, spread_of_means
+from suite.scores import LargestGap, MeanLog, MeanLoss, Score
+from suite.statistics import (
+    Interval,
+    difference_of_all,
+    paired_difference,
+    ratio_of_means,
+    spread_of_means,
+)
 
 
 class ClaimTest(Protocol):
@@ -54,9 +59,6 @@ class ScoringTest(Protocol):
         ...
 
 
-# A count that equals what is claimed is enough.
-TIE = 1e-9
-
 CLAIM_TESTS: dict[str, type[ClaimTest]] = {}
 Test = TypeVar("Test", bound=type[ClaimTest])
 
@@ -76,8 +78,9 @@ def register_claim_test(name: str) -> Callable[[Test], Test]:
 class EndsBelowAll:
     """The optimizer's mean final loss is below that of the best baseline.
 
-    Estimate: paired mean difference, optimizer minus best baseline; claimed below 0. Without
-    `baselines`, all optimizers of the panel with a tuned learning rate are meant.
+    Estimate: paired mean difference, optimizer minus best baseline; claimed below 0, and its
+    interval holds for all baselines at once. Without `baselines`, all optimizers of the panel that
+    were not meta-trained are meant.
     """
 
     panel: str
@@ -86,7 +89,7 @@ class EndsBelowAll:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        interval, best, losses = against_best(self, evidence, FINAL)
+        interval, best, losses = against_best(self, evidence, evidence.end(self.panel))
         note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
         note += divergence(losses, [self.optimizer], [best])
         return Outcome(judge(interval, 0.0), interval, note)
@@ -113,8 +116,8 @@ class AreaBelowAll:
         """Compare the area under log10 loss with the best baseline's."""
         shown = _shown(evidence.panel(self.panel))
         interval, best, areas = against_best(self, evidence, shown)
-        note = f"mean log10 loss, {_means(areas, self.optimizer, best)}; "
-        note += f"claimed below {number(-self.margin)}"
+        note = f"mean log10 loss, {_means(areas, self.optimizer, best)}"
+        note += turning(interval, -self.margin)
         note += divergence(areas, [self.optimizer], [best])
         return Outcome(judge(interval, -self.margin), interval, note)
 
@@ -134,62 +137,19 @@ class SumBelow:
     until: float = math.inf
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
-        return (self._summed(panel),)
+        return (summed_losses(panel, self.until),)
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the sum of losses with the bound."""
-        panel = evidence.panel(self.panel)
-        steps = panel.steps
-        if steps < self.until < math.inf:
-            raise MissingRunsError(
-                f"runs of {steps} updates in panel {self.panel}, the claim is of {self.until:.0f}"
-            )
-        summed = self._summed(panel)
+        summed = summed_losses(evidence.panel(self.panel), self.until)
         means = evidence.scores(self.panel, [self.optimizer], summed)
         sums = means * (summed.last - summed.first + 1)
         ours = sums[self.optimizer]
         interval = paired_difference(ours.to_numpy(), np.full(len(ours), self.bound))
-        note = f"sum of losses {number(finite_mean(ours))}; claimed below {number(self.bound)}"
+        note = f"sum of losses {number(finite_mean(ours))}"
+        note += turning(interval.shifted(self.bound), self.bound)
         note += divergence(sums, [self.optimizer])
         return Outcome(judge(interval, 0.0), interval, note)
-
-    def _summed(self, panel: PanelInfo) -> MeanLoss:
-        return MeanLoss(0, math.ceil(min(self.until, panel.steps)) - 1)
-
-
-@register_claim_test("ends_below_in_grid")
-@dataclass(frozen=True)
-class EndsBelowInGrid:
-    """The optimizer's mean final loss is below the best baseline's in a share of a grid's panels.
-
-    Estimate: the share of panels in which it is below; its interval goes from the share in which it
-    surely is, by the 95 % interval of the paired difference, to the share in which it may be.
-    """
-
-    grid: str
-    optimizer: str
-    share: float
-    baselines: tuple[str, ...] = ()
-
-    def check(self, evidence: Evidence) -> Outcome:
-        """Count the panels."""
-        counts = np.zeros(3)
-        panels = evidence.grid(self.grid)
-        instances = []
-        for panel in panels:
-            test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
-            difference, _, _ = against_best(test, evidence, FINAL)
-            ends = (difference.high, difference.estimate, difference.low)
-            counts += [end < 0 for end in ends]
-            instances.append(difference.n)
-        sure, below, maybe = counts / len(panels)
-        interval = Interval(below, sure, maybe, min(instances))
-        verdict = judge_above(interval, self.share - TIE)
-        note = (
-            f"{self.optimizer} ends below in {counts[1]:.0f} of {len(panels)} panels, surely in "
-            f"{counts[0]:.0f}, perhaps in {counts[2]:.0f}; claimed in {number(self.share)} of them"
-        )
-        return Outcome(verdict, interval, note)
 
 
 @register_claim_test("ends_above_all")
@@ -197,7 +157,8 @@ class EndsBelowInGrid:
 class EndsAboveAll:
     """The optimizer's mean final loss is above that of the worst baseline.
 
-    Estimate: paired mean difference, optimizer minus worst baseline; claimed above 0.
+    Estimate: paired mean difference, optimizer minus worst baseline; claimed above 0, and its
+    interval holds for all baselines at once.
     """
 
     panel: str
@@ -207,9 +168,11 @@ class EndsAboveAll:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the worst baseline's."""
         names = evidence.baselines(self.panel, self.optimizer, self.baselines)
-        losses = evidence.scores(self.panel, [self.optimizer, *names], FINAL)
+        end = evidence.end(self.panel)
+        losses = evidence.scores(self.panel, [self.optimizer, *names], end)
         worst = str(losses[names].mean().idxmax())
-        below = paired_difference(losses[worst].to_numpy(), losses[self.optimizer].to_numpy())
+        ours = losses[self.optimizer].to_numpy()
+        below = difference_of_all({name: (losses[name].to_numpy(), ours) for name in names}, worst)
         note = f"{_means(losses, self.optimizer, worst, 'worst')}{_paper(evidence, self, worst)}"
         note += divergence(losses, [worst], [self.optimizer])
         return Outcome(judge(below, 0.0), below.negated(), note)
@@ -229,11 +192,11 @@ class EndsWithin:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the highest with the lowest final loss."""
-        losses = evidence.scores(self.panel, self.optimizers, FINAL)
+        losses = evidence.scores(self.panel, self.optimizers, evidence.end(self.panel))
         interval = spread_of_means(losses.to_numpy())
         means = ", ".join(f"{name} {number(finite_mean(losses[name]))}" for name in losses)
         note = f"highest over lowest of {means}{evidence.in_the_paper(self.panel, self.optimizers)}"
-        note += f"; claimed below {number(self.ratio)}"
+        note += turning(interval, self.ratio)
         note += divergence(losses, self.optimizers)
         return Outcome(judge(interval, self.ratio), interval, note)
 
@@ -253,11 +216,12 @@ class AtLeastAsGood:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses as a ratio."""
-        losses = evidence.scores(self.panel, [self.optimizer, self.than], FINAL)
+        end = evidence.end(self.panel)
+        losses = evidence.scores(self.panel, [self.optimizer, self.than], end)
         ours, other = losses[self.optimizer], losses[self.than]
         interval = ratio_of_means(ours.to_numpy(), other.to_numpy())
         note = f"{self.optimizer} {number(finite_mean(ours))} over {self.than} "
-        note += f"{number(finite_mean(other))}; claimed below {number(self.tolerance)}"
+        note += f"{number(finite_mean(other))}{turning(interval, self.tolerance)}"
         note += divergence(losses, [self.optimizer], [self.than])
         return Outcome(judge(interval, self.tolerance), interval, note)
 
@@ -285,13 +249,18 @@ class Follows:
         gaps = evidence.scores(self.panel, [self.optimizer], self._gap())[self.optimizer]
         interval = paired_difference(gaps.to_numpy(), np.zeros(len(gaps)))
         note = f"largest gap between {self.optimizer} and {self.than} over a run, as a part of the "
-        note += f"first loss: mean {number(finite_mean(gaps))}, highest {number(gaps.max())}; "
-        note += f"claimed below {number(self.tolerance)}"
+        note += f"first loss: mean {number(finite_mean(gaps))}, highest {number(gaps.max())}"
+        note += turning(interval, self.tolerance)
         note += divergence(gaps.to_frame(self.optimizer), [self.optimizer])
         return Outcome(judge(interval, self.tolerance), interval, note)
 
     def _gap(self) -> LargestGap:
         return LargestGap(self.than, self.stride)
+
+
+def summed_losses(panel: PanelInfo, until: float) -> MeanLoss:
+    """The mean of the losses before each of the first `until` updates, or of all there are."""
+    return MeanLoss(0, math.ceil(min(until, panel.steps)) - 1)
 
 
 class AgainstBest(Protocol):
@@ -316,16 +285,17 @@ class AgainstBest(Protocol):
 def against_best(
     test: AgainstBest, evidence: Evidence, score: Score
 ) -> tuple[Interval, str, pd.DataFrame]:
-    """The paired difference to the best baseline, its name, and everyone's scores."""
+    """The paired difference to the best baseline, the name of that, and everyone's scores.
+
+    Its interval holds for all baselines at once.
+    """
     names = evidence.baselines(test.panel, test.optimizer, test.baselines)
     scores = evidence.scores(test.panel, [test.optimizer, *names], score)
     means = scores[names].apply(finite_mean)
     best = str(means.idxmin()) if means.notna().any() else names[0]
-    return (
-        paired_difference(scores[test.optimizer].to_numpy(), scores[best].to_numpy()),
-        best,
-        scores,
-    )
+    ours = scores[test.optimizer].to_numpy()
+    pairs = {name: (ours, scores[name].to_numpy()) for name in names}
+    return difference_of_all(pairs, best), best, scores
 
 
 def _shown(panel: PanelInfo) -> MeanLog:

@@ -14,11 +14,20 @@ import pandas as pd
 
 from suite.claim_tests import register_claim_test
 from suite.definitions import PanelInfo
-from suite.evidence import Evidence, Outcome, judge, judge_above, worst
+from suite.evidence import Evidence, Outcome, judge, judge_above, turning_above, worst
 from suite.formatting import interval, number
 from suite.scores import Score
 from suite.statistics import Floats, Interval, mean_interval, paired_difference, ratio_of_means
-from suite.trace_scores import LaterEffect, MeanLag, MeanUpdate, Noise, Opposite, StepLike
+from suite.trace_scores import (
+    LaterEffect,
+    MeanLag,
+    MeanUpdate,
+    MostlyOpposite,
+    Noise,
+    Opposite,
+    OppositePoints,
+    StepLike,
+)
 
 
 @register_claim_test("bigger_updates")
@@ -100,7 +109,9 @@ class StepLikeResponses:
     """Updates as functions of the gradient are often step-like, and sometimes opposite to `than`'s.
 
     A response is step-like if more than half of its range lies within the central tenth of the
-    gradients, and opposite if the product with the other's response sums up to less than 0.
+    gradients. What is opposite can be said in several ways: responses whose product with the
+    other's sums up to less than 0, responses of the other sign at most gradients, or single points
+    of responses. Where these lead to different verdicts, the claim is undecided by definition.
 
     Estimate: the share of responses, one a coordinate and step, that are step-like; claimed above
     `often`. The share that is opposite is claimed above `sometimes`. The verdict is the worse of
@@ -114,22 +125,31 @@ class StepLikeResponses:
     sometimes: float = 0.05
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
-        return StepLike(), Opposite(self.than)
+        return StepLike(), *self._ways()
 
     def check(self, evidence: Evidence) -> Outcome:
         """Count step-like responses, then opposite ones."""
         shares = evidence.scores(self.panel, (self.optimizer, self.than), StepLike())
         steep, others = (mean_interval(_values(shares, n)) for n in (self.optimizer, self.than))
-        turned = evidence.scores(self.panel, [self.optimizer], Opposite(self.than))
-        opposite = mean_interval(_values(turned, self.optimizer))
-        verdicts = (judge_above(steep, self.often), judge_above(opposite, self.sometimes))
+        often = judge_above(steep, self.often)
         note = (
-            f"step-like: {number(steep.estimate)}, claimed above {number(self.often)} "
-            f"({verdicts[0]}; {self.than} {number(others.estimate)}); opposite to {self.than}: "
-            f"{number(opposite.estimate)} {interval(opposite.low, opposite.high)}, claimed above "
-            f"{number(self.sometimes)} ({verdicts[1]})"
+            f"step-like: {number(steep.estimate)} ({often}; {self.than} {number(others.estimate)})"
+            f"{turning_above(steep, self.often)}"
         )
-        return Outcome(worst(verdicts), steep, note)
+        verdicts = []
+        for way in self._ways():
+            turned = evidence.scores(self.panel, [self.optimizer], way)
+            opposite = mean_interval(_values(turned, self.optimizer))
+            verdicts.append(judge_above(opposite, self.sometimes))
+            note += f"; {way.name}: {number(opposite.estimate)} ({verdicts[-1]})"
+            note += turning_above(opposite, self.sometimes)
+        if len(set(verdicts)) == 1:
+            return Outcome(worst((often, *verdicts)), steep, note)
+        verdict = worst((often, "inconclusive"))
+        return Outcome(verdict, steep, note, reason="undecided by definition")
+
+    def _ways(self) -> tuple[Score, ...]:
+        return Opposite(self.than), MostlyOpposite(self.than), OppositePoints(self.than)
 
 
 def _values(scores: pd.DataFrame, optimizer: str) -> Floats:

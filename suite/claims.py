@@ -5,22 +5,30 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+import suite.claim_grid
 import suite.claim_speed
-import suite.claim_traces  # noqa: F401, these two register their tests
+import suite.claim_traces  # noqa: F401, these register their tests
 from suite.claim_tests import CLAIM_TESTS, ClaimTest, ScoringTest
+from suite.claim_trainings import OfTrainings
 from suite.curves import CurveTable
 from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.errors import SuiteError
 from suite.evidence import Evidence, MissingRunsError, Outcome
+from suite.paper import last_update
 from suite.registry import nearest
-from suite.scores import FINAL, Score, ScoreTable, last_tenth
+from suite.scores import Score, ScoreTable, last_tenth
 from suite.statistics import Interval
 
-COLUMNS = ["id", "claim", "verdict", "estimate", "ci_low", "ci_high", "n", "note"]
+COLUMNS = [
+    *("id", "kind", "claim", "verdict", "reason"),
+    *("estimate", "ci_low", "ci_high", "n", "note"),
+]
 NAMES_OF_OPTIMIZERS = ("optimizer", "optimizers", "baselines", "than")
 
 
@@ -31,7 +39,8 @@ def check_claims(
 
     `verdict` is reproduced or contradicted where the 95 % interval of the estimate lies wholly on
     one side of the claim's threshold, inconclusive where it does not, and unchecked where runs are
-    missing. What the estimate is, the test's docstring in `suite.claim_tests` says.
+    missing, too few or too short. What the estimate is, the test's docstring in
+    `suite.claim_tests` says.
 
     Raises:
         SuiteError: a claim names no test that there is, or options that its test does not have.
@@ -40,12 +49,14 @@ def check_claims(
     for experiment in experiments:
         evidence = Evidence(experiment, curves, scores)
         for claim in experiment.claims:
-            outcome = _outcome(claim_test(experiment, claim), evidence)
+            outcome = _outcome(claim, claim_test(experiment, claim), evidence)
             rows.append(
                 {
                     "id": claim.id,
+                    "kind": claim.kind,
                     "claim": claim.text,
                     "verdict": outcome.verdict,
+                    "reason": outcome.reason,
                     "estimate": outcome.interval.estimate,
                     "ci_low": outcome.interval.low,
                     "ci_high": outcome.interval.high,
@@ -62,7 +73,7 @@ def scores_of(experiment: ExperimentInfo, panel: PanelInfo) -> list[Score]:
     Raises:
         SuiteError: as `claim_test`.
     """
-    scores: list[Score] = [FINAL, last_tenth(panel.steps)]
+    scores: list[Score] = [last_tenth(panel.steps)]
     for claim in experiment.claims:
         test = claim_test(experiment, claim)
         if isinstance(test, ScoringTest) and test.panel == panel.name:
@@ -102,10 +113,13 @@ def _converted(value: Any, wanted: Any, where: str) -> Any:
         return float(value)
     if wanted is str and isinstance(value, str):
         return value
-    names = value if wanted == tuple[str, ...] and isinstance(value, list | tuple) else ()
-    if names and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    kind = {float: "a number", str: "a name"}.get(wanted, "a list of names")
+    several = value if isinstance(value, list | tuple) else ()
+    if several and wanted == tuple[str, ...] and all(isinstance(each, str) for each in several):
+        return tuple(several)
+    if several and wanted == tuple[float, ...]:
+        return tuple(_converted(each, float, where) for each in several)
+    kinds = {float: "a number", str: "a name", tuple[float, ...]: "a list of numbers"}
+    kind = kinds.get(wanted, "a list of names")
     raise SuiteError(f"{where}: {value!r} must be {kind}")
 
 
@@ -139,9 +153,35 @@ def _panel_of(experiment: ExperimentInfo, values: dict[str, Any], where: str) ->
     return None
 
 
-def _outcome(test: ClaimTest, evidence: Evidence) -> Outcome:
+def _outcome(claim: ClaimInfo, test: ClaimTest, evidence: Evidence) -> Outcome:
     nothing = Interval(float("nan"), float("nan"), float("nan"), 0)
+    panel = _panel_of(evidence.experiment, vars(test), claim.id)
+    wanted = claim.steps or _updates_meant(test, panel)
+    if panel is not None and panel.steps < wanted:
+        return Outcome("unchecked", nothing, "", f"{panel.steps:,} of {wanted:,} updates")
     try:
-        return test.check(evidence)
+        found = test.check(evidence)
     except MissingRunsError as missing:
         return Outcome("unchecked", nothing, str(missing))
+    if panel is not None and not isinstance(test, OfTrainings) and _names(test) & {*panel.learned}:
+        found = replace(found, note=f"{found.note}; one training")
+    if found.interval.n < claim.runs:
+        reason = f"{found.interval.n:,} of at least {claim.runs:,} runs"
+        return replace(found, verdict="unchecked", reason=reason)
+    return found
+
+
+def _updates_meant(test: ClaimTest, panel: PanelInfo | None) -> int:
+    """How many updates a claim is about: as many as its test's option and the figure say."""
+    until = vars(test).get("until", ())
+    ends = [int(end) for end in np.atleast_1d(until) if np.isfinite(end)]
+    if panel is not None and panel.paper is not None:
+        ends.append(last_update(panel.paper.figure, panel.paper.panel))
+    return max(ends, default=0)
+
+
+def _names(test: ClaimTest) -> set[str]:
+    """The optimizers that a claim is about, without the baselines."""
+    values = vars(test)
+    names = {values.get("optimizer"), values.get("than"), *values.get("optimizers", ())}
+    return {name for name in names if isinstance(name, str)}

@@ -21,7 +21,7 @@ from suite.result_tables import Tables, join_tables
 from suite.results import SOURCE_COLUMNS
 from suite.runners import CURVES, NOTICE, PICTURES
 from suite.runs import Runs, load_runs
-from suite.scores import FINAL, Recorded
+from suite.scores import Recorded, last_tenth
 from suite.shown_pictures import shown_pictures
 from suite.store import record_of
 from suite.trace_tables import joined, load_traces
@@ -56,19 +56,23 @@ def collect_pictures(
         experiments: from `experiment_infos`.
         tables: from `collect_tables`.
     """
-    finals = tables.scores[tables.scores["score"] == FINAL.name]
-    ends = finals.groupby(["experiment", "panel", "optimizer"])["value"].mean()
+    names = ["experiment", "panel", "optimizer", "score"]
+    means = tables.scores.groupby(names, observed=True)["value"].mean()
     pictures: Pictures = {}
     for experiment in experiments:
         for panel in experiment.panels:
             place = (experiment.name, panel.name)
+            end = last_tenth(panel.steps).name
             kept = [
                 curve
                 for curve in plan.curves
                 if (curve.experiment, curve.panel) == place
                 and (curve.cell.folder(root) / PICTURES).exists()
             ]
-            best = sorted(kept[1:], key=lambda c: float(ends.get((*place, c.optimizer), math.inf)))
+            ends = {
+                c.optimizer: float(means.get((*place, c.optimizer, end), math.inf)) for c in kept
+            }
+            best = sorted(kept[1:], key=lambda c: ends[c.optimizer])
             found = {
                 (each.optimizer, *key): picture
                 for each in (*kept[:1], *best[:1])
@@ -201,6 +205,7 @@ def _panel_infos(
             first_shown=panel.first_shown,
             paper=panel.paper,
             notice=plan.notices.get((experiment.name, name), ""),
+            learned=tuple(label for label, spec in panel.optimizers.items() if "trained" in spec),
             untrained=untrained.get((experiment.name, name), {}),
             **in_grids.get(name, {}),
         )
@@ -209,4 +214,6 @@ def _panel_infos(
 
 
 def _claim_info(id_: str, claim: Claim) -> ClaimInfo:
-    return ClaimInfo(id_, claim.text, claim.test, claim.options)
+    return ClaimInfo(
+        id_, claim.text, claim.test, claim.options, claim.kind, claim.runs, claim.steps
+    )

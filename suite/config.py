@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from suite.bounds import Above, AtLeast, Below, FileName, NotEmpty
 from suite.convert import REST, field_types, fill, nearest
-from suite.definitions import PaperPanel
+from suite.definitions import LEAST_RUNS, ClaimKind, PaperPanel
 from suite.errors import SuiteError
 from suite.meta_optimizers import Method
 from suite.overlay import nested, overlay, parse_setting
@@ -272,10 +272,21 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper and the test that decides on it; `options` are the test's own."""
+    """A sentence and the test that decides on it.
+
+    Args:
+        text: the sentence.
+        test: one of `suite.claim_tests`; `options` are its own.
+        kind: a claim of the ``paper``, or a ``check`` of one's own.
+        runs: with fewer runs it stays unchecked.
+        steps: likewise with fewer updates; as many as the paper's figure shows if not given.
+    """
 
     text: str
     test: str
+    kind: ClaimKind = "check"
+    runs: Count = LEAST_RUNS
+    steps: Count | None = None
     options: dict[str, Any] = field(default_factory=dict, metadata=REST)
 
 

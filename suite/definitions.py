@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from suite.bounds import FileName, NotEmpty
 from suite.convert import convert
@@ -20,6 +20,9 @@ from suite.json_file import load_json
 
 # Of this file and of the tables beside it.
 FORMAT = 2
+
+ClaimKind = Literal["paper", "check"]
+LEAST_RUNS = 20
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class PanelInfo:
 
     `steps` is the number of updates, `first_shown` where the drawn x axis begins, `notice` what a
     reader must be told of its data, such as that it is a subset. A panel of a grid has its name,
-    and the values of the fields that the grid is over. `untrained` are the learned optimizers whose
-    training left them as they were, with the reason.
+    and the values of the fields that the grid is over. `learned` are those of the optimizers that
+    were meta-trained; the others are the baselines that they are compared with. `untrained` are
+    those whose training left them as they were, with the reason.
     """
 
     name: Annotated[str, FileName()]
@@ -49,6 +53,7 @@ class PanelInfo:
     notice: str = ""
     grid: str = ""
     at: Mapping[str, int | float | str] = field(default_factory=dict)
+    learned: tuple[str, ...] = ()
     untrained: Mapping[str, str] = field(default_factory=dict)
 
     def notices(self) -> tuple[str, ...]:
@@ -59,12 +64,20 @@ class PanelInfo:
 
 @dataclass(frozen=True)
 class ClaimInfo:
-    """One claim of the paper; `test` and its `options` name one of `suite.claim_tests`."""
+    """A sentence and what decides on it: `test` and its `options` name one of `suite.claim_tests`.
+
+    `kind` tells a claim of the paper from a check of one's own. Fewer than `runs` runs decide
+    nothing, and neither do runs of fewer than `steps` updates; without `steps`, of fewer than the
+    paper's figure shows.
+    """
 
     id: str
     text: str
     test: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClaimKind = "check"
+    runs: int = LEAST_RUNS
+    steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from suite.errors import SuiteError
 from suite.final import paper_loss
 from suite.formatting import number
 from suite.registry import nearest
-from suite.scores import Score, ScoreTable
+from suite.scores import Score, ScoreTable, last_tenth
 from suite.statistics import Interval
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "unchecked"]
@@ -27,11 +27,15 @@ class MissingRunsError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict with the quantity it rests on and a sentence for the reader."""
+    """A verdict with the quantity it rests on and a sentence for the reader.
+
+    `reason` says in some words why a verdict is not a plain one, such as too few runs.
+    """
 
     verdict: Verdict
     interval: Interval
     note: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,18 +73,13 @@ class Evidence:
     def baselines(self, panel: str, optimizer: str, named: Sequence[str] = ()) -> list[str]:
         """The `named` ones, or else the panel's other optimizers except those that are learned.
 
-        Learned optimizers are known by having no tuned learning rate in the curves.
-
         Raises:
             MissingRunsError: there is none.
         """
-        if named:
-            return list(named)
-        found = []
-        for other in self.panel(panel).optimizers:
-            curve = self.curves.get((self.experiment.name, panel, other))
-            if other != optimizer and (curve is None or np.isfinite(curve.learning_rate)):
-                found.append(other)
+        info = self.panel(panel)
+        found = list(named) or [
+            other for other in info.optimizers if other != optimizer and other not in info.learned
+        ]
         if not found:
             raise MissingRunsError(f"no baselines beside {optimizer} in panel {panel}")
         return found
@@ -99,7 +98,7 @@ class Evidence:
         for optimizer in optimizers:
             if optimizer not in columns:
                 raise MissingRunsError(
-                    f"no {score.name} of {optimizer} in panel {panel}: it was not run to step "
+                    f"no {score.name} of {optimizer} in panel {panel}: run it again, to step "
                     f"{self.panel(panel).steps}"
                 )
         table = pd.concat(columns, axis=1, join="inner")
@@ -108,6 +107,10 @@ class Evidence:
                 f"no instance in panel {panel} on which {', '.join(optimizers)} all ran"
             )
         return table
+
+    def end(self, panel: str) -> Score:
+        """The score that is a run's final loss."""
+        return last_tenth(self.panel(panel).steps)
 
     def curve(self, panel: str, optimizer: str) -> Curve:
         """The mean curve of an optimizer.
@@ -145,6 +148,22 @@ def judge(interval: Interval, threshold: float) -> Verdict:
 def judge_above(interval: Interval, threshold: float) -> Verdict:
     """The verdict on "the quantity is above `threshold`"."""
     return judge(interval.negated(), -threshold)
+
+
+def turning(interval: Interval, threshold: float) -> str:
+    """A clause on a claim that its quantity is below `threshold`, and where its verdict turns."""
+    return (
+        f"; claimed below {number(threshold)}: reproduced with any above {number(interval.high)}, "
+        f"contradicted with any below {number(interval.low)}"
+    )
+
+
+def turning_above(interval: Interval, threshold: float) -> str:
+    """A clause on a claim that its quantity is above `threshold`, and where its verdict turns."""
+    return (
+        f"; claimed above {number(threshold)}: reproduced with any below {number(interval.low)}, "
+        f"contradicted with any above {number(interval.high)}"
+    )
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -1,16 +1,20 @@
-"""final.csv: the loss each optimizer ends with, beside the paper's."""
+"""final.csv: the loss each optimizer ends with, beside the paper's.
+
+Ours is the mean over the last tenth of the updates, the paper's the last value of its curve.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from suite.curves import CurveTable
 from suite.definitions import ExperimentInfo, PanelInfo
 from suite.paper import loss_after
-from suite.scores import FINAL, ScoreTable
-from suite.statistics import mean_interval
+from suite.scores import ScoreTable, last_tenth
+from suite.statistics import finite_median, mean_interval
 
 COLUMNS = [
     "experiment",
@@ -21,8 +25,10 @@ COLUMNS = [
     "mean",
     "ci_low",
     "ci_high",
+    "median",
     "n",
     "diverged",
+    "diverged_on",
     "paper",
     "ratio",
 ]
@@ -33,20 +39,22 @@ def final_losses(
 ) -> pd.DataFrame:
     """One row an optimizer of each panel, in the experiments' order.
 
-    `step` is the panel's last; an optimizer that was not run so far has no row. `mean` and its
-    95 % bootstrap interval are over the `n` instances that did not diverge, `diverged` counts the
-    others. `paper` is the figure's mean loss after as many updates, NaN where it shows none;
-    `ratio` is mean / paper.
+    `step` is the panel's last; an optimizer that was not run so far has no row. `mean` of the final
+    losses, with its 95 % interval, and `median` are over the `n` instances that did not diverge;
+    `diverged` counts the others, and `diverged_on` has their numbers. `paper` is the figure's mean
+    loss after as many updates, NaN where it shows none; `ratio` is mean / paper.
     """
     rows = []
     for experiment in experiments:
         for panel in experiment.panels:
             for optimizer in panel.optimizers:
                 place = (experiment.name, panel.name, optimizer)
-                if place not in curves or (*place, FINAL.name) not in scores:
+                final = (*place, last_tenth(panel.steps).name)
+                if place not in curves or final not in scores:
                     continue
-                losses = scores[*place, FINAL.name].to_numpy()
-                mean = mean_interval(losses)
+                losses = scores[final]
+                mean = mean_interval(losses.to_numpy())
+                diverged = losses.index[~np.isfinite(losses)]
                 paper = paper_loss(panel, optimizer)
                 rows.append(
                     {
@@ -58,8 +66,10 @@ def final_losses(
                         "mean": mean.estimate,
                         "ci_low": mean.low,
                         "ci_high": mean.high,
+                        "median": finite_median(losses.to_numpy()),
                         "n": mean.n,
-                        "diverged": len(losses) - mean.n,
+                        "diverged": len(diverged),
+                        "diverged_on": " ".join(map(str, diverged)),
                         "paper": paper,
                         "ratio": mean.estimate / paper,
                     }

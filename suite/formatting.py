@@ -34,6 +34,11 @@ def interval(low: float, high: float) -> str:
     return f"[{number(low)}, {number(high)}]"
 
 
+def judged(verdict: str, reason: str) -> str:
+    """Text such as "unchecked (2 of at least 20 runs)"."""
+    return f"{verdict} ({reason})" if reason else verdict
+
+
 def measured(mean: float, half_width: float) -> str:
     """Text such as "0.245 ± 0.012", with as many decimals for both."""
     if not math.isfinite(half_width) or not math.isfinite(mean):

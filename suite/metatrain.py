@@ -21,6 +21,7 @@ from suite.metagradient import window_gradient
 from suite.objective import Objective
 from suite.progress import Progress, silent
 from suite.registry import optimizers
+from suite.scores import last_tenth
 from suite.second_order import second_order_gradient
 from suite.seeds import Rng
 from suite.training_state import TrainingState, load_state, save_state
@@ -190,7 +191,7 @@ def _validate(
     losses = evaluate(
         problem, optimizer, steps, training.validation_instances, seed, device, "validation"
     )
-    tail = losses[:, -max(1, steps // 10) :]
+    tail = losses[:, last_tenth(steps).first :]
     state.record(
         validation=(losses.mean() if training.criterion == "mean" else tail.mean()).item(),
         final=tail.mean().item(),

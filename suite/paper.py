@@ -100,6 +100,15 @@ def loss_after(figure: str, panel: str, optimizer: str, updates: int) -> float |
     return float(np.interp(updates, steps, losses))
 
 
+def last_update(figure: str, panel: str) -> int:
+    """After how many updates the curves of one panel end; see `loss_after`."""
+    ends = [
+        curve["updates"].max() + (1 if len(curve) > 1 else 0)
+        for curve in panel_curves(figure, panel).values()
+    ]
+    return int(min(ends))
+
+
 def final_loss(figure: str, panel: str, optimizer: str) -> float | None:
     """The last value of the paper's curve, or None if the panel has no such optimizer."""
     curve = panel_curves(figure, panel).get(optimizer)

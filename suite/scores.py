@@ -53,17 +53,6 @@ ScoreTable = Mapping[tuple[str, str, str, str], pd.Series]
 
 
 @dataclass(frozen=True)
-class FinalLoss:
-    """The loss after the panel's last step."""
-
-    name: str = field(default="final loss", init=False)
-
-    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        last = recorded.panel.steps
-        return MeanLoss(last, last).of(recorded, optimizer)
-
-
-@dataclass(frozen=True)
 class MeanLoss:
     """The mean of the losses at the steps from `first` to `last`, both included."""
 
@@ -131,11 +120,11 @@ class LargestGap:
         return apart.abs().max(axis=1, skipna=False).fillna(np.inf) / followed[0]
 
 
-FINAL = FinalLoss()
-
-
 def last_tenth(steps: int) -> MeanLoss:
-    """The mean loss over the last tenth of `steps` updates, at least over the last one."""
+    """The final loss of runs of `steps` updates: the mean over the last tenth, at least the last.
+
+    A loss is of one minibatch, which says little of where a run ends.
+    """
     return MeanLoss(steps - max(1, steps // 10) + 1, steps)
 
 

@@ -1,4 +1,4 @@
-"""Means, differences and ratios over test instances, with 95 % bootstrap intervals.
+"""Means, differences and ratios over test instances, with 95 % intervals.
 
 A run that diverged has a loss that is not finite. It is left out of plain means. In comparisons
 there is a side that a claim holds to be lower: a diverged run there makes the mean infinite, as it
@@ -8,22 +8,17 @@ favours the claim.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import DegenerateDataWarning, bootstrap
 
-Floats = NDArray[np.float64]
-# Samples [..., n] for each of k columns, reduced over the last axis.
-Statistic = Callable[..., Floats]
+from suite.bootstrap import RESAMPLES, SEED, TAIL, Statistic, interval_ends
+from suite.bootstrap import Floats as Floats
 
-CONFIDENCE = 0.95
-RESAMPLES = 4999
 BAND_RESAMPLES = 1000
-SEED = 20160614  # any fixed number: the same curves give the same report
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,10 @@ class Interval:
     high: float
     n: int
 
+    def shifted(self, by: float) -> Interval:
+        """The interval of the quantity plus `by`."""
+        return Interval(self.estimate + by, self.low + by, self.high + by, self.n)
+
     def negated(self) -> Interval:
         """The interval of the negative quantity."""
         return Interval(-self.estimate, -self.high, -self.low, self.n)
@@ -42,35 +41,74 @@ class Interval:
 
 def mean_interval(values: Floats) -> Interval:
     """Mean of the finite ones of `values` [n]."""
-    return _interval(values[np.isfinite(values)][:, None], lambda x, axis: x.mean(axis=axis))
+    return _interval(values[np.isfinite(values)][:, None], _mean)
 
 
-def paired_difference(lower: Floats, higher: Floats) -> Interval:
-    """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below."""
+def finite_median(values: Floats) -> float:
+    """Median of the finite ones of `values` [n]; NaN if none is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.nan
+
+
+def paired_difference(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
+    """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below.
+
+    Its interval has the probability `tail` beyond each end.
+    """
     keep, lost = _divergence(lower, higher)
     if not keep.any() and not lost and np.isfinite(lower).any():
         # Every run on the other side diverged: below by any amount.
         return Interval(-np.inf, -np.inf, -np.inf, int(np.isfinite(lower).sum()))
     differences = lower[keep] - higher[keep]
-    return _interval(differences[:, None], lambda x, axis: x.mean(axis=axis), lost)
+    return _interval(differences[:, None], _mean, lost, tail)
 
 
-def ratio_of_means(lower: Floats, higher: Floats) -> Interval:
-    """Mean of `lower` over mean of `higher`, over paired instances [n]."""
+def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
+    """Mean of `lower` over mean of `higher`, over paired instances [n]; both must be above 0.
+
+    Its interval has the probability `tail` beyond each end. It is that of the logarithm, whose
+    distribution is nearer to symmetric, and is NaN where a mean may be 0 or less.
+    """
     keep, lost = _divergence(lower, higher)
-    pairs = np.stack([lower[keep], higher[keep]], axis=1)
-    return _interval(pairs, lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis), lost)
+    found = _interval(np.stack([lower[keep], higher[keep]], axis=1), _log_ratio, lost, tail)
+    with np.errstate(over="ignore"):
+        estimate, low, high = np.exp([found.estimate, found.low, found.high])
+    return Interval(float(estimate), float(low), float(high), found.n)
+
+
+def difference_of_all(pairs: Mapping[str, tuple[Floats, Floats]], nearest: str) -> Interval:
+    """Mean of lower − higher for the `nearest` of several pairs of losses (lower [n], higher [n]).
+
+    In all pairs the first is claimed to be below. Which one is nearest to not being so is seen from
+    these runs, so the low end holds for all differences at once (Bonferroni). The high end is the
+    highest of all, as it is: the claim holds if it holds for each.
+    """
+    differences = {name: paired_difference(*pair) for name, pair in pairs.items()}
+    lows = [paired_difference(*pair, TAIL / len(pairs)).low for pair in pairs.values()]
+    highs = [each.high for each in differences.values()]
+    chosen = differences[nearest]
+    return Interval(chosen.estimate, float(np.max(lows)), float(np.max(highs)), chosen.n)
 
 
 def spread_of_means(samples: Floats) -> Interval:
-    """Highest over lowest of the k means of paired `samples` [n, k]; no run may diverge."""
-    finite = np.isfinite(samples).all(axis=1)
+    """Highest over lowest of the k means of paired `samples` [n, k]; no run may diverge.
 
-    def spread(*columns: Floats, axis: int) -> Floats:
-        means = np.stack([column.mean(axis=axis) for column in columns])
-        return np.asarray(means.max(axis=0) / means.min(axis=0))
-
-    return _interval(samples[finite], spread, lost=int((~finite).sum()))
+    The highest of several means that lie close together is high by chance. So the low end holds for
+    all ratios of two of them at once (Bonferroni); the spread is below a number if all of these
+    are, so the high end is the highest of theirs as it is.
+    """
+    finite = np.asarray(np.isfinite(samples).all(axis=1))
+    kept = np.where(finite[:, None], samples, np.inf)
+    k = samples.shape[1]
+    pairs = list(itertools.permutations(range(k), 2))
+    wide = [ratio_of_means(kept[:, i], kept[:, j]) for i, j in pairs]
+    careful = [ratio_of_means(kept[:, i], kept[:, j], TAIL / len(pairs)) for i, j in pairs]
+    return Interval(
+        max(each.estimate for each in wide),
+        max(each.low for each in careful),
+        max(each.high for each in wide),
+        wide[0].n,
+    )
 
 
 def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:
@@ -79,8 +117,7 @@ def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:
     # Resampling is a weighting of the runs, so that all steps together are one matrix product.
     counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=BAND_RESAMPLES)
     means = counts @ losses / n
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(means, [TAIL, 1 - TAIL], axis=0)
     return losses.mean(axis=0), low, high
 
 
@@ -90,39 +127,34 @@ def _divergence(lower: Floats, higher: Floats) -> tuple[NDArray[np.bool_], int]:
     return finite & np.isfinite(higher), int((~finite).sum())
 
 
-def _interval(samples: Floats, statistic: Statistic, lost: int = 0) -> Interval:
-    """Bootstrap of `statistic` over rows of `samples` [n, k]; `lost` rows make it infinite."""
+def _mean(means: Floats) -> tuple[Floats, Floats]:
+    return means[..., 0], np.ones_like(means)
+
+
+def _log_ratio(means: Floats) -> tuple[Floats, Floats]:
+    positive = np.where(means > 0, means, np.nan)
+    over, under = positive[..., 0], positive[..., 1]
+    return np.log(over) - np.log(under), np.stack([1 / over, -1 / under], axis=-1)
+
+
+def _interval(samples: Floats, statistic: Statistic, lost: int = 0, tail: float = TAIL) -> Interval:
+    """Of `statistic` of the means of `samples` [n, k]; `lost` further rows make it infinite."""
     n = len(samples)
-    columns = tuple(samples.T)
     if lost:
-        return Interval(np.inf, _low_end_with_losses(samples, statistic, lost), np.inf, n + lost)
+        low = _low_end_with_losses(samples, statistic, lost, tail)
+        return Interval(np.inf, low, np.inf, n + lost)
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
-    estimate = float(statistic(*columns, axis=-1))
+    estimate = float(statistic(samples.mean(axis=0))[0])
     if n == 1:
         return Interval(estimate, np.nan, np.nan, 1)
     if (samples == samples[0]).all():
         return Interval(estimate, estimate, estimate, n)
-    for method in ("BCa", "percentile"):  # BCa is undefined where a jackknife value repeats
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DegenerateDataWarning)
-            found = bootstrap(
-                columns,
-                statistic,
-                n_resamples=RESAMPLES,
-                batch=1000,
-                paired=True,
-                vectorized=True,
-                confidence_level=CONFIDENCE,
-                method=method,
-                rng=np.random.default_rng(SEED),
-            ).confidence_interval
-        if np.isfinite(found.low) and np.isfinite(found.high):
-            break
-    return Interval(estimate, float(found.low), float(found.high), n)
+    low, high = interval_ends(samples, statistic, tail)
+    return Interval(estimate, low, high, n)
 
 
-def _low_end_with_losses(samples: Floats, statistic: Statistic, lost: int) -> float:
+def _low_end_with_losses(samples: Floats, statistic: Statistic, lost: int, tail: float) -> float:
     """The interval's low end where `lost` rows count as infinite; the high end is infinite."""
     n = len(samples)
     if n == 0:
@@ -131,6 +163,6 @@ def _low_end_with_losses(samples: Floats, statistic: Statistic, lost: int) -> fl
     clean = draws[(draws < n).all(axis=1)]
     values = np.full(RESAMPLES, np.inf)
     if len(clean):
-        values[: len(clean)] = statistic(*(column[clean] for column in samples.T), axis=-1)
+        values[: len(clean)] = statistic(samples[clean].mean(axis=1))[0]
     # No interpolation, which between a number and infinity has no value.
-    return float(np.quantile(values, (1 - CONFIDENCE) / 2, method="inverted_cdf"))
+    return float(np.quantile(values, tail, method="inverted_cdf"))

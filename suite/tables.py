@@ -7,10 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from suite.definitions import ExperimentInfo, PanelInfo
+from suite.definitions import ClaimKind, ExperimentInfo, PanelInfo
 from suite.final import paper_loss
-from suite.formatting import interval, measured, number
+from suite.formatting import interval, judged, measured, number
 from suite.table_formats import Cell, Table
+
+CAPTIONS: Mapping[ClaimKind, str] = {
+    "paper": "Claims of the paper.",
+    "check": "The experiments' own checks, which are not claims of the paper.",
+}
+NAMES: Mapping[ClaimKind, str] = {"paper": "claims", "check": "checks"}
+WHICH_END = (
+    "Our final losses are means over the last tenth of the updates, the paper's are the last "
+    "values of its curves."
+)
 
 
 def notices(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
@@ -45,7 +55,10 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
             data.append({**place, **ours, **{f"{n} (paper)": x for n, x in theirs.items()}})
     return Table(
         name=name,
-        caption="Mean final loss, ± half of its 95 % interval; the lowest of a row is bold.",
+        caption=(
+            "Mean final loss, ± half of its 95 % interval; the lowest of a row is bold. "
+            f"{WHICH_END}"
+        ),
         columns=("Panel", "Updates", "Source", *optimizers),
         rows=tuple(rows),
         data=pd.DataFrame(data),
@@ -86,6 +99,7 @@ def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
             Cell(str(row.step), row.step),
             Cell(number(row.mean), row.mean),
             Cell(interval(row.ci_low, row.ci_high), row.ci_low),
+            Cell(number(row.median), row.median),
             Cell(str(row.n), row.n),
             Cell(str(row.diverged), row.diverged),
             Cell(number(row.paper), row.paper),
@@ -95,20 +109,22 @@ def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     )
     columns = (
         *("Experiment", "Panel", "Optimizer", "Learning rate", "Updates", "Mean loss"),
-        *("95 % interval", "Runs", "Diverged", "Paper", "Ratio"),
+        *("95 % interval", "Median", "Runs", "Diverged", "Paper", "Ratio"),
     )
     caption = (
-        "Final losses with 95 % bootstrap intervals over test instances; ratio is mean / paper."
+        "Final losses with 95 % intervals over test instances; mean and median leave out runs that "
+        f"diverged, ratio is mean / paper. {WHICH_END}"
     )
     return Table("intervals", caption, columns, rows, final, tuple(notes))
 
 
-def claims_table(claims: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
-    """The verdict on each claim."""
+def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = ()) -> Table:
+    """The verdict on each claim of a kind."""
+    claims = claims[claims["kind"] == kind]
     rows = tuple(
         (
             Cell(row.id),
-            Cell(row.verdict, badge=True),
+            Cell(judged(row.verdict, row.reason), badge=True),
             Cell(row.claim),
             Cell(number(row.estimate), row.estimate),
             Cell(interval(row.ci_low, row.ci_high), row.ci_low),
@@ -119,10 +135,11 @@ def claims_table(claims: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     )
     columns = ("Id", "Verdict", "Claim", "Estimate", "95 % interval", "Runs", "Note")
     caption = (
-        "Claims of the paper. A verdict is given where the 95 % interval of the estimate, paired "
-        "over test instances, lies wholly on one side of the claim's threshold."
+        f"{CAPTIONS[kind]} A verdict is given where the 95 % interval of the estimate, paired "
+        "over test instances, lies wholly on one side of the claim's threshold. Where the note "
+        "says one training, it holds for other instances, not for other trainings."
     )
-    return Table("claims", caption, columns, rows, claims, tuple(notes))
+    return Table(NAMES[kind], caption, columns, rows, claims, tuple(notes))
 
 
 def learning_rate_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:

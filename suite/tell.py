@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from suite.formatting import judged
 from suite.report import Report
 from suite.run import Ended
 from suite.status import Status
@@ -39,8 +40,11 @@ def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
         console.print(_table(kind.capitalize(), ("name", "fields", "what"), rows))
     rows = [(e["name"], e["title"], e["source"]) for e in catalogue["experiments"]]
     console.print(_table("Experiments", ("name", "title", "in the paper"), rows))
-    rows = [(c["id"], c["experiment"], c["text"]) for c in catalogue["claims"]]
-    console.print(_table("Claims", ("id", "experiment", "claim"), rows))
+    for kind, title in (("paper", "Claims of the paper"), ("check", "Own checks")):
+        rows = [
+            (c["id"], c["experiment"], c["text"]) for c in catalogue["claims"] if c["kind"] == kind
+        ]
+        console.print(_table(title, ("id", "experiment", "claim"), rows))
 
 
 def print_status(status: Status) -> None:
@@ -62,13 +66,14 @@ def print_status(status: Status) -> None:
 def print_report(report: Report) -> None:
     """The verdict on each claim, and where the report is."""
     console = Console(emoji=False)  # a claim may say :x:
-    table = _table("Claims", ("id", "claim", "verdict", "note"), [])
-    for each in report.claims.to_dict("records"):
-        verdict = str(each["verdict"])
-        styled = f"[{VERDICT_STYLES.get(verdict, 'dim')}]{verdict}[/]"
-        table.add_row(each["id"], escape(each["claim"]), styled, escape(each["note"]))
-    if table.row_count:
-        console.print(table)
+    for kind, title in (("paper", "Claims of the paper"), ("check", "Own checks")):
+        table = _table(title, ("id", "claim", "verdict", "note"), [])
+        for each in report.claims[report.claims["kind"] == kind].to_dict("records"):
+            style = VERDICT_STYLES.get(each["verdict"], "dim")
+            styled = f"[{style}]{escape(judged(each['verdict'], each['reason']))}[/]"
+            table.add_row(each["id"], escape(each["claim"]), styled, escape(each["note"]))
+        if table.row_count:
+            console.print(table)
     for sentence in report.untrained:
         print(f"notice: {sentence}", file=sys.stderr)
     for name, reason in report.without.items():

@@ -100,12 +100,44 @@ class Opposite:
         return f"share of responses opposite to {self.than}"
 
     def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        ours, theirs = (_responses(recorded, name) for name in (optimizer, self.than))
-        if not len(ours) or not len(theirs):
-            return nothing()
-        products = ours.to_numpy() * theirs.reindex(ours.index, columns=ours.columns).to_numpy()
-        opposite = pd.Series(products.sum(axis=1) < 0, index=ours.index)
-        return opposite.groupby("instance").mean()
+        products = _products(recorded, optimizer, self.than)
+        return (products.sum(axis=1) < 0).groupby("instance").mean()
+
+
+@dataclass(frozen=True)
+class MostlyOpposite:
+    """The share of responses that have the other sign than that of `than` at most gradients."""
+
+    than: str
+
+    @property
+    def name(self) -> str:
+        return f"share of responses mostly opposite to {self.than}"
+
+    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
+        opposite = _products(recorded, optimizer, self.than) < 0
+        return (opposite.mean(axis=1) > 0.5).groupby("instance").mean()
+
+
+@dataclass(frozen=True)
+class OppositePoints:
+    """The share of points of all responses that have the other sign than that of `than`."""
+
+    than: str
+
+    @property
+    def name(self) -> str:
+        return f"share of points opposite to {self.than}"
+
+    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
+        opposite = _products(recorded, optimizer, self.than) < 0
+        return opposite.mean(axis=1).groupby("instance").mean()
+
+
+def _products(recorded: Recorded, optimizer: str, than: str) -> pd.DataFrame:
+    """Products of two optimizers' responses: a row a response, a column a gradient."""
+    ours, theirs = (_responses(recorded, name) for name in (optimizer, than))
+    return ours * theirs.reindex(ours.index, columns=ours.columns)
 
 
 def _own(table: pd.DataFrame, optimizer: str) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""Learning rates of hand-designed optimizers, by the best final loss (section 3)."""
+"""Learning rates of hand-designed optimizers, by the best final loss (section 3).
+
+The final loss is the mean over the last tenth of the updates (`suite.scores.last_tenth`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from suite.objective import Objective
 from suite.pieces import Keep, anew
 from suite.progress import Progress, silent
 from suite.registry import optimizers
+from suite.scores import last_tenth
 from suite.types import Problem
 
 # Exponents of 10, in quarters: half decades from 1e−4 to 10, then quarters around the best. A grid
@@ -29,7 +33,10 @@ LOWEST, HIGHEST = -32, 20
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The best rate, and a row for each one tried (learning_rate, mean_final, diverged, round)."""
+    """The best rate, and a row for each one tried (learning_rate, mean_final, diverged, round).
+
+    `mean_final` is the mean final loss over instances, infinite where any run diverged.
+    """
 
     best: float
     table: pd.DataFrame
@@ -57,6 +64,7 @@ def tune(
         SuiteError: every rate diverges.
     """
     base = optimizers.make({**spec, _tuned(spec): 1.0})
+    end = last_tenth(steps)
     group = max(1, runs_at_once(problem, base, torch.device(device)) // instances)
 
     def run(first: int, some: Sequence[float], of: int) -> Tensor:
@@ -66,11 +74,13 @@ def tune(
         objective = Objective(
             problem, range(instances), "validation", seed, copies=len(some), device=device
         )
+        summed = torch.zeros(len(column), device=device)
         for point in descend(objective, optimizer, steps):
-            last = point.loss
+            if point.step >= end.first:
+                summed = summed + point.loss
             done = first + len(some) * point.step // steps
             progress(done, of, f"rates from {some[0]:.2g}, step {point.step}")
-        return last.view(len(some), instances).cpu()
+        return (summed / (end.last - end.first + 1)).view(len(some), instances).cpu()
 
     def finals_at(rates: Sequence[float]) -> Iterator[Tensor]:
         """Final losses [instances] for each rate, as many side by side as memory allows."""

@@ -6,7 +6,7 @@ from tidy_curves import STEPS, condensed, experiment, known, rows
 
 from suite.claims import check_claims
 
-OPTIONS = {"panel": "p", "optimizer": "LSTM", "until": STEPS // 2}
+OPTIONS = {"panel": "p", "optimizer": "LSTM", "until": [STEPS // 2]}
 
 
 def verdict(test, *curves):
@@ -28,6 +28,21 @@ def test_lower_early_is_faster_whatever_comes_later():
     row = verdict("learns_faster", crossing("LSTM", 0.5, 0.05), rows("ADAM", 0.2))
     assert row.verdict == "contradicted"
     assert row.ci_low > 0
+
+
+def test_every_stretch_must_be_lower():
+    both = {**OPTIONS, "until": [STEPS // 2, STEPS]}
+    for early, late, expected in (
+        (0.05, 0.05, "reproduced"),
+        (0.05, 0.5, "contradicted"),
+        (0.5, 0.05, "contradicted"),
+    ):
+        info = experiment(["LSTM", "ADAM"], "learns_faster", both)
+        curves = pd.concat([crossing("LSTM", early, late), rows("ADAM", 0.2)])
+        row = check_claims([info], *known(condensed(info, curves))).iloc[0]
+        assert row.verdict == expected
+        assert "updates 1 to 10: " in row.note
+        assert "updates 11 to 20: " in row.note
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ def optimizer(
     return joined(parts)
 
 
+LINE = optimizer("ADAM")
+
+
 def verdict(test: str, than: Any, *parts: Traces, **options: float) -> Any:
     info = experiment(NAMES, test, {"panel": "p", "optimizer": "LSTM", "than": than, **options})
     tables = condensed(info, rows("LSTM", 0.1)[:0], joined(list(parts)))
@@ -88,17 +91,32 @@ def test_step_like_and_opposite_responses_are_counted() -> None:
     def step(x: np.ndarray) -> np.ndarray:
         return -np.sign(x)
 
-    line = optimizer("ADAM")
-    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=step), line)
+    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=step), LINE)
     assert row.estimate == 1.0
     assert "(reproduced; ADAM 0)" in row.note
     assert row.verdict == "contradicted"  # never the other way
-    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=np.sign), line)
+    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=np.sign), LINE)
     assert row.verdict == "reproduced"
-    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=np.sign), line, often=1)
+    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=np.sign), LINE, often=1)
     assert row.verdict != "reproduced"
-    row = verdict("step_like_responses", "ADAM", optimizer("LSTM"), line)
+    row = verdict("step_like_responses", "ADAM", optimizer("LSTM"), LINE)
     assert (row.verdict, row.estimate) == ("contradicted", 0.0)
+
+
+def test_ways_to_be_opposite_that_disagree_leave_the_claim_undecided() -> None:
+    """A response with the sign of the gradient, but where it is large: opposite at most points."""
+
+    def mostly(x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x) < 1.4, np.sign(x), -10 * np.sign(x))
+
+    row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=mostly), LINE, often=0)
+    assert row.note.count("(contradicted)") == 1  # in sum it is not opposite
+    assert "share of responses mostly opposite to ADAM: 1.00 (reproduced)" in row.note
+    assert "share of points opposite to ADAM: 0.66" in row.note
+    assert row.verdict != "reproduced"
+    steep = optimizer("LSTM", response=lambda x: np.sign(x) * np.where(np.abs(x) < 1.4, 1, -1.2))
+    row = verdict("step_like_responses", "ADAM", steep, LINE)
+    assert (row.verdict, row.reason) == ("inconclusive", "undecided by definition")
 
 
 def test_missing_traces_are_unchecked() -> None:

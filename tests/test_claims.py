@@ -1,11 +1,13 @@
 """Verdicts follow from the runs, and wrong definitions are sentences."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
 
 from suite.claims import COLUMNS, check_claims, claim_test
-from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo, PaperPanel
 from suite.errors import SuiteError
 
 OPTIMIZERS = ["LSTM", "ADAM", "NAG"]
@@ -54,7 +56,7 @@ def test_sum_is_of_the_first_updates_and_says_nothing_of_shorter_runs():
     assert row.estimate == pytest.approx(-1)
     row = verdict("sum_below", {**BELOW, "bound": 1e9, "until": 1000.0}, curve)
     assert row.verdict == "unchecked"
-    assert "the claim is of 1000" in row.note
+    assert row.reason == "20 of 1,000 updates"
 
 
 def test_too_close_to_tell_is_inconclusive():
@@ -65,7 +67,7 @@ def test_too_close_to_tell_is_inconclusive():
 def test_missing_runs_are_unchecked_and_named():
     row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2))
     assert row.verdict == "unchecked"
-    assert "no final loss of NAG in panel p: it was not run to step 20" in row.note
+    assert "no mean loss, steps 19 to 20 of NAG in panel p: run it again, to step 20" in row.note
     short = rows("LSTM", 0.1, steps=5)
     row = verdict("ends_below_all", BELOW, short, rows("ADAM", 0.2), rows("NAG", 0.2))
     assert row.verdict == "unchecked"
@@ -99,6 +101,77 @@ def test_learned_optimizers_are_no_baselines_unless_named():
     assert verdict("ends_below_all", BELOW, *curves, optimizers=names).verdict == "reproduced"
     named = {**BELOW, "baselines": ["ADAM", "LSTM-sub"]}
     assert verdict("ends_below_all", named, *curves, optimizers=names).verdict == "contradicted"
+
+
+def test_baseline_without_a_learning_rate_is_a_baseline():
+    untuned = rows("Newton", 0.01, learning_rate=float("nan"))
+    names = ["LSTM", "ADAM", "Newton"]
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), untuned
+    row = verdict("ends_below_all", BELOW, *curves, optimizers=names)
+    assert row.verdict == "contradicted"
+    assert "best baseline Newton" in row.note
+
+
+def test_below_all_needs_the_interval_of_every_baseline():
+    # NAG's mean is hardly the higher one, and hangs on few instances.
+    nag = rows("NAG", 0.22)
+    nag.loc[nag.instance < 2, "loss"] *= 5
+    nag.loc[nag.instance >= 2, "loss"] *= 0.75
+    curves = rows("LSTM", 0.18), rows("ADAM", 0.2)
+    assert verdict("ends_below_all", BELOW, *curves, nag).verdict == "inconclusive"
+    alone = {**BELOW, "baselines": ["ADAM"]}
+    assert verdict("ends_below_all", alone, *curves, nag).verdict == "reproduced"
+
+
+def judged_with(claim, instances=INSTANCES, **panel):
+    """The verdict on a claim with options of its own, that clearly holds of these runs."""
+    info = experiment(OPTIMIZERS, **panel)
+    info = replace(info, claims=(claim,))
+    curves = [
+        rows(name, end, instances=instances)
+        for name, end in zip(OPTIMIZERS, (0.1, 0.2, 0.3), strict=True)
+    ]
+    return check_claims([info], *known(condensed(info, pd.concat(curves)))).iloc[0]
+
+
+def test_too_few_runs_decide_nothing():
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_all", BELOW)
+    few = judged_with(claim, instances=19)
+    assert (few.verdict, few.reason) == ("unchecked", "19 of at least 20 runs")
+    assert few.ci_high < 0, "what they would say is told nevertheless"
+    assert judged_with(claim, instances=20).verdict == "reproduced"
+    assert judged_with(replace(claim, runs=5), instances=5).verdict == "reproduced"
+    more = judged_with(replace(claim, runs=1000))
+    assert (more.verdict, more.reason) == ("unchecked", "40 of at least 1,000 runs")
+
+
+def test_too_few_updates_decide_nothing():
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_all", BELOW)
+    short = judged_with(replace(claim, steps=1000))
+    assert (short.verdict, short.reason) == ("unchecked", "20 of 1,000 updates")
+    figure = PaperPanel("fig4", "mnist")
+    short = judged_with(claim, paper=figure)
+    assert (short.verdict, short.reason) == ("unchecked", "20 of 100 updates")
+    assert judged_with(replace(claim, steps=20), paper=figure).verdict == "reproduced"
+
+
+def test_claims_on_one_training_say_so():
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_all", BELOW)
+    assert judged_with(claim).note.endswith("; one training")
+    of_baselines = {"panel": "p", "optimizers": ["ADAM", "NAG"], "ratio": 2.0}
+    claim = ClaimInfo("C-1", "A claim.", "ends_within", of_baselines)
+    assert "one training" not in judged_with(claim).note
+
+
+def test_thresholds_are_told_with_where_the_verdict_turns():
+    options = {"panel": "p", "optimizers": ["ADAM", "NAG"]}
+    row = verdict(
+        "ends_within", {**options, "ratio": 1.25}, *map(rows, OPTIMIZERS, (0.1, 0.2, 0.23))
+    )
+    told = (
+        f"reproduced with any above {row.ci_high:.2f}, contradicted with any below {row.ci_low:.2f}"
+    )
+    assert told in row.note
 
 
 def test_area_needs_the_margin():
@@ -203,7 +276,7 @@ def test_wrong_definitions_say_file_claim_and_key(test, options, message):
         claim_test(info, info.claims[0])
 
 
-def grid_claim(share, finals, **more):
+def grid_claim(share, finals, places=None, **more):
     """The claim that the LSTM ends below NAG over a grid of one panel for each of `finals`."""
     tables = [
         rows(name, end, panel=panel)
@@ -211,11 +284,22 @@ def grid_claim(share, finals, **more):
         for name, end in zip(("LSTM", "NAG"), ends, strict=True)
     ]
     panels = tuple(
-        PanelInfo(panel, panel, STEPS, ("LSTM", "NAG"), grid="g", at={"units": number})
+        PanelInfo(
+            panel,
+            panel,
+            STEPS,
+            ("LSTM", "NAG"),
+            paper=PaperPanel("fig6", places[panel]) if places else None,
+            grid="g",
+            at={"units": number},
+            learned=("LSTM",),
+        )
         for number, panel in enumerate(finals)
     )
     options = {"grid": "g", "optimizer": "LSTM", "share": share, **more}
-    claim = ClaimInfo("C-1", "A claim.", "ends_below_in_grid", options)
+    if share is None:
+        del options["share"]
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_in_grid", options, steps=STEPS)
     info = ExperimentInfo("e", "Experiment", panels, (claim,))
     return check_claims([info], *known(condensed(info, pd.concat(tables)))).iloc[0]
 
@@ -231,6 +315,21 @@ def test_panels_of_a_grid_are_counted():
     unsure = grid_claim(0.75, {**finals, "d": (0.1, 0.1)})
     assert unsure.verdict == "inconclusive"
     assert (unsure.ci_low, unsure.ci_high) == (0.5, 0.75)
+
+
+def test_grid_claim_is_held_against_the_papers_own_count():
+    """Of these two architectures the figure has the LSTM below NAG in one, 1 × 20."""
+    places = {"a": "1x5", "b": "1x20"}
+    for ends, expected, differing in (
+        ({"a": (0.2, 0.1), "b": (0.1, 0.2)}, "reproduced", "none"),
+        ({"a": (0.1, 0.2), "b": (0.2, 0.1)}, "reproduced", "a, b"),
+        ({"a": (0.2, 0.1), "b": (0.2, 0.1)}, "contradicted", "b"),
+    ):
+        found = grid_claim(None, ends, places)
+        assert found.verdict == expected
+        assert found.note.endswith(
+            f"in the paper in 1 of 2, otherwise than here in {differing}; one training"
+        )
 
 
 @pytest.mark.parametrize(

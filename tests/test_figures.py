@@ -235,7 +235,7 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
     assert first.get_xlabel() == "units"
     line = first.lines[0]
     assert list(line.get_xdata()) == [5, 10]
-    at = curves[(curves["panel"] == "b") & (curves["step"] == STEPS)]["loss"].mean()
+    at = curves[(curves["panel"] == "b") & (curves["step"] > STEPS * 0.9)]["loss"].mean()
     assert np.isclose(line.get_ydata()[1], at)
 
 

@@ -20,6 +20,7 @@ from suite.provenance import gather_provenance, without_home
 from suite.report import write_report
 from suite.results import Results, load_results, store_results
 from suite.table_formats import latex_text, markdown_text
+from suite.tell import print_report
 
 HOSTILE = "<script>alert(1)</script>"
 NOTICE = "A subset of 5,000 digits & no more."
@@ -35,6 +36,10 @@ def folder(tmp_path_factory):
         paper=PaperPanel("fig4", "mnist"),
         notice=NOTICE,
     )
+    (claim,) = info.claims
+    own = dataclasses.replace(claim, id="own", runs=1000, steps=STEPS)
+    claims = (dataclasses.replace(claim, kind="paper", steps=STEPS), own)
+    info = dataclasses.replace(info, claims=claims)
     curves = [rows("LSTM", 0.1), rows("ADAM", 0.2, diverged=[4]), rows(HOSTILE, 0.3)]
     provenance = gather_provenance(["reproduce.py"], {"e": 4})
     store_results(path, Results((info,), condensed(info, pd.concat(curves)), provenance))
@@ -64,7 +69,22 @@ def test_report_is_remade_from_the_folder_alone_and_equal(folder):
     before = (folder / "report.html").read_bytes()
     report = write_report(folder)
     assert report.html.read_bytes() == before
-    assert list(report.claims["verdict"]) == ["reproduced"]
+    assert list(report.claims["verdict"]) == ["reproduced", "unchecked"]
+
+
+def test_claims_of_the_paper_and_own_checks_are_counted_and_shown_apart(folder, capsys):
+    text = (folder / "report.md").read_text()
+    assert "\n\nClaims of the paper: 1 reproduced.\n\nOwn checks: 1 unchecked.\n\n" in text
+    paper, own = text.partition("## Own checks")[::2]
+    assert "| C-1 |" in paper
+    assert "| own | unchecked (39 of at least 1,000 runs) |" in own
+    page = (folder / "report.html").read_text()
+    for heading in ('<h2 id="claims">Claims of the paper</h2>', '<h2 id="checks">Own checks</h2>'):
+        assert page.count(heading) == 1
+    assert "1 claim of it · 1 own check in 1 experiment" in page
+    print_report(write_report(folder))
+    told = capsys.readouterr().out
+    assert told.index("Claims of the paper") < told.index("C-1") < told.index("Own checks")
 
 
 def test_names_are_escaped_everywhere(folder):

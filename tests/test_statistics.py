@@ -1,4 +1,4 @@
-"""Bootstrap intervals, and what diverged runs do to them."""
+"""Intervals, and what diverged runs do to them."""
 
 import numpy as np
 import pytest

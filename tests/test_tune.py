@@ -80,10 +80,10 @@ def test_best_is_the_lowest_mean_final_loss_of_the_table() -> None:
 
 
 def test_table_holds_what_evaluation_of_each_rate_gives() -> None:
-    for row in sweep(Quadratic(dim=3), "nag", steps=10).table.itertuples():
+    for row in sweep(Quadratic(dim=3), "nag", steps=30).table.itertuples():
         optimizer = optimizers.make({"name": "nag", "lr": float(row.learning_rate)})
-        finals = evaluate(Quadratic(dim=3), optimizer, 10, INSTANCES, SEED, split="validation")
-        finals = finals[:, -1]
+        finals = evaluate(Quadratic(dim=3), optimizer, 30, INSTANCES, SEED, split="validation")
+        finals = finals[:, -3:].mean(dim=1)  # the last tenth
         assert row.diverged == (~finals.isfinite()).sum()
         assert row.mean_final == pytest.approx(finals.mean().item(), rel=1e-3)
 

@@ -57,6 +57,7 @@ def experiment(
     **panel: Any,
 ) -> ExperimentInfo:
     """An experiment "e" with a panel "p", and a claim "C-1" if a `test` is named."""
+    panel.setdefault("learned", tuple(o for o in optimizers if o.startswith("LSTM")))
     info = PanelInfo(name="p", title="Panel", steps=STEPS, optimizers=tuple(optimizers), **panel)
     claims = (ClaimInfo("C-1", "A claim.", test, options or {}),) if test else ()
     return ExperimentInfo("e", "Experiment", (info,), claims, settings="name: e\n")

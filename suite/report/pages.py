@@ -30,16 +30,22 @@ class Content:
 
     experiments: Sequence[ExperimentInfo]
     claims: Table
+    checks: Table
     finals: Sequence[Table]
     intervals: Table
     rates: Table
     provenance: Mapping[str, Any]
     figures: Sequence[Sequence[Shown]]
 
-    def verdicts(self) -> dict[str, int]:
-        """How many claims have each verdict, without those that none has."""
-        found = list(self.claims.data["verdict"])
-        return {verdict: found.count(verdict) for verdict in VERDICTS if verdict in found}
+    def verdicts(self) -> dict[str, dict[str, int]]:
+        """How many claims of the paper, then own checks, have each verdict that any has."""
+        found = {}
+        for name, table in (("Claims of the paper", self.claims), ("Own checks", self.checks)):
+            verdicts = list(table.data["verdict"])
+            counts = {each: verdicts.count(each) for each in VERDICTS if each in verdicts}
+            if counts:
+                found[name] = counts
+        return found
 
 
 def html_page(content: Content) -> str:
@@ -80,8 +86,10 @@ def html_page(content: Content) -> str:
 def byline(content: Content) -> str:
     """Whose paper it is, and what of it was run, in a line."""
     parts = ["Andrychowicz et al., 2016"]
-    claims, experiments = len(content.claims.rows), len(content.experiments)
-    parts.append(f"{_counted(claims, 'claim')} in {_counted(experiments, 'experiment')}")
+    claims, checks = len(content.claims.rows), len(content.checks.rows)
+    experiments = _counted(len(content.experiments), "experiment")
+    parts.append(f"{_counted(claims, 'claim')} of it")
+    parts.append(f"{_counted(checks, 'own check')} in {experiments}")
     profiles = dict.fromkeys(each.profile for each in content.experiments if each.profile)
     parts += [f"profile {' and '.join(profiles)}"] if profiles else []
     return " · ".join(parts)
@@ -93,10 +101,13 @@ def _counted(number: int, what: str) -> str:
 
 def markdown_page(content: Content) -> str:
     """The report as Markdown; figures are links into the folder it lies in."""
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in content.verdicts().items())
-    parts = [f"# Reproduction report: *{TITLE}*", f"Claims: {counts or 'none'}."]
+    parts = [f"# Reproduction report: *{TITLE}*"]
+    for name, counts in content.verdicts().items():
+        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        parts.append(f"{name}: {told}.")
     parts += [f"> **Note.** {markdown_text(notice)}" for notice in notices(content.experiments)]
-    parts += ["## Claims", markdown(content.claims)]
+    parts += ["## Claims of the paper", markdown(content.claims)] if content.claims.rows else []
+    parts += ["## Own checks", markdown(content.checks)] if content.checks.rows else []
     for experiment, (figure, *further), final in zip(
         content.experiments, content.figures, content.finals, strict=True
     ):

@@ -72,14 +72,15 @@ def write_report(folder: Path) -> Report:
     figures = draw_figures(results, curves, final, folder)
     content = Content(
         experiments=experiments,
-        claims=claims_table(claims, notices(experiments)),
+        claims=claims_table(claims, "paper", notices(experiments)),
+        checks=claims_table(claims, "check", notices(experiments)),
         finals=[final_table([e], final, f"final-{e.name}") for e in experiments],
         intervals=interval_table(final, notices(experiments)),
         rates=learning_rate_table(final, notices(experiments)),
         provenance=results.provenance,
         figures=figures,
     )
-    made = (content.claims, content.intervals, content.rates, *content.finals)
+    made = (content.claims, content.checks, content.intervals, content.rates, *content.finals)
     for table in (*made, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
     pages = Report(
