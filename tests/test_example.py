@@ -66,11 +66,11 @@ def test_problem_from_a_module_runs_as_it_is_documented(tmp_path: Path) -> None:
         app, ["run", *map(str, words), "--profile", "smoke", "--results", str(tmp_path / "out")]
     )
     assert told.exit_code == 0, told.output
-    curves = pd.read_parquet(tmp_path / "out" / "curves.parquet")
-    starts = curves[curves.step == 0].pivot(index="instance", columns="optimizer", values="loss")
+    losses = pd.read_parquet(tmp_path / "out" / "losses.parquet")
+    starts = losses[losses.step == 0].pivot(index="instance", columns="optimizer", values="loss")
     assert (starts.ADAM == starts.SGD).all()
     assert starts.ADAM.nunique() == 3
-    means = curves.groupby(["optimizer", "step"]).loss.mean()
+    means = losses.groupby(["optimizer", "step"]).loss.mean()
     assert (means.loc[:, 100] < 0.5 * means.loc[:, 0]).all()
 
 
