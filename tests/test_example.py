@@ -55,7 +55,8 @@ def test_optimizers_meet_the_same_instances(finished: Path) -> None:
 
 def test_claim_has_a_verdict_and_the_report_its_figure(finished: Path) -> None:
     claims = pd.read_csv(finished / "claims.csv").set_index("id")
-    assert claims.verdict["OWN-1"] in ("reproduced", "contradicted", "inconclusive")
+    assert claims.verdict["OWN-1"] == "unchecked"  # of 8 runs, however they end
+    assert claims.reason["OWN-1"] == "8 of at least 20 runs"
     assert (finished / "figures" / "rosenbrock.png").stat().st_size
     assert "Rosenbrock" in (finished / "report.html").read_text(encoding="utf-8")
 
@@ -66,11 +67,11 @@ def test_problem_from_a_module_runs_as_it_is_documented(tmp_path: Path) -> None:
         app, ["run", *map(str, words), "--profile", "smoke", "--results", str(tmp_path / "out")]
     )
     assert told.exit_code == 0, told.output
-    curves = pd.read_parquet(tmp_path / "out" / "curves.parquet")
-    starts = curves[curves.step == 0].pivot(index="instance", columns="optimizer", values="loss")
+    losses = pd.read_parquet(tmp_path / "out" / "losses.parquet")
+    starts = losses[losses.step == 0].pivot(index="instance", columns="optimizer", values="loss")
     assert (starts.ADAM == starts.SGD).all()
     assert starts.ADAM.nunique() == 3
-    means = curves.groupby(["optimizer", "step"]).loss.mean()
+    means = losses.groupby(["optimizer", "step"]).loss.mean()
     assert (means.loc[:, 100] < 0.5 * means.loc[:, 0]).all()
 
 
