@@ -55,7 +55,8 @@ def test_optimizers_meet_the_same_instances(finished: Path) -> None:
 
 def test_claim_has_a_verdict_and_the_report_its_figure(finished: Path) -> None:
     claims = pd.read_csv(finished / "claims.csv").set_index("id")
-    assert claims.verdict["OWN-1"] in ("reproduced", "contradicted", "inconclusive")
+    assert claims.verdict["OWN-1"] == "unchecked"  # of 8 runs, however they end
+    assert claims.reason["OWN-1"] == "8 of at least 20 runs"
     assert (finished / "figures" / "rosenbrock.png").stat().st_size
     assert "Rosenbrock" in (finished / "report.html").read_text(encoding="utf-8")
 

@@ -5,6 +5,7 @@ import pytest
 from suite.errors import SuiteError
 from suite.paper import (
     final_loss,
+    last_update,
     loss_after,
     panel_curves,
     paper_curves,
@@ -48,3 +49,14 @@ def test_figure_6_has_every_cell_of_its_grid():
     assert not grid.duplicated(["optimizer", "panel"]).any()
     assert loss_after("fig6", "1x20", "LSTM", 100) == pytest.approx(0.2448)
     assert loss_after("fig6", "1x20", "LSTM", 50) is None
+
+
+def test_last_update_is_where_the_figure_ends() -> None:
+    """Baselines' curves begin with the loss at θ_0; Figure 6 has points and no curves."""
+    places = {
+        ("fig4", "mnist"): 100,
+        ("fig4", "mnist_100_200"): 200,
+        ("fig6", "1x20"): 100,
+        ("fig8", "neural_art_64_train_style"): 128,
+    }
+    assert {place: last_update(*place) for place in places} == places

@@ -56,7 +56,7 @@ const say = {
     .filter((e) => e.scrollWidth > e.clientWidth + 1).map(told),
   boxes: document.querySelectorAll(".scroll").length,
 };
-const claims = document.querySelector("#table-claims, #table-checks").parentElement;
+const claims = document.getElementById("table-checks").parentElement;
 say.claims = claims.scrollWidth - claims.clientWidth;
 """
 
