@@ -41,7 +41,7 @@ def pictures_samples(style_name: str) -> list[str]:
         found.append(f"crops of {count} photos")
         stand_in(not_found("photos", ["photos"]), found[-1])
     if style_name not in _paintings(data_root() / "styles"):
-        found.append(f"its file of {style_name}")
+        found.append(f"the painting {style_name}")
         places = [f"styles/{style_name}{kind}" for kind in KINDS]
         stand_in(not_found(f"style {style_name!r}", places), found[-1])
     return found

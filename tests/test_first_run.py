@@ -41,7 +41,7 @@ DATA = {
     "mnist": ("mlp", "5,000 MNIST digits"),
     "cifar10": ("convnet", "1,000 of CIFAR-10's 10,000 test images"),
     "photos": ("neural-art", "crops of 6 photos"),
-    "styles": ("neural-art", "its file of"),
+    "styles": ("neural-art", "the painting"),
     "weights": ("neural-art", "half precision"),
 }
 
