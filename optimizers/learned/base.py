@@ -68,7 +68,7 @@ class Learned(Optimizer):
         Raises:
             ValueError: the architecture has no such subspace.
         """
-        raise ValueError(f"{type(self).__name__} has no odd part: leave 'odd' away")
+        raise ValueError(f"{type(self).__name__} has no odd part: omit 'odd'")
 
     def networks(
         self, grads: Tensor, state: Any, cotangents: Tensor
