@@ -133,9 +133,10 @@ def _of_letters(experiment: ExperimentInfo) -> list[str]:
 
 
 def _mark(notes: Sequence[str], remarks: Sequence[str]) -> str:
-    """The footnotes' superscript numbers."""
+    """The footnotes' superscript numbers, each once."""
     digits = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return " ".join(str(notes.index(remark) + 1) for remark in remarks).translate(digits)
+    numbers = dict.fromkeys(notes.index(remark) + 1 for remark in remarks)
+    return " ".join(map(str, numbers)).translate(digits)
 
 
 def _label(name: str, experiment: ExperimentInfo) -> str:

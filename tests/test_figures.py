@@ -225,13 +225,21 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
     finals = {"a": 0.3, "b": 0.2, "c": 0.1}
     curves = pd.concat([rows("LSTM", final, panel=name) for name, final in finals.items()])
     panels = tuple(
-        PanelInfo(name, name, STEPS, ("LSTM",), grid="g", at={"layers": layers, "units": units})
+        PanelInfo(
+            name,
+            name,
+            STEPS,
+            ("LSTM",),
+            notice="A subset." if layers == 1 else "",
+            grid="g",
+            at={"layers": layers, "units": units},
+        )
         for name, layers, units in (("a", 1, 5), ("b", 1, 10), ("c", 2, 5))
     )
     info = ExperimentInfo("e", "Experiment", panels)
     figure = drawn(info, curves)
     first, second = (axis for axis in figure.axes if axis.get_visible())
-    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("layers 1", "layers 2")
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("layers 1¹", "layers 2")
     assert first.get_xlabel() == "units"
     line = first.lines[0]
     assert list(line.get_xdata()) == [5, 10]
