@@ -10,16 +10,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks.page import as_markdown
 from benchmarks.sweeps import sweeps
 from benchmarks.updates import batches, quadratics
 from benchmarks.window import CASES, windows
 from benchmarks.wrapper import wrapper
 from problems.mlp import MLP
 from suite.files import write_text_atomic
-from suite.formatting import number
 from suite.process import keep_freed_memory
 from suite.provenance import processor
-from suite.table_formats import Cell, Table, markdown
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference" / "benchmarks"
 REPEATS = 5
@@ -60,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     page = []
     for name, (caption, measure) in measurements(quick).items():
         data = measure()
-        page.append(markdown(_table(name, caption, data)))
+        page.append(as_markdown(name, caption, data))
         print(page[-1], flush=True)
         if not quick:
             write_text_atomic(FOLDER / f"{name}.csv", data.to_csv(index=False))
@@ -70,12 +69,6 @@ def main(arguments: Sequence[str]) -> None:
         head = f"# Benchmarks\n\n{what}{notice}\n\n"
         write_text_atomic(FOLDER / "benchmarks.md", head + "\n".join(page))
         print(FOLDER)
-
-
-def _table(name: str, caption: str, data: pd.DataFrame) -> Table:
-    texts = data.astype(object).map(lambda x: number(x) if isinstance(x, float) else str(x))
-    rows = tuple(tuple(map(Cell, row)) for row in texts.itertuples(index=False))
-    return Table(name, caption, tuple(data.columns), rows, data)
 
 
 if __name__ == "__main__":

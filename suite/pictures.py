@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -67,19 +67,28 @@ def load_pictures(path: Path) -> Pictures:
     """Read what `save_pictures` wrote.
 
     Raises:
+        SuiteError: as `read_pictures`.
+    """
+    return read_pictures(path, MAX_BYTES, _image)
+
+
+def read_pictures(path: Path, most: int, image: Callable[[Tensor], Tensor]) -> Pictures:
+    """The pictures in a file of at most so many bytes; `image` makes one of each of its tensors.
+
+    Raises:
         SuiteError: the file is missing, damaged, too large, or holds something else.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        return {picture_key(name): _image(picture) for name, picture in load_file(path).items()}
+        if path.stat().st_size > most:
+            raise ValueError(f"it is larger than {most >> 20} MiB")
+        return {_key(name): image(found) for name, found in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise SuiteError(
             f"{path} cannot be read as pictures ({error}): run the experiment again"
         ) from error
 
 
-def picture_key(name: str) -> tuple[str | int, ...]:
+def _key(name: str) -> tuple[str | int, ...]:
     """The key that a name in a file stands for; ValueError if it stands for none."""
     parts = json.loads(name)
     if not isinstance(parts, list) or not all(isinstance(part, str | int) for part in parts):

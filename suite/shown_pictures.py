@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from suite.definitions import PanelInfo
-from suite.errors import SuiteError
 from suite.files import write_bytes_atomic
-from suite.pictures import Pictures, picture_key
+from suite.pictures import Pictures, read_pictures
 
 QUALITY = 90
 # Of the file, and the pixels of one picture.
@@ -51,16 +49,9 @@ def load_stored_pictures(path: Path) -> Pictures:
     """Read what `store_pictures` wrote.
 
     Raises:
-        SuiteError: the file is missing, damaged, too large, or holds something else.
+        SuiteError: as `read_pictures`.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        return {picture_key(name): _image(data) for name, data in load_file(path).items()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise SuiteError(
-            f"{path} cannot be read as pictures ({error}): run the experiment again"
-        ) from error
+    return read_pictures(path, MAX_BYTES, _image)
 
 
 def _jpeg(picture: Tensor) -> Tensor:

@@ -18,10 +18,9 @@ import pandas as pd
 import torch
 
 from benchmarks.gpu import agreement, programs, speed
+from benchmarks.page import as_markdown
 from suite.files import write_text_atomic
-from suite.formatting import number
 from suite.process import keep_freed_memory
-from suite.table_formats import Cell, Table, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "results" / "reference" / "gpu"
@@ -107,9 +106,7 @@ def _part(name: str, error: str, out: Path) -> str:
     if error:
         return f"## {name}: failed\n\n{caption}\n\n```\n{error}\n```\n"
     data = pd.read_csv(_csv(out, name))
-    texts = data.astype(object).map(lambda x: number(x) if isinstance(x, float) else str(x))
-    rows = tuple(tuple(map(Cell, row)) for row in texts.itertuples(index=False))
-    return f"## {name}\n\n{markdown(Table(name, caption, tuple(data.columns), rows, data))}"
+    return f"## {name}\n\n{as_markdown(name, caption, data)}"
 
 
 def _csv(out: Path, name: str) -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 
+from benchmarks.timing import seconds
 from benchmarks.window import peak_mib
 
 
@@ -19,14 +19,13 @@ def wait_for(device: str) -> None:
 
 def median_seconds(function: Callable[[], object], device: str, repeats: int = 3) -> float:
     """The median time of a call; a first call, which compiles, is not measured."""
-    times = []
-    for _ in range(repeats + 1):
-        wait_for(device)
-        begin = time.perf_counter()
+
+    def call() -> None:
         function()
         wait_for(device)
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
+
+    call()
+    return statistics.median(seconds(call) for _ in range(repeats))
 
 
 def peak_of(function: Callable[[], object], device: str) -> float:
