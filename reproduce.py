@@ -88,9 +88,9 @@ def run(
     """Run experiments, or go on where they were stopped, and write the report."""
 
     def work() -> int:
-        from suite.request import Request
-        from suite.run import run as run_request
-        from suite.tell import print_ended
+        from suite.commands.request import Request
+        from suite.commands.run import run as run_request
+        from suite.commands.tell import print_ended
 
         request = Request(
             tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
@@ -110,9 +110,9 @@ def list_(
     """List problems, optimizers, experiments and claims."""
 
     def work() -> int:
-        from suite.catalogue import catalogue
-        from suite.plugins import load_plugin
-        from suite.tell import print_catalogue, print_json
+        from suite.commands.catalogue import catalogue
+        from suite.commands.tell import print_catalogue, print_json
+        from suite.core.plugins import load_plugin
 
         for file in plugin or ():
             load_plugin(Path(file))
@@ -131,11 +131,11 @@ def status(
     """Say what is done, running, failed and missing, and how long the rest may take."""
 
     def work() -> int:
-        from suite.links import refuse_links
-        from suite.request import plan_request, saved_request
-        from suite.status import status_of
-        from suite.store import check_version
-        from suite.tell import print_json, print_status
+        from suite.commands.request import plan_request, saved_request
+        from suite.commands.status import status_of
+        from suite.commands.tell import print_json, print_status
+        from suite.files.links import refuse_links
+        from suite.run.store import check_version
 
         check_version(results)
         refuse_links(results)
@@ -155,8 +155,8 @@ def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
     """Write tables, figures and report again from what is finished."""
 
     def work() -> int:
-        from suite.publish import publish_again
-        from suite.tell import print_report
+        from suite.commands.publish import publish_again
+        from suite.commands.tell import print_report
 
         written = publish_again(results, tuple(plugin or ()))
         print_report(written)
@@ -184,9 +184,9 @@ def clean(
     """Delete cells; tables, figures and report stay."""
 
     def work() -> int:
-        from suite.clean import delete_cells, find_cells
-        from suite.errors import SuiteError
-        from suite.request import plan_request, saved_request
+        from suite.commands.clean import delete_cells, find_cells
+        from suite.commands.request import plan_request, saved_request
+        from suite.core.errors import SuiteError
 
         keep: set[str] = set()
         if unused:
@@ -209,7 +209,7 @@ def clean(
 
 def _finish(work: Callable[[], int]) -> None:
     """Do the work and leave with its exit code; errors meant for the user are one red line."""
-    from suite.errors import SuiteError
+    from suite.core.errors import SuiteError
 
     try:
         code = work()
@@ -221,8 +221,8 @@ def _finish(work: Callable[[], int]) -> None:
         _complain(f"Stopped; what is finished is kept. To go on: {command}")
         code = INTERRUPTED
     except Exception as error:
-        from suite.blame import told
-        from suite.plugins import went_through_plugin
+        from suite.core.blame import told
+        from suite.core.plugins import went_through_plugin
 
         traceback.print_exc()
         if went_through_plugin(error):

@@ -16,9 +16,9 @@ from benchmarks.updates import batches, quadratics
 from benchmarks.window import CASES, windows
 from benchmarks.wrapper import wrapper
 from problems.mlp import MLP
-from suite.files import write_text_atomic
-from suite.process import keep_freed_memory
-from suite.provenance import processor
+from suite.files.atomic import write_text_atomic
+from suite.files.provenance import processor
+from suite.inner.process import keep_freed_memory
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference" / "benchmarks"
 REPEATS = 5

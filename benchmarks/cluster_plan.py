@@ -16,10 +16,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from suite.cells import CELLS, Cell
-from suite.request import Request, plan_request
-from suite.status import Speeds, seconds_for, speeds_of, work_of
-from suite.store import RECORD, read_json
+from suite.commands.request import Request, plan_request
+from suite.commands.status import Speeds, seconds_for, speeds_of, work_of
+from suite.plan.cells import CELLS, Cell
+from suite.run.store import RECORD, read_json
 
 HOUR = 3600.0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.statistics import (
+from suite.report.statistics.intervals import (
     Floats,
     Interval,
     mean_band,

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.cells import Cell, make_cell
-from suite.executors import Settings, find_executor
-from suite.plugins import load_plugin
-from suite.progress import Step
-from suite.scheduler import run_all
-from suite.store import Outcome, open_results
+from suite.core.plugins import load_plugin
+from suite.files.progress import Step
+from suite.plan.cells import Cell, make_cell
+from suite.run.executors import Settings, find_executor
+from suite.run.scheduler import run_all
+from suite.run.store import Outcome, open_results
 
 PLUGIN = """
-from suite.files import write_text_atomic
-from suite.runners import RUNNERS
+from suite.files.atomic import write_text_atomic
+from suite.run.kinds import RUNNERS
 
 RUNNERS["tiny"] = lambda job: write_text_atomic(job.folder / "out.txt", str(job.config["number"]))
 """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from suite.formatting import number
-from suite.table_formats import Cell, Table, markdown
+from suite.report.formatting import number
+from suite.report.tables.formats import Cell, Table, markdown
 
 
 def as_markdown(name: str, caption: str, data: pd.DataFrame) -> str:

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from suite.config import Training
-from suite.loop import start, walk
-from suite.metagradient import window_gradient
-from suite.objective import Objective
-from suite.process import keep_freed_memory
-from suite.registry import optimizers, problems
-from suite.request import Request, load_experiments
-from suite.seeds import Rng
+from suite.commands.request import Request, load_experiments
+from suite.core.registry import optimizers, problems
+from suite.core.seeds import Rng
+from suite.inner.loop import start, walk
+from suite.inner.objective import Objective
+from suite.inner.process import keep_freed_memory
+from suite.meta.estimators.truncated import window_gradient
+from suite.plan.config import Training
 
 WINDOWS = 3
 

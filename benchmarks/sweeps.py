@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from benchmarks.timing import interleaved
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
-from suite.seeds import Rng
-from suite.tune import tune
-from suite.types import Problem
+from suite.core.seeds import Rng
+from suite.core.types import Problem
+from suite.inner.tune import tune
 
 STEPS = 100
 RATE = 0.01

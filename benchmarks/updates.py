@@ -9,7 +9,7 @@ from benchmarks.window import WINDOW, by_autograd, by_suite, learned, using
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
-from suite.objective import Objective
+from suite.inner.objective import Objective
 
 
 def quadratics(repeats: int, instances: int = 128) -> pd.DataFrame:

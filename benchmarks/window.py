@@ -22,13 +22,13 @@ from benchmarks.timing import seconds
 from optimizers.kernels import reference
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
-from suite.config import Phase
-from suite.loop import descend, start, walk
-from suite.metagradient import window_gradient
-from suite.objective import Objective
-from suite.process import keep_freed_memory
-from suite.second_order import second_order_gradient
-from suite.seeds import Rng
+from suite.core.seeds import Rng
+from suite.inner.loop import descend, start, walk
+from suite.inner.objective import Objective
+from suite.inner.process import keep_freed_memory
+from suite.meta.estimators.second_order import second_order_gradient
+from suite.meta.estimators.truncated import window_gradient
+from suite.plan.config import Phase
 
 WINDOW = 20
 WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")

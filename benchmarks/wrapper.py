@@ -12,7 +12,7 @@ from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
 from optimizers.learned.pretrained import SHIPPED
 from optimizers.torch_optimizer import LearnedOptimizer
-from suite.seeds import Rng
+from suite.core.seeds import Rng
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from suite.errors import SuiteError
+from suite.core.errors import SuiteError
 
 DATA_ROOT = "L2L_DATA"
 # What comes with the project, for whoever has no data; README.md there says from where.

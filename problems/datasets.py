@@ -16,8 +16,8 @@ from problems.data_root import ARCHIVES, DATA_ROOT, data_root, not_found, stand_
 from problems.downloads import downloading, why_no_download
 from problems.image_tensors import HELD_OUT, Images, as_images
 from problems.sample_images import SAMPLE_IMAGES
-from suite.errors import DataMissing, SuiteError
-from suite.registry import nearest
+from suite.core.errors import DataMissing, SuiteError
+from suite.core.registry import nearest
 
 # What torchvision's data sets call their splits, most usual first.
 SPLITS = {True: ("train", "trainval", "train-standard"), False: ("test", "val", "valid")}

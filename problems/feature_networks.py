@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
-from suite.digests import tensors_digest
-from suite.errors import DataMissing, SuiteError
-from suite.registry import nearest
-from suite.tensor_file import load_tensors
+from suite.core.digests import tensors_digest
+from suite.core.errors import DataMissing, SuiteError
+from suite.core.registry import nearest
+from suite.files.tensors import load_tensors
 
 # Images are here in units of UNIT grey levels around the mean RGB of ImageNet, so of order 1.
 MEAN = (123.68, 116.779, 103.939)

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from suite import Rng, Tensors
-from suite.device import to_device
-from suite.digests import tensors_digest
+from suite.core.device import to_device
+from suite.core.digests import tensors_digest
 
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from suite import Problem, Rng, Tensors
-from suite.errors import SuiteError
-from suite.generators import seeded_generators
+from suite.core.errors import SuiteError
+from suite.core.generators import seeded_generators
 
 
 class ModuleProblem(Problem):

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
 from problems.image_tensors import SIDE, middle_square
-from suite.digests import current_digest, digest
-from suite.errors import DataMissing, SuiteError
-from suite.registry import nearest
-from suite.seeds import Rng
+from suite.core.digests import current_digest, digest
+from suite.core.errors import DataMissing, SuiteError
+from suite.core.registry import nearest
+from suite.core.seeds import Rng
 
 # The folder of each split below `photos/`.
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from problems.data_root import SAMPLES
 from problems.image_tensors import HELD_OUT, SIDE, Images
-from suite.errors import SuiteError
+from suite.core.errors import SuiteError
 
 # Of each class, in the project's sample of CIFAR-10.
 CIFAR10 = {"train": 250, "test": 100}

@@ -1,8 +1,8 @@
 """The harness. Authors of problems and optimizers import what they need from here."""
 
-from suite.registry import register_optimizer, register_problem
-from suite.seeds import Rng
-from suite.types import Optimizer, ParamSpec, Problem, Tensors
+from suite.core.registry import register_optimizer, register_problem
+from suite.core.seeds import Rng
+from suite.core.types import Optimizer, ParamSpec, Problem, Tensors
 
 __all__ = [
     "Optimizer",

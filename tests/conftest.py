@@ -25,8 +25,8 @@ from optimizers.learned.checkpoint import save_optimizer
 from optimizers.learned.lstm import LSTM
 from problems.data_root import DATA_ROOT
 from problems.datasets import load_images
-from suite.plugins import load_plugin
-from suite.seeds import Rng
+from suite.core.plugins import load_plugin
+from suite.core.seeds import Rng
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

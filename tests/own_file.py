@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from suite.errors import SuiteError
-from suite.plan import _optimizer_config, _problem_config
-from suite.plugins import load_plugin
-from suite.registry import optimizers, problems
+from suite.core.errors import SuiteError
+from suite.core.plugins import load_plugin
+from suite.core.registry import optimizers, problems
+from suite.plan.plan import _optimizer_config, _problem_config
 
 FILE = Path("mine.py")
 HEAD = """

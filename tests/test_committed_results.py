@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from tidy_curves import known
 
-from suite.claims import check_claims
-from suite.publish import publish_again
-from suite.results import load_results
+from suite.commands.publish import publish_again
+from suite.report.claims.verdicts import check_claims
+from suite.report.results import load_results
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

@@ -12,11 +12,11 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from optimizers.learned.base import Learned
 from problems.quadratic import Quadratic
-from suite.loop import descend
-from suite.objective import Objective, holds_for, param_spec
-from suite.registry import optimizers, problems
-from suite.seeds import Rng
-from suite.types import Optimizer, ParamSpec, Problem
+from suite.core.registry import optimizers, problems
+from suite.core.seeds import Rng
+from suite.core.types import Optimizer, ParamSpec, Problem
+from suite.inner.loop import descend
+from suite.inner.objective import Objective, holds_for, param_spec
 
 SEED, SPLIT = 11, "validation"
 

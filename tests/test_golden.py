@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from suite.cells import KINDS, RESULTS_VERSION, Cell
-from suite.config import build, read_experiment
-from suite.plan import make_plan
-from suite.store import open_results, run_cell
+from suite.plan.cells import KINDS, RESULTS_VERSION, Cell
+from suite.plan.config import build, read_experiment
+from suite.plan.plan import make_plan
+from suite.run.store import open_results, run_cell
 
 GOLDEN = Path(__file__).parent / "golden.json"
 WRITE = "L2L_GOLDEN"
@@ -136,6 +136,6 @@ def test_cells_of_each_kind_give_the_numbers_of_their_results_version(found: Num
     different = differences(found, stored["cells"])
     assert not different, (
         f"results version {RESULTS_VERSION} gave other numbers before. Find the fault, or, if the "
-        "harness is meant to compute others now, raise RESULTS_VERSION in suite/cells.py and write "
-        f"them with {WRITE}=write:\n" + "\n".join(different)
+        "harness is meant to compute others now, raise RESULTS_VERSION in suite/plan/cells.py "
+        f"and write them with {WRITE}=write:\n" + "\n".join(different)
     )

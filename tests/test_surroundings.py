@@ -135,7 +135,7 @@ def test_figure_that_fails_costs_neither_tables_nor_report(
     def fail(*_: object) -> None:
         raise RuntimeError("no <ink>\nat all")
 
-    monkeypatch.setattr("suite.figures.draw_experiment", fail)
+    monkeypatch.setattr("suite.report.figures.experiment.draw_experiment", fail)
     done = command("report", "--results", copy)
     assert done.exit_code == 1
     assert "figure tiny could not be drawn: RuntimeError: no <ink> (test_surr" in done.stderr

@@ -22,37 +22,37 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tidy_curves import condensed, experiment, known, rows
 
-import suite.paper
-import suite.pictures
-import suite.result_tables
+import suite.inner.pictures
+import suite.report.paper
+import suite.report.result_tables
 from optimizers.learned.checkpoint import load_optimizer, save_optimizer
-from suite.cells import CELLS, Cell, make_cell
-from suite.claims import check_claims
-from suite.collect import collect_tables
-from suite.definitions import ExperimentInfo, load_experiments, save_experiments
-from suite.errors import SuiteError
-from suite.files import write_text_atomic
-from suite.final import final_losses
-from suite.json_file import MAX_BYTES, read_json
-from suite.parquet_file import REAL, TEXT, WHOLE, load_parquet
-from suite.pictures import load_pictures, save_pictures
-from suite.plan import Curve, Plan
-from suite.population import CANDIDATE, read_candidate
-from suite.provenance import load_provenance
-from suite.registry import optimizers
-from suite.request import Request, save_request, saved_request
-from suite.result_tables import load_tables, save_tables
-from suite.results import SOURCE_COLUMNS, SOURCES, load_sources
-from suite.runners import RUNNERS, _tuned_rate
-from suite.runs import runs_of
-from suite.seeds import Rng
-from suite.shown_pictures import load_stored_pictures, store_pictures
-from suite.status import status_of
-from suite.store import open_results, record_of, run_cell
-from suite.tensor_file import DIGEST, digest_of
-from suite.trace_tables import COLUMNS, Traces, load_traces, save_traces
-from suite.training_state import FILE, TrainingState, load_state, save_state
-from suite.transport import pack, unpack
+from suite.commands.request import Request, save_request, saved_request
+from suite.commands.status import status_of
+from suite.core.errors import SuiteError
+from suite.core.registry import optimizers
+from suite.core.seeds import Rng
+from suite.files.atomic import write_text_atomic
+from suite.files.json import MAX_BYTES, read_json
+from suite.files.parquet import REAL, TEXT, WHOLE, load_parquet
+from suite.files.provenance import load_provenance
+from suite.files.tensors import DIGEST, digest_of
+from suite.inner.pictures import load_pictures, save_pictures
+from suite.inner.trace_tables import COLUMNS, Traces, load_traces, save_traces
+from suite.meta.state import FILE, TrainingState, load_state, save_state
+from suite.plan.cells import CELLS, Cell, make_cell
+from suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
+from suite.plan.plan import Curve, Plan
+from suite.plan.population import CANDIDATE, read_candidate
+from suite.report.claims.verdicts import check_claims
+from suite.report.collect import collect_tables
+from suite.report.final import final_losses
+from suite.report.result_tables import load_tables, save_tables
+from suite.report.results import SOURCE_COLUMNS, SOURCES, load_sources
+from suite.report.runs import runs_of
+from suite.report.shown_pictures import load_stored_pictures, store_pictures
+from suite.run.kinds import RUNNERS, _tuned_rate
+from suite.run.ray.transport import pack, unpack
+from suite.run.store import open_results, record_of, run_cell
 
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 2, "layers": 1}
 TUNE = make_cell("tune", "t", {"steps": 3, "instances": 2, "problem": {"spec": {"name": "q"}}})
@@ -325,7 +325,7 @@ def test_text_that_stands_in_too_many_rows_is_refused_before_it_takes_memory(
 ) -> None:
     rows, text = 100_000, "x" * 100_000
     once = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [text])
-    kinds = suite.result_tables.COLUMNS["curves"]
+    kinds = suite.report.result_tables.COLUMNS["curves"]
     columns = {name: once if kind == TEXT else np.zeros(rows, int) for name, kind in kinds.items()}
     pq.write_table(pa.table(columns), tmp_path / "curves.parquet")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -441,25 +441,27 @@ def test_nothing_that_comes_back_is_written_outside_its_folder(
 def test_any_curves_of_the_paper_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    name = data.draw(st.sampled_from(list(suite.paper.COLUMNS)))
-    whole = (Path(suite.paper.__file__).parents[1] / "results/paper" / name).read_bytes()[:600]
+    name = data.draw(st.sampled_from(list(suite.report.paper.COLUMNS)))
+    whole = (Path(suite.report.paper.__file__).parents[1] / "results/paper" / name).read_bytes()[
+        :600
+    ]
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.getbasetemp()
-        patch.setattr(suite.paper, "FOLDER", folder)
+        patch.setattr(suite.report.paper, "FOLDER", folder)
         (folder / name).write_bytes(data.draw(damaged(whole)))
-        refused(suite.paper._read, name)
+        refused(suite.report.paper._read, name)
 
 
 def test_large_files_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (folder / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     assert read_json(folder / "large") is None
-    monkeypatch.setattr(suite.paper, "FOLDER", folder)
+    monkeypatch.setattr(suite.report.paper, "FOLDER", folder)
     with (folder / "figure_curves.csv").open("wb") as file:
-        file.truncate(suite.paper.MAX_BYTES + 1)
+        file.truncate(suite.report.paper.MAX_BYTES + 1)
     with pytest.raises(SuiteError, match="more than"):
-        suite.paper._read("figure_curves.csv")
+        suite.report.paper._read("figure_curves.csv")
     with (folder / "large.safetensors").open("wb") as file:
-        file.truncate(suite.pictures.MAX_BYTES + 1)
+        file.truncate(suite.inner.pictures.MAX_BYTES + 1)
     with pytest.raises(SuiteError, match="larger than"):
         load_pictures(folder / "large.safetensors")

@@ -11,9 +11,9 @@ from fuzzing import TEXTS, VALUES, altered, damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.errors import SuiteError
-from suite.request import Request, plan_request
-from suite.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse_yaml, read_yaml
+from suite.commands.request import Request, plan_request
+from suite.core.errors import SuiteError
+from suite.files.yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse_yaml, read_yaml
 
 TINY = """
 title: Tiny

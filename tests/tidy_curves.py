@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.condense import condense
-from suite.curves import CurveTable, curves_by_optimizer
-from suite.definitions import ClaimInfo, ExperimentInfo, PanelInfo
-from suite.result_tables import Tables, join_tables
-from suite.runs import runs_of
-from suite.scores import Recorded, ScoreTable, scores_by_run
-from suite.trace_tables import Traces, no_traces
+from suite.inner.trace_tables import Traces, no_traces
+from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from suite.report.condense import condense
+from suite.report.curves import CurveTable, curves_by_optimizer
+from suite.report.result_tables import Tables, join_tables
+from suite.report.runs import runs_of
+from suite.report.scores.losses import Recorded, ScoreTable, scores_by_run
 
 STEPS = 20
 INSTANCES = 40

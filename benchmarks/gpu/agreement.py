@@ -14,9 +14,9 @@ from optimizers.learned.pretrained import SHIPPED
 from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
-from suite.evaluate import evaluate
-from suite.process import full_float32
-from suite.types import Optimizer, Problem
+from suite.core.types import Optimizer, Problem
+from suite.inner.evaluate import evaluate
+from suite.inner.process import full_float32
 
 # The paper's network with and without the logarithm.
 SHAPES = (LSTMShape(2, 20, 2), LSTMShape(2, 20, 1))

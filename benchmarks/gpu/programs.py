@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.results import load_results
+from suite.report.results import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
-    "tests/test_triton.py",
-    "tests/test_devices.py",
-    "tests/test_torch_optimizer.py",
-    "tests/test_torch_optimizer_state.py",
-    "tests/test_torch_optimizer_tools.py",
+    "tests/optimizers/test_triton.py",
+    "tests/inner/test_devices.py",
+    "tests/optimizers/test_torch_optimizer.py",
+    "tests/optimizers/test_torch_optimizer_state.py",
+    "tests/optimizers/test_torch_optimizer_tools.py",
 )
 
 

@@ -18,14 +18,14 @@ from optimizers.learned.pretrained import SHIPPED
 from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.neural_art import NeuralArt
-from suite.config import Phase
-from suite.evaluate import evaluate as evaluate_runs
-from suite.loop import start, walk
-from suite.metagradient import window_gradient
-from suite.objective import Objective
-from suite.registry import optimizers
-from suite.seeds import Rng
-from suite.types import Problem
+from suite.core.registry import optimizers
+from suite.core.seeds import Rng
+from suite.core.types import Problem
+from suite.inner.evaluate import evaluate as evaluate_runs
+from suite.inner.loop import start, walk
+from suite.inner.objective import Objective
+from suite.meta.estimators.truncated import window_gradient
+from suite.plan.config import Phase
 
 STEPS = 20
 # Hidden units of the MNIST network, for about 10^4, 10^5, 10^6 and 10^7 coordinates.

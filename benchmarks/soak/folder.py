@@ -6,11 +6,11 @@ import csv
 import json
 from pathlib import Path
 
-from suite.cells import CELLS, KINDS
-from suite.digests import file_digest
-from suite.result_tables import COLUMNS
-from suite.results import SOURCES
-from suite.store import LOG, RECORD
+from suite.core.digests import file_digest
+from suite.plan.cells import CELLS, KINDS
+from suite.report.result_tables import COLUMNS
+from suite.report.results import SOURCES
+from suite.run.store import LOG, RECORD
 
 PHASES = ("plan", *KINDS, "collect", "report")
 

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from optimizers.learned.base import Learned
-from suite.errors import SuiteError
-from suite.files import write_bytes_atomic
-from suite.registry import optimizers
+from suite.core.errors import SuiteError
+from suite.core.registry import optimizers
+from suite.files.atomic import write_bytes_atomic
 
 FORMAT = "learned-optimizer"
 VERSION = "1"

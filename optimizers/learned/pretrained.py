@@ -9,9 +9,9 @@ import torch
 
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
-from suite.digests import file_digest
-from suite.errors import SuiteError
-from suite.registry import nearest
+from suite.core.digests import file_digest
+from suite.core.errors import SuiteError
+from suite.core.registry import nearest
 
 SHIPPED = Path(__file__).parents[2] / "results" / "checkpoints"
 

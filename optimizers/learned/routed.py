@@ -14,7 +14,7 @@ from optimizers.layout import Layout
 from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
 from suite import ParamSpec, Rng, register_optimizer
-from suite.registry import nearest, optimizers
+from suite.core.registry import nearest, optimizers
 
 
 @dataclass(frozen=True)

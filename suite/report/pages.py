@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from suite.definitions import ExperimentInfo
-from suite.provenance import EARLIER
-from suite.report.figures import Shown
+from suite.files.provenance import EARLIER
+from suite.plan.definitions import ExperimentInfo
+from suite.report.figures.draw import Shown
 from suite.report.inline import inline_svg
-from suite.table_formats import Table, markdown, markdown_text
-from suite.tables import notices
+from suite.report.tables.contents import notices
+from suite.report.tables.formats import Table, markdown, markdown_text
 
 EARLIER_FACTS = ("commit", "created", "command")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "unchecked")

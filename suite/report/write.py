@@ -8,18 +8,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.claims import check_claims
-from suite.curves import curves_by_optimizer
-from suite.definitions import ExperimentInfo
-from suite.files import write_text_atomic
-from suite.final import final_losses
-from suite.links import TABLES
-from suite.report.figures import draw_figures, failures
+from suite.files.atomic import write_text_atomic
+from suite.files.links import TABLES
+from suite.plan.definitions import ExperimentInfo
+from suite.report.claims.verdicts import check_claims
+from suite.report.curves import curves_by_optimizer
+from suite.report.figures.draw import draw_figures, failures
+from suite.report.final import final_losses
 from suite.report.pages import Content, html_page, markdown_page
-from suite.results import load_results
-from suite.scores import scores_by_run
-from suite.table_formats import save_table
-from suite.tables import claims_table, final_table, interval_table, learning_rate_table, notices
+from suite.report.results import load_results
+from suite.report.scores.losses import scores_by_run
+from suite.report.tables.contents import (
+    claims_table,
+    final_table,
+    interval_table,
+    learning_rate_table,
+    notices,
+)
+from suite.report.tables.formats import save_table
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def untrained_optimizers(experiments: Sequence[ExperimentInfo]) -> tuple[str, ..
 def write_report(folder: Path) -> Report:
     """Write final.csv, claims.csv, figures/, tables/, report.md and report.html.
 
-    They are made from what `suite.results` stores alone.
+    They are made from what `suite.report.results` stores alone.
 
     Raises:
         SuiteError: these are missing or damaged, or the folder cannot be written.

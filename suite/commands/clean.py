@@ -1,0 +1,89 @@
+"""Deleting cells from a results folder, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from suite.core.errors import SuiteError
+from suite.core.registry import nearest
+from suite.files.links import refuse_links
+from suite.plan.cells import CELLS, KINDS, SHORT
+from suite.run.store import VERSION, held, is_locked
+
+_CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cell's folder, its size in bytes and its age in seconds."""
+
+    folder: Path
+    size: int
+    age: float
+
+
+def find_cells(
+    root: Path, kind: str | None, older_than: str | None, keep: Collection[str]
+) -> list[Found]:
+    """Folders of cells that may be deleted; those at work are left out.
+
+    Args:
+        root: the results folder.
+        kind: only these.
+        older_than: only those not written to for so long, such as ``7d`` or ``12h``.
+        keep: names of folders to leave out.
+
+    Raises:
+        SuiteError: an unknown kind, an age that is none, or a folder with links in it.
+    """
+    refuse_links(root)
+    if kind is not None and kind not in KINDS:
+        raise SuiteError(f"--kind: there is no kind {kind!r} of cell: {nearest(kind, list(KINDS))}")
+    limit = _seconds(older_than) if older_than is not None else 0.0
+    found = []
+    for folder in sorted((root / CELLS).glob("*-*")):
+        # Only what a cell's folder looks like: users' own folders are not ours.
+        if not folder.is_dir() or not _CELL.fullmatch(folder.name):
+            continue
+        if kind is not None and not folder.name.startswith(f"{kind}-"):
+            continue
+        files = [path.lstat() for path in folder.rglob("*")]
+        age = time.time() - max([folder.lstat().st_mtime, *(each.st_mtime for each in files)])
+        if age < limit or folder.name in keep or is_locked(folder.name, root):
+            continue
+        found.append(Found(folder, sum(each.st_size for each in files), age))
+    return found
+
+
+def delete_cells(found: Collection[Found], root: Path) -> None:
+    """Delete the folders; once no cell is left, the folder is open to every version.
+
+    One that another process has begun to work in since it was found is left.
+
+    Raises:
+        SuiteError: one cannot be deleted.
+    """
+    try:
+        for each in found:
+            with suppress(Timeout), held(each.folder.name, root):
+                shutil.rmtree(each.folder)
+        if not any(_CELL.fullmatch(path.name) for path in (root / CELLS).glob("*-*")):
+            (root / CELLS / VERSION).unlink(missing_ok=True)
+    except OSError as error:
+        raise SuiteError(f"{error.filename} cannot be deleted: {error.strerror}") from error
+
+
+def _seconds(age: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age.strip())
+    if match is None:
+        raise SuiteError(f"--older-than is {age!r}, but must be a number with s, m, h, d or w: 7d")
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,92 @@
+"""From a results folder's finished cells to everything in it that people and other tools read."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from suite.commands.request import REQUEST, Request, plan_request, saved_request
+from suite.core.errors import SuiteError
+from suite.files.links import refuse_links
+from suite.files.provenance import PROVENANCE, gather_provenance, load_provenance
+from suite.files.storage import guarded
+from suite.plan.cells import CELLS
+from suite.plan.definitions import load_experiments
+from suite.plan.plan import Plan
+from suite.report.collect import collect_cells, collect_pictures, collect_tables, experiment_infos
+from suite.report.results import EXPERIMENTS, Results, load_results, store_results
+from suite.report.write import Report, write_report
+from suite.run.store import check_version, record_of, reporting
+
+log = logging.getLogger("suite")
+
+
+def publish(
+    plan: Plan, request: Request, root: Path, provenance: Mapping[str, Any] | None = None
+) -> Report:
+    """Write tables, figures and report of what is finished of a plan.
+
+    Experiments that the folder has from earlier runs stay beside those of the plan.
+
+    Args:
+        plan: whose cells are looked at.
+        request: that it was made from.
+        root: the results folder.
+        provenance: of the results, if not this process computed them.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    with guarded(root), reporting(root):
+        seeds = {each.name: each.seed for each in plan.experiments}
+        experiments = tuple(experiment_infos(plan, request.profile, root))
+        tables = collect_tables(plan, root, experiments)
+        found = Results(
+            experiments,
+            tables,
+            provenance or gather_provenance(shlex.split(request.command()), seeds),
+            collect_pictures(plan, root, experiments, tables),
+            collect_cells(plan, root),
+        )
+        store_results(root, _beside_others(found, root))
+        return write_report(root)
+
+
+def _beside_others(found: Results, root: Path) -> Results:
+    """With what the folder has of experiments that were not asked for this time."""
+    if not (root / EXPERIMENTS).exists():
+        return found
+    try:
+        own = {each.name for each in found.experiments}
+        if all(each.name in own for each in load_experiments(root / EXPERIMENTS)):
+            return found
+        return found.beside(load_results(root))
+    except SuiteError as error:
+        log.warning("the report leaves out what was run before: %s", error)
+        return found
+
+
+def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
+    """The same, of what was last run into the folder; from its tables alone if its cells are gone.
+
+    Args:
+        root: the results folder.
+        plugins: those that it was run with; see `saved_request`.
+
+    Raises:
+        SuiteError: there is neither, a plugin is not named, or the folder cannot be written to.
+    """
+    refuse_links(root)
+    if not (root / CELLS / REQUEST).exists():
+        return write_report(root)
+    check_version(root)
+    request = saved_request(root, plugins)
+    recorded = load_provenance(root / PROVENANCE)
+    plan = plan_request(request, probing=False)
+    cleaned = not any(record_of(cell, root) for cell in plan.results)
+    if cleaned and (root / EXPERIMENTS).exists():
+        return write_report(root)
+    return publish(plan, request, root, recorded)

@@ -1,0 +1,164 @@
+"""What a user asked for, kept in the results folder so that `status` and `report` know it too."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from suite.core.convert import fill, nearest
+from suite.core.errors import SuiteError
+from suite.core.plugins import load_plugin
+from suite.files.atomic import write_text_atomic
+from suite.files.json import load_table
+from suite.plan.cells import CELLS
+from suite.plan.config import Experiment, RawExperiment, build, read_experiment
+from suite.plan.plan import ROOT, Plan, make_plan
+from suite.plan.probe import untried
+from suite.report.claims.verdicts import claim_test
+from suite.report.collect import experiment_infos
+
+EXPERIMENTS = ROOT / "experiments"
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides the plan.
+
+    Args:
+        names: experiments by figure, name or file; all of them if empty.
+        profile: the sizes.
+        settings: ``key=value`` texts of ``--set``.
+        seed: replaces the experiments' own.
+        plugins: users' files with problems and optimizers.
+    """
+
+    names: tuple[str, ...] = ()
+    profile: Literal["smoke", "quick", "reference", "paper"] = "quick"
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    plugins: tuple[str, ...] = ()
+
+    def command(self) -> str:
+        """The command line that asks for the same, without the results folder."""
+        words = ["python", "reproduce.py", "run", *self.names, "--profile", self.profile]
+        for setting in self.settings:
+            words += ["--set", setting]
+        if self.seed is not None:
+            words += ["--seed", str(self.seed)]
+        for plugin in self.plugins:
+            words += ["--plugin", plugin]
+        return shlex.join(words)
+
+
+def plan_request(request: Request, probing: bool = True) -> Plan:
+    """The plan of what was asked for; imports its plugins.
+
+    Args:
+        request: what was asked for.
+        probing: try its problems and optimizers, because the plan will be carried out.
+
+    Raises:
+        SuiteError: whatever is wrong with it, before any work starts.
+    """
+    # Without names, whoever lacks some data still gets all that can be had.
+    with nullcontext() if probing else untried():
+        plan = make_plan(load_experiments(request), forgiving=not request.names)
+    for info in experiment_infos(plan, request.profile):
+        for claim in info.claims:
+            claim_test(info, claim)
+    return plan
+
+
+def load_experiments(request: Request) -> list[Experiment]:
+    """The experiments of a request, typed; imports its plugins."""
+    for plugin in request.plugins:
+        load_plugin(Path(plugin))
+    raws = [read_experiment(path) for path in find_experiments(request.names)]
+    settings = list(request.settings)
+    if request.seed is not None:
+        settings.append(f"seed={request.seed}")
+    return build(raws, request.profile, settings)
+
+
+def find_experiments(names: Sequence[str]) -> list[Path]:
+    """The files of the experiments called so; of all, in the order of the figures, if none is.
+
+    ``fig4``, ``4``, ``figure4`` and a path to a file all do.
+
+    Raises:
+        SuiteError: there is none of that name; says which are near.
+    """
+    known = {path.stem: path for path in sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)}
+    if not names:
+        return list(known.values())
+    found = {}
+    for name in names:
+        if name.lower().endswith((".yaml", ".yml")):
+            found[name] = Path(name)
+            continue
+        if Path(name).is_file():
+            raise SuiteError(f"{name}: the name of an experiment's file must end in .yaml or .yml")
+        stem = name if name in known else _figure(name)
+        if stem not in known:
+            raise SuiteError(f"there is no experiment {name!r}: {nearest(name, known)}")
+        found[stem] = known[stem]
+    return list(found.values())
+
+
+def save_request(request: Request, root: Path) -> None:
+    """Keep it in the results folder."""
+    write_text_atomic(root / CELLS / REQUEST, json.dumps(asdict(request), indent=1))
+
+
+def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
+    """What was last run into the results folder, with the plugins that the user names now.
+
+    A results folder may be somebody else's, so what it says decides nothing about which code runs.
+
+    Args:
+        root: the results folder.
+        plugins: users' files; one of the same name for each that it was run with.
+
+    Raises:
+        SuiteError: nothing was, the file that says what is damaged, or a plugin is not named.
+    """
+    path = root / CELLS / REQUEST
+    try:
+        content = load_table(path)
+    except FileNotFoundError:
+        raise SuiteError(
+            f"{root}: nothing was run into this folder, use 'run' or another --results"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
+    request = fill(Request, content, f"{path}:")
+    named = {Path(plugin).name for plugin in plugins}
+    for plugin in request.plugins:
+        if Path(plugin).name not in named:
+            raise SuiteError(
+                f"{path} says that this folder was made with the plugin {plugin}, which is not run "
+                f"unasked: if you trust its code, add --plugin {shlex.quote(plugin)}"
+            )
+    return replace(request, plugins=tuple(plugins))
+
+
+def raw_experiments() -> list[RawExperiment]:
+    """All experiments of the repository, as plain data."""
+    return [read_experiment(path) for path in find_experiments(())]
+
+
+def _figure(name: str) -> str:
+    number = re.fullmatch(r"(?:figure|fig)?[ ._-]*(\d+)", name.strip().lower())
+    return f"fig{number[1]}" if number else name.strip().lower()
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+", path.stem)
+    return (int(number[0]) if number else 10**6, path.stem)

@@ -1,0 +1,119 @@
+"""What the commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from suite.commands.run import Ended
+from suite.commands.status import Status
+from suite.report.formatting import judged
+from suite.report.write import Report
+
+VERDICT_STYLES = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow"}
+STATE_STYLES = {"done": "green", "failed": "red", "running": "cyan"}
+
+
+def print_json(content: Any) -> None:
+    """Indented JSON on standard output."""
+    print(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """What there is to choose from."""
+    console = Console(emoji=False)  # a claim may say :x:
+    for kind in ("problems", "optimizers"):
+        rows = [
+            (
+                each["name"],
+                ", ".join(f"{k}={v}" for k, v in each["fields"].items()),
+                each["summary"],
+            )
+            for each in catalogue[kind]
+        ]
+        console.print(_table(kind.capitalize(), ("name", "fields", "what"), rows))
+    rows = [(e["name"], e["title"], e["source"]) for e in catalogue["experiments"]]
+    console.print(_table("Experiments", ("name", "title", "in the paper"), rows))
+    for kind, title in (("paper", "Claims of the paper"), ("check", "Own checks")):
+        rows = [
+            (c["id"], c["experiment"], c["text"]) for c in catalogue["claims"] if c["kind"] == kind
+        ]
+        console.print(_table(title, ("id", "experiment", "claim"), rows))
+
+
+def print_status(status: Status) -> None:
+    """Where each cell stands, and the time left."""
+    console = Console(emoji=False)  # a claim may say :x:
+    table = _table("Cells", ("cell", "state", "spent", "left", "note"), [])
+    for each in status.cells:
+        left = "?" if each.seconds_left is None else duration(each.seconds_left)
+        state = f"[{STATE_STYLES.get(each.state, 'default')}]{each.state}[/]"
+        left = "" if each.state == "done" else left
+        table.add_row(escape(each.cell), state, duration(each.seconds), left, escape(each.note))
+    console.print(table)
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
+    left = f"about {duration(status.seconds_left)} of work left{_unknown(status.unknown)}"
+    console.print(f"{counts or 'nothing planned'}; {left}")
+    console.print(f"{status.bytes / 1e6:.1f} MB on disk, {status.bytes_free / 1e9:.1f} GB free")
+
+
+def print_report(report: Report) -> None:
+    """The verdict on each claim, and where the report is."""
+    console = Console(emoji=False)  # a claim may say :x:
+    for kind, title in (("paper", "Claims of the paper"), ("check", "Own checks")):
+        table = _table(title, ("id", "claim", "verdict", "note"), [])
+        for each in report.claims[report.claims["kind"] == kind].to_dict("records"):
+            style = VERDICT_STYLES.get(each["verdict"], "dim")
+            styled = f"[{style}]{escape(judged(each['verdict'], each['reason']))}[/]"
+            table.add_row(each["id"], escape(each["claim"]), styled, escape(each["note"]))
+        if table.row_count:
+            console.print(table)
+    for sentence in report.untrained:
+        print(f"notice: {sentence}", file=sys.stderr)
+    for name, reason in report.without.items():
+        print(f"figure {name} could not be drawn: {reason}", file=sys.stderr)
+    # Not through rich, which would break a long path.
+    print(f"Report: {report.html}")
+
+
+def print_ended(ended: Ended) -> None:
+    """How a run ended: failures first on standard error, then the report."""
+    print_report(ended.report)
+    print(f"Log: {ended.log}")
+    for reason in ended.without.values():
+        print(f"left out: {reason}", file=sys.stderr)
+    for label, error in ended.failed.items():
+        print(f"failed: {label}: {error}", file=sys.stderr)
+    if ended.left_out:
+        print(f"not run, because of that: {', '.join(ended.left_out)}", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """``0.3 s``, ``12 s``, ``4 min 05 s``, ``2 h 03 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _unknown(count: int) -> str:
+    return f", without {count} cells of kinds that none is done of yet" if count else ""
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

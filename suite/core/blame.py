@@ -1,0 +1,83 @@
+"""Errors of authors' code, told with the author's file and line."""
+
+from __future__ import annotations
+
+import inspect
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from suite.core.errors import SuiteError
+from suite.core.imports import HARNESS, REPOSITORY, is_shipped
+
+LIBRARIES = {
+    Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+}
+# PyTorch's sentences may be paragraphs.
+LONGEST = 110
+OWN = (REPOSITORY / HARNESS, REPOSITORY / "reproduce.py")
+
+
+def author_line(error: BaseException, folder: Path | None = None) -> str:
+    """The innermost line of an author's file that an error went through, as ``(file, line 3)``.
+
+    An author is who wrote neither the harness nor a library. Empty if there is no such line, or,
+    if a plugin's `folder` is given, none in there.
+    """
+    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append((error.filename, error.lineno))
+    for file, line in reversed(lines):
+        path = Path(file)
+        inside = folder is None or (path.is_relative_to(folder) and not is_shipped(path))
+        if inside and _is_authors(file):
+            return f"({shown(file)}, line {line})"
+    return ""
+
+
+def told(error: BaseException) -> str:
+    """An error as one clause: its kind, the first line of what it says, the author's line."""
+    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    first = (text.splitlines() or [""])[0]
+    if len(first) > LONGEST:
+        first = f"{first[:LONGEST]}…"
+    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"{said} {author_line(error)}".rstrip()
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Turn whatever authors' code in the block raises into an error that begins with `what`."""
+    try:
+        yield
+    except SuiteError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SuiteError(f"{what} {told(error)}") from error
+
+
+def method_of(thing: object, name: str) -> str:
+    """A method as its author finds it: ``Bowl.loss (bowl.py, line 12)``."""
+    cls = type(thing)
+    owner = next((each for each in cls.__mro__ if name in vars(each)), cls)
+    code = getattr(inspect.unwrap(getattr(owner, name)), "__code__", None)
+    place = f" ({shown(code.co_filename)}, line {code.co_firstlineno})" if code else ""
+    return f"{cls.__name__}.{name}{place}"
+
+
+def refused(thing: object, method: str, what: str) -> SuiteError:
+    """The error that complains of what a method of an author's class does."""
+    return SuiteError(f"{method_of(thing, method)} {what}")
+
+
+def shown(file: str) -> str:
+    """A file's path from here, if it lies here."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _is_authors(file: str) -> bool:
+    others = any(Path(file).is_relative_to(each) for each in (*OWN, *LIBRARIES))
+    return not file.startswith("<") and not others

@@ -1,0 +1,217 @@
+"""Problems and optimizers by name, registered by a decorator."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from suite.core.blame import blamed, shown, told
+from suite.core.convert import fields_of
+from suite.core.convert import nearest as nearest
+from suite.core.errors import SuiteError
+from suite.core.generators import noticed_draws, seeded_generators
+from suite.core.types import Optimizer, Problem
+
+T = TypeVar("T", bound=type)
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """The file and the name in it of a class."""
+    module = sys.modules.get(cls.__module__)
+    return str(getattr(module, "__file__", cls.__module__)), cls.__qualname__
+
+
+class Registry(Generic[T]):
+    """Classes by name, all of them subclasses of `base`.
+
+    `package` holds the modules that register themselves when imported.
+    """
+
+    def __init__(self, kind: str, package: str, base: type) -> None:
+        self.kind = kind
+        self._package = package
+        self._base = base
+        self._classes: dict[str, T] = {}
+        self._loaded = False
+        # Modules of the package that drew something random while they were imported.
+        self.drew: set[str] = set()
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        # Before, for the modules ask for what is registered while they are imported.
+        self._loaded = True
+        try:
+            self._import_all()
+        except BaseException:
+            # Whoever asks next is told the same, and does not get the half that there is.
+            self._loaded = False
+            raise
+
+    def _import_all(self) -> None:
+        package = importlib.import_module(self._package)
+        for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+            # Kernels register nothing, and some need what not everybody has.
+            if not module.name.startswith("optimizers.kernels"):
+                about = f"module {module.name}:"
+                with (
+                    blamed(about),
+                    unregistered_on_error(),
+                    seeded_generators(),
+                    noticed_draws() as drawn,
+                ):
+                    importlib.import_module(module.name)
+                if drawn:
+                    self.drew.add(module.name)
+
+    def add(self, name: str, cls: T) -> None:
+        """Make `cls` known as `name`; SuiteError if another class has that name."""
+        known = self._classes.get(name)
+        # A plugin loaded twice replaces itself; two different classes never share a name.
+        if known is not None and _origin(known) != _origin(cls):
+            raise SuiteError(f"{self.kind} {name!r} is registered twice, choose another name")
+        self._classes[name] = cls
+
+    @property
+    def loaded(self) -> tuple[T, ...]:
+        """What is registered so far, maybe not all."""
+        return tuple(self._classes.values())
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """If the block raises, forget what it registered in modules that are not there after it."""
+        before = dict(self._classes)
+        try:
+            yield
+        except BaseException:
+            there = sys.modules
+            since = {name: cls for name, cls in self._classes.items() if cls.__module__ in there}
+            self._classes = {**since, **before}
+            raise
+
+    @contextmanager
+    def apart(self) -> Iterator[dict[str, T]]:
+        """What is registered within the block, by name; it is forgotten after it."""
+        self._load()
+        kept, self._classes = self._classes, {}
+        try:
+            yield self._classes
+        finally:
+            self._classes = kept
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._load()
+        return sorted(self._classes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def cls(self, name: str) -> T:
+        """The class registered under `name`.
+
+        Raises:
+            SuiteError: there is none, which says the nearest names, or it cannot be one.
+        """
+        self._load()
+        if name not in self._classes:
+            hint = nearest(name, self.names())
+            raise SuiteError(f"there is no {self.kind} {name!r}: {hint}")
+        cls = self._classes[name]
+        self._check(name, cls)
+        return cls
+
+    def _check(self, name: str, cls: T) -> None:
+        """That it is a dataclass and a subclass; only now, for decorators come in any order."""
+        wrong = None
+        tuned = getattr(cls, "tuned", None)
+        if not issubclass(cls, self._base):
+            wrong = f"must be a subclass of {self._base.__name__}"
+        elif not dataclasses.is_dataclass(cls):
+            wrong = "must be a dataclass: write @dataclass(frozen=True) above it"
+        elif tuned is not None:
+            fields = [field.name for field in dataclasses.fields(cls)]
+            if tuned not in fields:
+                wrong = f"has no field {tuned!r}, which is to be tuned: {nearest(tuned, fields)}"
+        if wrong is not None:
+            where = shown(_origin(cls)[0])
+            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {wrong}")
+
+    def options(
+        self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
+    ) -> tuple[T, dict[str, Any]]:
+        """The class and its arguments from ``{"name": …, field: value, …}``.
+
+        Args:
+            spec: name and fields.
+            where: the place to name in errors.
+            optional: fields that may be missing though they have no default.
+
+        Raises:
+            SuiteError: no such name, unknown or missing fields, or wrong types.
+        """
+        given = dict(spec)
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            raise SuiteError(f"{where}: a {self.kind} needs a 'name': {', '.join(self.names())}")
+        try:
+            cls = self.cls(name)
+        except SuiteError as error:
+            raise SuiteError(f"{where}: {error}") from None
+        return cls, fields_of(cls, given, f"{where}: {self.kind} {name!r}", optional)
+
+    def make(self, spec: Mapping[str, Any], where: str = "configuration") -> Any:
+        """An instance from ``{"name": …, field: value, …}``.
+
+        Raises:
+            SuiteError: as `options`, values that the class itself refuses with a `ValueError`, or
+                whatever else it raises.
+        """
+        cls, arguments = self.options(spec, where)
+        about = f"{where}: {self.kind} {spec['name']!r}"
+        try:
+            return cls(**arguments)
+        except SuiteError as error:
+            raise type(error)(f"{about}: {error}") from error
+        except ValueError as error:
+            # How a class refuses values: the sentence is its own.
+            raise SuiteError(f"{about}: {error}") from error
+        except Exception as error:
+            raise SuiteError(f"{about}: {cls.__name__} raises {told(error)}") from error
+
+
+problems: Registry[type[Problem]] = Registry("problem", "problems", Problem)
+optimizers: Registry[type[Optimizer]] = Registry("optimizer", "optimizers", Optimizer)
+
+
+@contextmanager
+def unregistered_on_error() -> Iterator[None]:
+    """If the block raises, what a module registered that cannot be imported is forgotten."""
+    with problems.restored_on_error(), optimizers.restored_on_error():
+        yield
+
+
+def register_problem(name: str) -> Callable[[T], T]:
+    """Class decorator: make a `Problem` known as `name`."""
+
+    def register(cls: T) -> T:
+        problems.add(name, cls)
+        return cls
+
+    return register
+
+
+def register_optimizer(name: str, tune: str | None = None) -> Callable[[T], T]:
+    """Class decorator: make an `Optimizer` known as `name`; `tune` is the field that is swept."""
+
+    def register(cls: T) -> T:
+        cls.tuned = tune  # type: ignore[attr-defined]
+        optimizers.add(name, cls)
+        return cls
+
+    return register

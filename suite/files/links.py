@@ -1,0 +1,32 @@
+"""Links in a results folder: they may lead anywhere, so none is followed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from suite.core.errors import SuiteError
+from suite.files.logs import LATEST, LOGS
+from suite.plan.cells import CELLS
+
+FIGURES = "figures"
+TABLES = "tables"
+
+
+def refuse_links(root: Path) -> None:
+    """Check that what is written or read below `root` lies there.
+
+    The folder itself may be a link, and so may be files that are only ever replaced.
+
+    Raises:
+        SuiteError: one of its own folders, or something in them, is a link.
+    """
+    for own in (CELLS, FIGURES, TABLES, LOGS):
+        for folder, folders, files in os.walk(root / own):
+            for name in (os.curdir, *folders, *files):
+                path = Path(folder, name)
+                if path.is_symlink() and name != LATEST:
+                    raise SuiteError(
+                        f"{path} is a link, which a results folder must not have inside: put "
+                        "what it leads to in its place, or choose another --results"
+                    )

@@ -1,0 +1,49 @@
+"""Errors of the results folder itself: a full disk, a folder that cannot be written to."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import Timeout
+
+from suite.core.errors import SuiteError
+
+# What no cell can be blamed for, and what all others would meet too.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+
+
+class StorageError(SuiteError):
+    """The results folder cannot be written to: the whole run stops."""
+
+
+@contextmanager
+def guarded(root: Path) -> Iterator[None]:
+    """Turns errors of the disk into one sentence that says nothing is lost."""
+    try:
+        yield
+    except Timeout:
+        # A lock that is taken; to Python it is an OSError too.
+        raise
+    except (OSError, SuiteError) as error:
+        cause = storage_cause(error, root)
+        if cause is None:
+            raise
+        raise StorageError(
+            f"{root} cannot be written to ({cause.strerror or cause}): make room or choose "
+            "another --results; what is finished there is kept"
+        ) from error
+
+
+def storage_cause(error: BaseException | None, root: Path) -> OSError | None:
+    """The error of the results folder that `error` is or came from, if it did."""
+    while error is not None:
+        if isinstance(error, OSError):
+            # A file elsewhere that cannot be read, such as a data set's, is the cell's affair.
+            inside = str(error.filename or "").startswith(str(root))
+            if error.errno in DISK_ERRORS or inside:
+                return error
+        error = error.__cause__
+    return None

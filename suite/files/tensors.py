@@ -1,0 +1,51 @@
+"""Tensors in safetensors files that carry a digest of all that is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from suite.files.atomic import write_bytes_atomic
+
+DIGEST = "sha256"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write them, whole or not at all; raises as `suite.files.atomic.write_bytes_atomic` does."""
+    write_bytes_atomic(path, save(dict(tensors), {**header, DIGEST: digest_of(tensors, header)}))
+
+
+def load_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header as `save_tensors` wrote them.
+
+    Raises:
+        SafetensorError, OSError, KeyError, ValueError: the file is missing, damaged, too large, or
+            without a digest.
+    """
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"more than {max_bytes:,} bytes")
+    with safe_open(path, "pt") as file:
+        header = dict(file.metadata() or {})
+        # Copied to PyTorch's own alignment, on which the rounding of products depends.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    # A flipped bit would go on unnoticed into everything after.
+    if header.pop(DIGEST) != digest_of(tensors, header):
+        raise ValueError("its digest differs")
+    return tensors, header
+
+
+def digest_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """The SHA-256 of names, types, shapes, values and header, in hex."""
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        found.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -1,0 +1,66 @@
+"""Runs of one optimizer on fresh instances."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from suite.core.types import Optimizer, Problem
+from suite.files.pieces import Keep, anew
+from suite.files.progress import Progress, silent
+from suite.inner.loop import Point, descend
+from suite.inner.memory import runs_at_once
+from suite.inner.objective import Objective
+
+
+@torch.no_grad()
+def evaluate(
+    problem: Problem,
+    optimizer: Optimizer,
+    steps: int,
+    instances: int | Sequence[int],
+    seed: int,
+    device: str | torch.device = "cpu",
+    split: str = "test",
+    watch: Callable[[Objective, Point], None] | None = None,
+    progress: Progress = silent,
+    keep: Keep = anew,
+) -> Tensor:
+    """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
+
+    Instances are run in groups that fit the memory budget; the grouping changes no number.
+
+    Args:
+        problem: the distribution of functions.
+        optimizer: with its hyperparameters or weights.
+        steps: updates of a run.
+        instances: how many, or which.
+        seed: the experiment's.
+        device: where tensors live.
+        split: the stream that instances are drawn from.
+        watch: is shown each point of each group.
+        progress: called after each step with runs done, of how many, and a note.
+        keep: the losses of each group, so that they are not computed again.
+    """
+    numbers = list(range(instances)) if isinstance(instances, int) else list(instances)
+    group = runs_at_once(problem, optimizer, torch.device(device))
+
+    def run(first: int, some: Sequence[int]) -> Tensor:
+        objective = Objective(problem, some, split, seed, device=device)
+        losses = []
+        for point in descend(objective, optimizer, steps):
+            losses.append(point.loss)
+            if watch is not None:
+                watch(objective, point)
+            done = first + objective.rows * point.step // steps
+            progress(done, len(numbers), f"step {point.step} of {steps}")
+        return torch.stack(losses, dim=1).cpu()
+
+    found = []
+    for first in range(0, len(numbers), group):
+        some = numbers[first : first + group]
+        found.append(keep(f"{first}-{len(some)}", functools.partial(run, first, some)))
+    return torch.cat(found)

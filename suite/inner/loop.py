@@ -1,0 +1,143 @@
+"""The one loop over optimization steps: tuning, evaluating, meta-training and tracing use it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.core.errors import SuiteError
+from suite.core.types import Optimizer
+from suite.inner.objective import Objective
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where n runs stand after `step` updates.
+
+    Args:
+        step: number of updates done.
+        theta: the iterate [n, P]; its memory may be the next point's as well.
+        state: the optimizer's state; likewise.
+        loss: f at the iterate [n]; infinite once a run has diverged.
+        grads: ∇f at the iterate, or where the optimizer looks ahead [n, P]; 0 once diverged.
+        alive: which runs have not diverged, bool [n].
+    """
+
+    step: int
+    theta: Tensor
+    state: Any
+    loss: Tensor
+    grads: Tensor
+    alive: Tensor
+
+    def without_iterate(self) -> Point:
+        """Without θ and the state, which are most of a point's memory."""
+        return replace(self, theta=self.theta.new_empty(0), state=None)
+
+
+def start(objective: Objective, optimizer: Optimizer) -> Point:
+    """θ_0, with loss and gradient there.
+
+    Raises:
+        SuiteError: loss or gradient are not finite there, before any optimizer did anything.
+    """
+    theta = objective.start()
+    # Authors write torch.zeros(n, P) without a device, and get it where the run is.
+    with theta.device:
+        state = optimizer.init(objective.spec, objective.rows)
+    alive = torch.ones(objective.rows, dtype=torch.bool, device=theta.device)
+    point = _evaluated(objective, optimizer, 0, theta, state, alive)
+    for what, finite in (("loss", point.alive), ("gradient", point.grads.isfinite().all(1))):
+        if not finite.all():
+            row = int((~finite).nonzero()[0]) % len(objective.instances)
+            raise SuiteError(
+                f"problem {type(objective.problem).__name__}: the {what} of instance "
+                f"{objective.instances[row]} is not finite at θ_0, look at its init() and loss()"
+            )
+    return point
+
+
+def advance(objective: Objective, optimizer: Optimizer, point: Point, reuse: bool = False) -> Point:
+    """One update, and the evaluation of where it leads.
+
+    With `reuse` the next iterate and state may take the memory of these, which is faster by a
+    third: the state of a large optimizee is read and written in the cache.
+    """
+    into = {"into": point.state} if reuse and _takes_memory(type(optimizer).update) else {}
+    updates, state = optimizer.update(point.grads, point.state, **into)
+    if not _surely_all(point.alive):
+        updates = torch.where(point.alive.unsqueeze(1), updates, 0.0)
+    # Neither losses nor gradients that points hold are views of θ.
+    in_place = reuse and updates.dtype == point.theta.dtype
+    theta = point.theta.add_(updates) if in_place else point.theta + updates
+    return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
+
+
+def walk(
+    objective: Objective, optimizer: Optimizer, point: Point, steps: int, whole: bool = False
+) -> list[Point]:
+    """The points of a window: θ_0, which is given, … θ_T for a window of T `steps`.
+
+    Unless they are wanted `whole`, those between the ends have no iterate and no state.
+    """
+    points = [point]
+    for step in range(steps):
+        point = advance(objective, optimizer, point, reuse=step > 0 and not whole)
+        points.append(point)
+        if step > 0 and not whole:
+            points[-2] = points[-2].without_iterate()
+    # What the window's gradient needs comes in its place.
+    objective.release_batch()
+    return points
+
+
+def descend(objective: Objective, optimizer: Optimizer, steps: int) -> Iterator[Point]:
+    """The points after 0, 1, …, `steps` updates; only the last one's θ and state are to be read."""
+    point = start(objective, optimizer)
+    yield point
+    for _ in range(steps):
+        point = advance(objective, optimizer, point, reuse=True)
+        yield point
+
+
+@functools.cache
+def _takes_memory(update: Callable[..., Any]) -> bool:
+    return "into" in inspect.signature(update).parameters
+
+
+def _evaluated(
+    objective: Objective,
+    optimizer: Optimizer,
+    step: int,
+    theta: Tensor,
+    state: Any,
+    alive: Tensor,
+) -> Point:
+    ahead = optimizer.lookahead(state)
+    if ahead is None:
+        loss, grads = objective.value_and_grad(theta, step)
+    else:
+        loss = objective.value(theta, step)
+        _, grads = objective.value_and_grad(theta + ahead, step)
+    # A diverged run is frozen, and its zeros keep it out of everything that is summed over runs.
+    # Neither infinite nor NaN, in half the operations of `isfinite`.
+    alive = alive & (loss.abs() < torch.inf)
+    # New memory too, for a problem's loss may be a view of θ.
+    loss = torch.where(alive, loss, torch.inf)
+    if not _surely_all(alive):
+        grads = torch.where(alive.unsqueeze(1), grads, 0.0)
+    return Point(step, theta, state, loss, grads, alive)
+
+
+def _surely_all(alive: Tensor) -> bool:
+    """Whether no run has diverged, which nearly always saves passes over all that there is.
+
+    A GPU is not waited for: there the answer is no, and the passes change nothing.
+    """
+    return alive.device.type == "cpu" and bool(alive.all())

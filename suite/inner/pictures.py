@@ -1,0 +1,102 @@
+"""Pictures of runs whose parameters are an image: kept by evaluations, gathered for the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from suite.core.errors import SuiteError
+from suite.core.types import Problem
+from suite.files.atomic import write_bytes_atomic
+from suite.inner.loop import Point
+from suite.inner.objective import Objective
+
+# Which steps are kept beside a run's last, and of which instances.
+STEPS = (0, 8, 16, 32, 64, 128)
+INSTANCES = range(3)
+
+# Images uint8 [3, H, W] by strings and numbers that say which: an evaluation's by (instance, step)
+# or (instance, name of a source), the report's by (experiment, panel, optimizer, and these two).
+Pictures = dict[tuple[str | int, ...], Tensor]
+
+# Three runs at seven steps, even at 1,024×1,024, are a fourth of it.
+MAX_BYTES = 2**28
+
+
+def shows_pictures(problem: Problem) -> bool:
+    """Whether the problem's parameters are an image."""
+    return type(problem).picture is not Problem.picture
+
+
+class PictureLog:
+    """Watches an evaluation, and keeps `pictures` of its first instances."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = {*STEPS, steps}
+        self.pictures: Pictures = {}
+
+    def __call__(self, objective: Objective, point: Point) -> None:
+        if point.step not in self.steps:
+            return
+        for row, instance in enumerate(objective.instances):
+            if instance not in INSTANCES:
+                continue
+            params = objective.spec.unflatten(point.theta[row])
+            self.pictures[instance, point.step] = objective.problem.picture(params)
+            if point.step == 0:
+                sources = objective.problem.sources(objective.rng("instance", instance))
+                self.pictures.update({(instance, name): each for name, each in sources.items()})
+
+
+def save_pictures(path: Path, pictures: Mapping[tuple[str | int, ...], Tensor]) -> None:
+    """Write them as a safetensors file; raises as `suite.files.atomic.write_bytes_atomic` does."""
+    # Instances may share a source, but tensors in a file share no memory.
+    named = {
+        json.dumps(key): picture.cpu().contiguous().clone() for key, picture in pictures.items()
+    }
+    write_bytes_atomic(path, save(named))
+
+
+def load_pictures(path: Path) -> Pictures:
+    """Read what `save_pictures` wrote.
+
+    Raises:
+        SuiteError: as `read_pictures`.
+    """
+    return read_pictures(path, MAX_BYTES, _image)
+
+
+def read_pictures(path: Path, most: int, image: Callable[[Tensor], Tensor]) -> Pictures:
+    """The pictures in a file of at most so many bytes; `image` makes one of each of its tensors.
+
+    Raises:
+        SuiteError: the file is missing, damaged, too large, or holds something else.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise ValueError(f"it is larger than {most >> 20} MiB")
+        return {_key(name): image(found) for name, found in load_file(path).items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SuiteError(
+            f"{path} cannot be read as pictures ({error}): run the experiment again"
+        ) from error
+
+
+def _key(name: str) -> tuple[str | int, ...]:
+    """The key that a name in a file stands for; ValueError if it stands for none."""
+    parts = json.loads(name)
+    if not isinstance(parts, list) or not all(isinstance(part, str | int) for part in parts):
+        raise ValueError(f"{name!r} does not say which picture it is")
+    return tuple(parts)
+
+
+def _image(picture: Tensor) -> Tensor:
+    if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) != 3:
+        raise ValueError(f"{picture.dtype} {list(picture.shape)} is no image uint8 [3, H, W]")
+    return picture

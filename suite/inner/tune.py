@@ -1,0 +1,135 @@
+"""Learning rates of hand-designed optimizers, by the best final loss (section 3).
+
+The final loss is the mean over the last tenth of the updates
+(`suite.report.scores.losses.last_tenth`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from suite.core.errors import SuiteError
+from suite.core.registry import optimizers
+from suite.core.types import Problem
+from suite.files.pieces import Keep, anew
+from suite.files.progress import Progress, silent
+from suite.inner.loop import descend
+from suite.inner.memory import runs_at_once
+from suite.inner.objective import Objective
+from suite.report.scores.losses import last_tenth
+
+# Exponents of 10, in quarters: half decades from 1e−4 to 10, then quarters around the best. A grid
+# of this ratio meets the figure's SGD and NAG within a few percent (docs/calibration.md); a finer
+# one goes closer to the edge of divergence than the paper did.
+FIRST = range(-16, 5, 2)
+LOWEST, HIGHEST = -32, 20
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """The best rate, and a row for each one tried (learning_rate, mean_final, diverged, round).
+
+    `mean_final` is the mean final loss over instances, infinite where any run diverged.
+    """
+
+    best: float
+    table: pd.DataFrame
+
+
+@torch.no_grad()
+def tune(
+    problem: Problem,
+    spec: Mapping[str, Any],
+    steps: int,
+    instances: int,
+    seed: int,
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+    keep: Keep = anew,
+) -> TuningResult:
+    """Sweep the optimizer's `tuned` hyperparameter on validation instances.
+
+    The grid is logarithmic, widened while the best rate is at its edge, then refined around it.
+    All rates see the same instances and minibatches. A rate at which any run diverges cannot win.
+    How many rates it takes is not known before, so `progress` is told of those of the round. `keep`
+    has the final losses at some rates, so that they are not computed again.
+
+    Raises:
+        SuiteError: every rate diverges.
+    """
+    base = optimizers.make({**spec, _tuned(spec): 1.0})
+    end = last_tenth(steps)
+    group = max(1, runs_at_once(problem, base, torch.device(device)) // instances)
+
+    def run(first: int, some: Sequence[float], of: int) -> Tensor:
+        """Final losses [rates, instances] for some rates side by side."""
+        column = torch.tensor(some, device=device).repeat_interleave(instances).unsqueeze(1)
+        optimizer = replace(base, **{_tuned(spec): column})
+        objective = Objective(
+            problem, range(instances), "validation", seed, copies=len(some), device=device
+        )
+        summed = torch.zeros(len(column), device=device)
+        for point in descend(objective, optimizer, steps):
+            if point.step >= end.first:
+                summed = summed + point.loss
+            done = first + len(some) * point.step // steps
+            progress(done, of, f"rates from {some[0]:.2g}, step {point.step}")
+        return (summed / (end.last - end.first + 1)).view(len(some), instances).cpu()
+
+    def finals_at(rates: Sequence[float]) -> Iterator[Tensor]:
+        """Final losses [instances] for each rate, as many side by side as memory allows."""
+        for first in range(0, len(rates), group):
+            some = rates[first : first + group]
+            name = f"{some[0]:.4g}-{len(some)}"
+            yield from keep(name, functools.partial(run, first, some, len(rates)))
+
+    scores: dict[int, float] = {}
+    rows: list[dict[str, float]] = []
+
+    def sweep(exponents: Sequence[int]) -> None:
+        fresh = [e for e in exponents if e not in scores and LOWEST <= e <= HIGHEST]
+        number = rows[-1]["round"] + 1 if rows else 0
+        finals = finals_at([10 ** (e / 4) for e in fresh])
+        for exponent, final in zip(fresh, finals, strict=True):
+            diverged = int((~final.isfinite()).sum())
+            scores[exponent] = float("inf") if diverged else final.mean().item()
+            rows.append(
+                {
+                    "learning_rate": 10 ** (exponent / 4),
+                    "mean_final": scores[exponent],
+                    "diverged": diverged,
+                    "round": number,
+                }
+            )
+
+    sweep(FIRST)
+    while True:
+        # Of equals the lowest: where every rate diverges, lower ones are tried.
+        best = min(scores, key=lambda e: (scores[e], e))
+        edge = min(scores) if best == min(scores) else max(scores) if best == max(scores) else None
+        if edge is None or not LOWEST < edge < HIGHEST:
+            break
+        sweep([best - 4, best - 2] if best == min(scores) else [best + 2, best + 4])
+    if scores[best] == float("inf"):
+        tried = [row["learning_rate"] for row in rows]
+        raise SuiteError(
+            f"tuning {spec['name']}: no learning rate from {min(tried):g} to {max(tried):g} ends "
+            "with a finite loss for every instance, so look at the problem's loss at its start"
+        )
+    sweep([best - 1, best + 1])
+    best = min(scores, key=lambda e: scores[e])
+    return TuningResult(10 ** (best / 4), pd.DataFrame(rows))
+
+
+def _tuned(spec: Mapping[str, Any]) -> str:
+    field = optimizers.cls(str(spec["name"])).tuned
+    if field is None:
+        raise SuiteError(f"optimizer {spec['name']!r} has no hyperparameter that is tuned")
+    return field

@@ -1,0 +1,1 @@
+"""Training φ: the schedule, the loop over windows, and what moves φ."""

@@ -1,0 +1,200 @@
+"""Meta-training: one update of φ a window of truncated BPTT (sections 2 and 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optimizers.learned.checkpoint import save_optimizer
+from suite.core.registry import optimizers
+from suite.core.seeds import Rng
+from suite.core.types import Problem
+from suite.files.atomic import write_text_atomic
+from suite.files.progress import Progress, silent
+from suite.inner.evaluate import evaluate
+from suite.inner.loop import start, walk
+from suite.inner.objective import Objective
+from suite.meta.estimators.second_order import second_order_gradient
+from suite.meta.estimators.truncated import window_gradient
+from suite.meta.meta_optimizers import meta_optimizer
+from suite.meta.state import TrainingState, load_state, save_state
+from suite.plan.config import Phase, Training
+from suite.report.scores.losses import last_tenth
+
+# In the header of an optimizer's file, why training left φ as it was.
+UNTRAINED = "untrained"
+
+log = logging.getLogger("suite")
+
+# Norms of the meta-gradient whose median is the clipping threshold.
+NORMS = 200
+
+
+def metatrain(
+    problem: Problem,
+    optimizer_spec: Mapping[str, Any],
+    training: Training,
+    seed: int,
+    folder: Path,
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+    until: int | None = None,
+) -> None:
+    """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
+
+    Where the best φ is the one it began with, the file's header and the log say so.
+
+    A run that was interrupted at any point goes on from its last validation, and ends with the
+    same bits as one that was not. With `until`, training ends with the first validation after so
+    many runs, and a later call goes on from there.
+
+    Raises:
+        SuiteError: what `folder` holds cannot be read, or nothing can be written there.
+    """
+    untrained = optimizers.make(optimizer_spec)
+    state = load_state(folder, device)
+    if state is None:
+        state = TrainingState.fresh(untrained.initial_weights(Rng(seed, "phi")).to(device))
+    total = sum(phase.runs for phase in training.phases)
+    until = total if until is None else min(until, total)
+    if state.runs == 0:
+        _validate(problem, untrained, training, seed, device, state, math.nan)
+    first = 0
+    for number, phase in enumerate(training.phases):
+        if state.validated >= until:
+            break
+        if state.runs < first + phase.runs:
+            state.enter(number)
+            if phase.odd:
+                state.weights = untrained.odd_part(state.weights)
+        while state.runs < first + phase.runs and state.validated < until:
+            rate = _rate(phase, (state.runs - first) / phase.runs)
+            # The last ones may be fewer, so that the next phase begins with instances of its own.
+            runs = range(state.runs, min(state.runs + phase.batch, first + phase.runs))
+            _update_over_run(problem, untrained, phase, runs, rate, seed, device, state)
+            state.runs = runs.stop
+            if state.due(training.validate_every) or state.runs == first + phase.runs:
+                _validate(problem, untrained, training, seed, device, state, rate)
+                if phase.patience is not None:
+                    state.retreat(phase.patience)
+                save_state(folder, state)
+                write_text_atomic(folder / "log.csv", state.log_csv())
+            progress(min(state.runs, until), until, f"validation {state.best:.4g}")
+        first += phase.runs
+    write_text_atomic(folder / "log.csv", state.log_csv())
+    about = {
+        "seed": seed,
+        "validation": state.best,
+        "runs": state.best_runs,
+        "problem": training.problem,
+        "phases": [dataclasses.asdict(phase) for phase in training.phases],
+    }
+    failed = untrained_because(state, training.phases)
+    if failed:
+        log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
+        about[UNTRAINED] = failed
+    weights = untrained.with_weights(state.best_weights)
+    save_optimizer(folder / "optimizer.safetensors", optimizer_spec, weights, about)
+
+
+def untrained_because(state: TrainingState, phases: Sequence[Phase]) -> str:
+    """Why the φ that is kept is the one that training began with; empty if it is not."""
+    windows = _windows(phases, state.runs)
+    if windows and state.skipped == windows:
+        return f"none of {windows} windows gave a meta-gradient that is finite and not 0"
+    if state.best_runs == 0 and state.runs:
+        validations = len(state.log) - 1
+        return f"none of {validations} validations was better than the one before training"
+    return ""
+
+
+def _windows(phases: Sequence[Phase], runs: int) -> int:
+    """How many windows the first `runs` optimizee runs of a schedule have."""
+    windows = 0
+    for phase in phases:
+        updates = math.ceil(min(runs, phase.runs) / phase.batch)
+        windows += updates * math.ceil(phase.horizon / phase.window)
+        runs = max(0, runs - phase.runs)
+    return windows
+
+
+def _rate(phase: Phase, done: float) -> float:
+    """The rate after this part of the phase: a half cosine from `rate` to `rate_end`."""
+    end = phase.rate if phase.rate_end is None else phase.rate_end
+    return end + (phase.rate - end) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@torch.no_grad()
+def _update_over_run(
+    problem: Problem,
+    untrained: Any,
+    phase: Phase,
+    instances: range,
+    rate: float,
+    seed: int,
+    device: str | torch.device,
+    state: TrainingState,
+) -> None:
+    """One run of each of these fresh instances, with an update of φ after each window."""
+    objective = Objective(problem, instances, "train", seed, device=device)
+    optimizer = untrained.with_weights(state.weights)
+    within = untrained.odd_part if phase.odd else lambda vector: vector
+    meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
+    state.moments = state.moments or meta.init(state.weights)
+    point = start(objective, optimizer)
+    # Summed where it is, so that a GPU is waited for once a window, by the norm below.
+    total = point.loss.mean().double()
+    for window in range(math.ceil(phase.horizon / phase.window)):
+        steps = min(phase.window, phase.horizon - window * phase.window)
+        points = walk(objective, optimizer, point, steps, whole=phase.second_order)
+        point = points[-1]
+        for each in points[1:]:
+            total += each.loss.mean()
+        if phase.second_order:
+            gradient = second_order_gradient(objective, optimizer, points, phase)
+        else:
+            rng = Rng(seed, "train/sample", instances.start, point.step)
+            gradient = window_gradient(optimizer, points, phase, rng)
+        gradient = within(gradient)
+        norm = gradient.norm().item()
+        if not math.isfinite(norm) or norm == 0:
+            state.skipped += 1
+            continue
+        if phase.clip:
+            gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
+        update, state.moments = meta.update(gradient, state.moments, rate)
+        state.weights = state.weights + within(update)
+        optimizer = untrained.with_weights(state.weights)
+    state.train_sum += total.item() * len(instances)
+    state.train_runs += len(instances)
+
+
+@torch.no_grad()
+def _validate(
+    problem: Problem,
+    untrained: Any,
+    training: Training,
+    seed: int,
+    device: str | torch.device,
+    state: TrainingState,
+    rate: float,
+) -> None:
+    """Freeze φ, run it on validation instances, keep it if it is the best so far."""
+    steps = max(phase.horizon for phase in training.phases)
+    optimizer = untrained.with_weights(state.weights)
+    losses = evaluate(
+        problem, optimizer, steps, training.validation_instances, seed, device, "validation"
+    )
+    tail = losses[:, last_tenth(steps).first :]
+    state.record(
+        validation=(losses.mean() if training.criterion == "mean" else tail.mean()).item(),
+        final=tail.mean().item(),
+        total=losses[:, :steps].sum(1).mean().item(),
+        rate=rate,
+    )

@@ -1,0 +1,179 @@
+"""Everything that a meta-training needs to go on exactly where it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from suite.core.errors import SuiteError
+from suite.files.tensors import load_tensors, save_tensors
+from suite.meta.meta_optimizers import MetaState
+
+FILE = "state.safetensors"
+# A state holds a few vectors of some thousand weights; anything of this size is something else.
+MAX_BYTES = 2**30
+NUMBERS = (
+    "phase",
+    "runs",
+    "best",
+    "best_runs",
+    "skipped",
+    "train_sum",
+    "train_runs",
+    "validated",
+    "stale",
+    "norms",
+    "log",
+)
+
+
+@dataclass
+class TrainingState:
+    """φ, the state of what moves it, the best φ so far, and the log.
+
+    Args:
+        weights: φ [size].
+        moments: the meta-optimizer's state; empty before the first update of a phase.
+        best_weights: the φ with the lowest validation loss.
+        phase: number of the phase that it is in.
+        runs: optimizee runs done.
+        best: the lowest validation loss.
+        best_runs: runs done when it was reached.
+        skipped: windows without a finite meta-gradient.
+        train_sum: summed training losses since the last validation; `train_runs` such runs.
+        validated: runs done at the last validation.
+        stale: validations since the best one, or since φ last went back to it.
+        norms: the last norms of the meta-gradient.
+        log: one row a validation.
+    """
+
+    weights: Tensor
+    best_weights: Tensor
+    moments: MetaState = field(default_factory=dict)
+    phase: int = 0
+    runs: int = 0
+    best: float = math.inf
+    best_runs: int = 0
+    skipped: int = 0
+    train_sum: float = 0.0
+    train_runs: int = 0
+    validated: int = 0
+    stale: int = 0
+    norms: list[float] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def fresh(weights: Tensor) -> TrainingState:
+        """Before the first run."""
+        return TrainingState(weights, weights)
+
+    def median_norm(self, norm: float, last: int) -> float:
+        """The median of the last norms, this one included."""
+        self.norms = [*self.norms, norm][-last:]
+        return statistics.median(self.norms)
+
+    def enter(self, phase: int) -> None:
+        """Begin a phase, from the best φ so far and with fresh moments.
+
+        The second moments of a wild stretch would hold ADAM's steps down for a thousand windows.
+        """
+        if phase != self.phase:
+            self.phase, self.stale = phase, 0
+            self.weights, self.moments = self.best_weights, {}
+
+    def retreat(self, patience: int) -> None:
+        """Go back to the best φ after `patience` validations in a row that were no better.
+
+        The moments stay: they describe the meta-gradient around there as well.
+        """
+        if self.stale >= patience:
+            self.weights, self.stale = self.best_weights, 0
+
+    def due(self, every: int) -> bool:
+        """Whether a validation is due after `every` runs."""
+        return self.runs - self.validated >= every
+
+    def record(self, validation: float, final: float, total: float, rate: float) -> None:
+        """Log a validation, and keep φ if it is the best; a loss that is not finite never is."""
+        if validation < self.best or not self.log:
+            self.best, self.best_runs, self.stale = validation, self.runs, 0
+            self.best_weights = self.weights
+        else:
+            self.stale += 1
+        self.log.append(
+            {
+                "runs": self.runs,
+                "validation": validation,
+                "final": final,
+                "sum": total,
+                "train": self.train_sum / self.train_runs if self.train_runs else math.nan,
+                "rate": rate,
+                "skipped": self.skipped,
+            }
+        )
+        self.validated, self.train_sum, self.train_runs = self.runs, 0.0, 0
+
+    def log_csv(self) -> str:
+        """The log as CSV."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.log[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.log)
+        return text.getvalue()
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Write the state, whole or not at all, with a digest of it."""
+    tensors = {
+        "weights": state.weights,
+        "best_weights": state.best_weights,
+        **{f"moments.{name}": value for name, value in state.moments.items()},
+    }
+    tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+    header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
+    save_tensors(folder / FILE, tensors, header)
+
+
+def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingState | None:
+    """The state in a folder, or None if there is none.
+
+    Raises:
+        SuiteError: the file is not whole, or not such a file.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        tensors, header = load_tensors(path, MAX_BYTES)
+        return _state(header, {name: value.to(device) for name, value in tensors.items()})
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+        raise SuiteError(
+            f"{path}: is not a whole training state ({error}), remove it to train from the start"
+        ) from error
+
+
+def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
+    numbers = {name: json.loads(header[name]) for name in NUMBERS}
+    for name, value in numbers.items():
+        kind = float if name in ("best", "train_sum") else list if name in ("norms", "log") else int
+        if not isinstance(value, int | float if kind is float else kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    weights, best = tensors["weights"], tensors["best_weights"]
+    if weights.ndim != 1 or weights.shape != best.shape:
+        raise ValueError("its weights are not two vectors of one size")
+    moments = {
+        name.removeprefix("moments."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("moments.")
+    }
+    return TrainingState(weights, best, moments, **numbers)

@@ -1,0 +1,1 @@
+"""From YAML to cells: experiments, profiles, checks of what authors wrote."""

@@ -1,0 +1,219 @@
+"""What is tried of an optimizer: two updates of two runs, together and each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optimizers.kernels.dispatch import unfused
+from optimizers.learned.base import Learned
+from suite.core.blame import blamed, method_of, refused
+from suite.core.generators import seeded_generators
+from suite.core.plugins import twin
+from suite.core.seeds import Rng
+from suite.core.trees import a, close, copied, difference, kind_of
+from suite.core.types import Optimizer, ParamSpec
+
+ROWS, STEPS = 2, 2
+# The rates of a sweep, one for each row.
+RATES = (0.01, 0.03)
+SEED = 0
+LARGEST = 3
+
+
+def reduced(layout: ParamSpec) -> ParamSpec:
+    """The same names and groups with no dimension above `LARGEST`: small, and the same to most."""
+    shapes = {
+        name: torch.Size(min(size, LARGEST) for size in shape)
+        for name, shape in layout.shapes.items()
+    }
+    return ParamSpec(shapes, layout.groups)
+
+
+def check_optimizer(cls: type[Optimizer], arguments: Mapping[str, Any], layout: ParamSpec) -> None:
+    """Find the mistakes that make a run fail late or end in wrong numbers.
+
+    Args:
+        cls: its class.
+        arguments: of the class; without the field that is swept, if one is.
+        layout: of the parameters that it moves.
+
+    Raises:
+        SuiteError: in one sentence, with the method and its line, and what to do.
+    """
+    gradients = Rng(SEED, "probe").normal(STEPS, ROWS, layout.size)
+    with torch.no_grad(), unfused():
+        optimizer = _made(cls, arguments, RATES[0])
+        _check_kinds(optimizer, layout, gradients)
+        updates = _updates(optimizer, layout, gradients)
+        _check_rows(optimizer, layout, gradients, updates)
+        if _is_swept(cls, arguments):
+            _check_rates(cls, arguments, layout, gradients)
+        _check_import(optimizer, arguments, layout, gradients, updates)
+        if isinstance(optimizer, Learned):
+            _check_learned(optimizer, layout, gradients)
+
+
+def _is_swept(cls: type[Optimizer], arguments: Mapping[str, Any]) -> bool:
+    return cls.tuned is not None and cls.tuned not in arguments
+
+
+def _made(cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tensor) -> Any:
+    """The optimizer at this rate, if its rate is swept, or with untrained weights."""
+    swept = {str(cls.tuned): rate} if _is_swept(cls, arguments) else {}
+    with blamed(f"{cls.__name__} raises"):
+        made = cls(**arguments, **swept)
+    if isinstance(made, Learned):
+        with blamed(f"{method_of(made, 'initial_weights')} raises"), seeded_generators(1):
+            weights: Any = made.initial_weights(Rng(SEED, "phi"))
+            size = made.layout.size
+        if not isinstance(weights, Tensor) or weights.shape != (size,):
+            raise refused(
+                made, "initial_weights", f"must give a tensor of shape [{size}], as layout says"
+            )
+        made = made.with_weights(weights)
+    return made
+
+
+def _updates(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> Tensor:
+    """Updates [T, n, P] for gradients [T, n, P]."""
+    made = []
+    with seeded_generators(1):
+        state = optimizer.init(layout, gradients.shape[1])
+        for each in gradients:
+            update, state = optimizer.update(each, state)
+            made.append(update)
+    return torch.stack(made)
+
+
+def _check_kinds(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> None:
+    """What `init` and `update` give, that both repeat, and that arguments stay as they are."""
+    with blamed(f"{method_of(optimizer, 'init')} raises"), seeded_generators(1):
+        state = optimizer.init(layout, ROWS)
+    _check_state(optimizer, "init", state)
+    with seeded_generators(2):
+        place = difference(state, optimizer.init(layout, ROWS))
+    if place is not None:
+        raise refused(optimizer, "init", f"gives another state{place} when it is called again")
+    for grads in gradients:
+        with blamed(f"{method_of(optimizer, 'lookahead')} raises"):
+            ahead = optimizer.lookahead(state)
+        if ahead is not None:
+            _check_shape(optimizer, "lookahead", ahead, grads)
+        before = copied((grads, state))
+        with blamed(f"{method_of(optimizer, 'update')} raises"), seeded_generators(1):
+            result: Any = optimizer.update(grads, state)
+        for name, old, new in zip(("grads", "state"), before, (grads, state), strict=True):
+            place = difference(old, new)
+            if place is not None:
+                raise refused(
+                    optimizer, "update", f"changes {name}{place} in place: make a new tensor"
+                )
+        if not isinstance(result, tuple) or len(result) != 2:
+            what = "but must give the updates and the next state"
+            raise refused(optimizer, "update", f"gives {a(result)}, {what}")
+        update, following = result
+        _check_shape(optimizer, "update", update, grads)
+        if not update.isfinite().all():
+            raise refused(
+                optimizer, "update", "gives updates that are not finite for finite gradients"
+            )
+        with seeded_generators(2):
+            again, _ = optimizer.update(grads, state)
+        if not close(again, update):
+            raise refused(
+                optimizer,
+                "update",
+                "gives other updates when it is called again with equal arguments: whatever "
+                "changes from step to step belongs in the state",
+            )
+        _check_state(optimizer, "update", following)
+        state = following
+
+
+def _check_shape(optimizer: Optimizer, method: str, value: Any, grads: Tensor) -> None:
+    found, wanted = kind_of(value), kind_of(grads)
+    if found != wanted:
+        what = f"gives {found} where gradients [n, P] are {wanted}, but must give the same"
+        raise refused(optimizer, method, what)
+
+
+def _check_state(optimizer: Optimizer, method: str, state: Any) -> None:
+    """That it is made of tensors, tuples, and values that nobody can change in place."""
+    if isinstance(state, tuple):
+        for part in state:
+            _check_state(optimizer, method, part)
+    elif not isinstance(state, Tensor) and type(state).__hash__ is None:
+        what = f"gives {a(state)} in the state, which may change in place: use tuples and tensors"
+        raise refused(optimizer, method, what)
+
+
+def _check_rows(
+    optimizer: Optimizer, layout: ParamSpec, gradients: Tensor, updates: Tensor
+) -> None:
+    """That a run gets the same updates alone and beside others."""
+    for row in range(ROWS):
+        one = slice(row, row + 1)
+        with blamed(f"{method_of(optimizer, 'update')} raises, with gradients [1, P],"):
+            alone = _updates(optimizer, layout, gradients[:, one])
+        if not close(alone, updates[:, one]):
+            raise refused(
+                optimizer,
+                "update",
+                "gives a run other updates alone than beside others: rows of gradients [n, P] are "
+                "separate runs, so reduce over dim=1 only",
+            )
+
+
+def _check_rates(
+    cls: type[Optimizer], arguments: Mapping[str, Any], layout: ParamSpec, gradients: Tensor
+) -> None:
+    """That a column of rates is a sweep, each row with its own."""
+    what = f"with {cls.tuned} as a tensor [n, 1], the rates of a sweep,"
+    sweep = _made(cls, arguments, torch.tensor(RATES).unsqueeze(1))
+    with blamed(f"{method_of(sweep, 'update')} raises, {what}"):
+        together = _updates(sweep, layout, gradients)
+    for row, rate in enumerate(RATES):
+        one = slice(row, row + 1)
+        alone = _updates(_made(cls, arguments, rate), layout, gradients[:, one])
+        if alone.shape != together[:, one].shape or not close(alone, together[:, one]):
+            raise refused(
+                sweep, "update", f"gives other updates {what} than with each row's own number"
+            )
+
+
+def _check_import(
+    optimizer: Optimizer,
+    arguments: Mapping[str, Any],
+    layout: ParamSpec,
+    gradients: Tensor,
+    updates: Tensor,
+) -> None:
+    """That nothing depends on what a plugin drew from global generators when it was imported."""
+    cls = twin(type(optimizer))
+    if cls is None:
+        return
+    if not close(_updates(_made(cls, arguments, RATES[0]), layout, gradients), updates):
+        raise refused(
+            optimizer,
+            "update",
+            "gives updates that depend on random numbers drawn while the file was imported: write "
+            "them down as numbers, or make them from a fixed seed",
+        )
+
+
+def _check_learned(optimizer: Learned, layout: ParamSpec, gradients: Tensor) -> None:
+    """That the updates can be differentiated with respect to φ."""
+    state = optimizer.init(layout, ROWS)
+    with blamed(f"{method_of(optimizer, 'update')} cannot be differentiated with respect to phi"):
+        parts = [
+            network.window_gradient(*given)
+            for network, *given in optimizer.networks(gradients, state, gradients)
+        ]
+    found = torch.cat(parts)
+    if found.shape != optimizer.phi.shape or not found.isfinite().all():
+        shape = list(optimizer.phi.shape)
+        raise refused(optimizer, "window_gradient", f"must give finite numbers of shape {shape}")

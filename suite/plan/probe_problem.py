@@ -1,0 +1,147 @@
+"""What is tried of a problem: the draws of two instances, and its loss at θ_0."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from suite.core.blame import blamed, method_of, refused
+from suite.core.generators import seeded_generators
+from suite.core.plugins import twin
+from suite.core.seeds import Rng
+from suite.core.trees import a, at, close, difference, leaves, name_of, unlike
+from suite.core.types import ParamSpec, Problem
+from suite.inner.objective import Objective
+from suite.plan.probe_loss import (
+    INPUTS,
+    REPEATED,
+    Draws,
+    check_gradient,
+    check_side_by_side,
+    check_value,
+)
+
+SPLIT, SEED = "train", 0
+
+
+def check_problem(problem: Problem) -> ParamSpec:
+    """Find the mistakes that make a run fail late or end in wrong numbers.
+
+    Returns:
+        The layout of its parameters.
+
+    Raises:
+        SuiteError: in one sentence, with the method and its line, and what to do.
+        DataMissing: what it reads is not there.
+    """
+    with torch.no_grad():
+        draws = _draws(problem, 0)
+        _check_kinds(problem, draws)
+        _check_repeat(problem, draws)
+        _check_alike(problem, draws)
+        layout = _layout(problem, draws["init"])
+        loss = check_value(problem, draws)
+    gradient = check_gradient(problem, draws, layout, loss)
+    _check_import(problem, draws, loss)
+    if not problem.one_by_one:
+        objective = Objective(problem, range(2), SPLIT, SEED, copies=2)
+        check_side_by_side(objective, _draws(problem, 1), loss, gradient)
+    return layout
+
+
+def _draws(problem: Problem, instance: int, step: int = 0, generators: int = 1) -> Draws:
+    """θ_0, what is fixed and a minibatch, while the global generators have this seed."""
+    found = {}
+    for method in INPUTS:
+        with blamed(f"{method_of(problem, method)} raises"), seeded_generators(generators):
+            rng = Rng(SEED, f"{SPLIT}/{method}", instance, step if method == "batch" else 0)
+            found[method] = getattr(problem, method)(rng)
+    return found
+
+
+def _check_kinds(problem: Problem, draws: Draws) -> None:
+    """That the draws are tensors, and parameters named ones of float32."""
+    params = draws["init"]
+    for method in ("init", "instance"):
+        if not isinstance(draws[method], dict):
+            raise refused(
+                problem, method, f"gives {a(draws[method])}, but must give a dict of named tensors"
+            )
+    if not params:
+        raise refused(problem, "init", "gives no parameters")
+    for method, tree in draws.items():
+        for place, leaf in leaves(tree).items():
+            if not isinstance(leaf, Tensor):
+                raise refused(problem, method, f"gives {a(leaf)}{at(place)}, but must give tensors")
+    for name, value in params.items():
+        if not isinstance(value, Tensor) or not isinstance(name, str):
+            raise refused(
+                problem, "init", f"gives {a(value)} as {name!r}, but must give named tensors"
+            )
+        if value.dtype != torch.float32:
+            raise refused(
+                problem,
+                "init",
+                f"gives {name!r} in {name_of(value.dtype)}, but parameters must be float32",
+            )
+
+
+def _check_repeat(problem: Problem, draws: Draws) -> None:
+    for method, again in _draws(problem, 0, generators=2).items():
+        place = difference(draws[method], again)
+        if place is not None:
+            raise refused(
+                problem,
+                method,
+                f"gives another value{at(place)} when it is called again with an equal rng: draw "
+                "all randomness from the rng",
+            )
+
+
+def _check_alike(problem: Problem, draws: Draws) -> None:
+    """That instances and steps can be put side by side."""
+    for method, other in _draws(problem, 1, step=1).items():
+        kinds = unlike(draws[method], other)
+        if kinds is not None:
+            raise refused(
+                problem,
+                method,
+                f"gives {kinds} for two instances, but must give the same names, shapes and types "
+                "for all",
+            )
+
+
+def _layout(problem: Problem, params: dict[str, Tensor]) -> ParamSpec:
+    groups = {}
+    for name in params:
+        with blamed(f"{method_of(problem, 'group')} raises"):
+            groups[name] = problem.group(name)
+        if not isinstance(groups[name], str):
+            raise refused(
+                problem, "group", f"gives {a(groups[name])} for {name!r}, but must give text"
+            )
+    return ParamSpec({name: value.shape for name, value in params.items()}, groups)
+
+
+@torch.no_grad()
+def _check_import(problem: Problem, draws: Draws, loss: Tensor) -> None:
+    """That nothing depends on what a plugin drew from global generators when it was imported."""
+    cls = twin(type(problem))
+    if cls is None:
+        return
+    fields = [field.name for field in dataclasses.fields(problem) if field.init]  # type: ignore[arg-type]
+    other: Problem = cls(**{name: getattr(problem, name) for name in fields})
+    advice = (
+        "that depends on random numbers drawn while the file was imported, so the experiment's "
+        "seed does not decide it: draw it from the rng in init() or instance()"
+    )
+    for method, drawn in _draws(other, 0).items():
+        place = difference(draws[method], drawn)
+        if place is not None:
+            raise refused(problem, method, f"gives a value{at(place)} {advice}")
+    with seeded_generators(1):
+        other_loss = other.loss(*draws.values())
+    if not close(other_loss, loss, REPEATED):
+        raise refused(problem, "loss", f"gives a loss {advice}")

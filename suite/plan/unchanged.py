@@ -1,0 +1,113 @@
+"""What problems read, and whether what a cell was planned with is still what is there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from suite.core.blame import blamed, method_of
+from suite.core.digests import current_digest, definition_digest
+from suite.core.errors import DataMissing, SuiteError
+from suite.core.plugins import is_from_plugin
+from suite.core.registry import optimizers, problems
+from suite.core.types import Problem
+
+
+def declared_files(problem: Problem) -> list[list[str]]:
+    """Names and digests of the files that a problem reads; see `Problem.files`.
+
+    Raises:
+        DataMissing: one of them is not there.
+        SuiteError: one of them cannot be read, or `files` gives something else.
+    """
+    cls = type(problem)
+    method = method_of(problem, "files")
+    folder = Path(str(sys.modules[cls.__module__].__file__)).resolve().parent
+    with blamed(f"{method} raises"):
+        given = problem.files()
+        if isinstance(given, str | Path):
+            raise SuiteError(f"{method} gives one path: give a list of them")
+        paths = [folder / path for path in given]
+    try:
+        return [[path.name, current_digest(path)] for path in paths]
+    except FileNotFoundError as error:
+        raise DataMissing(f"{method} names {error.filename}, which is not there") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SuiteError(
+            f"{method} names {error.filename}, not a readable file: {reason}"
+        ) from error
+
+
+def fingerprints(problem: Problem) -> dict[str, str]:
+    """Digests of the data that a problem reads, by name; see `Problem.fingerprints`.
+
+    Raises:
+        SuiteError: the data cannot be read, or `fingerprints` gives something else.
+    """
+    method = method_of(problem, "fingerprints")
+    with blamed(f"{method} raises"):
+        given: Any = problem.fingerprints()
+    if not isinstance(given, Mapping) or not all(
+        isinstance(each, str) for entry in given.items() for each in entry
+    ):
+        raise SuiteError(f"{method} must give a dict of texts: a digest by the name of the data")
+    return dict(given)
+
+
+def check_unchanged(config: Mapping[str, Any]) -> None:
+    """That the code, files and data which a cell will use are those that its key says.
+
+    A worker process imports a plugin when it starts, which may be after somebody changed it, and
+    a machine of a cluster may have other data.
+
+    Raises:
+        SuiteError: they changed since the run was planned, or are others here.
+    """
+    for entry in _definitions(config):
+        is_problem = "notice" in entry
+        name = entry["spec"]["name"]
+        cls = (problems if is_problem else optimizers).cls(name)
+        changed = is_from_plugin(cls) and definition_digest(cls) != entry["code"]
+        if is_problem:
+            problem = problems.make(entry["spec"])
+            changed |= declared_files(problem) != entry.get("files", [])
+        if changed:
+            what = f"{'problem' if is_problem else 'optimizer'} {name!r}"
+            raise SuiteError(f"{what} changed since this run was planned: start it again")
+        if is_problem:
+            _check_data(problem, entry)
+
+
+def _check_data(problem: Problem, entry: Mapping[str, Any]) -> None:
+    name, planned = entry["spec"]["name"], entry["notice"]
+    if problem.notice != planned:
+        raise SuiteError(
+            f"the data of problem {name!r} is {_told(problem.notice)} here, but "
+            f"{_told(planned)} where the run was planned: give this machine the same"
+        )
+    found, planned = fingerprints(problem), entry.get("data", {})
+    others = sorted(key for key in found | planned if found.get(key) != planned.get(key))
+    if others:
+        raise SuiteError(
+            f"the data of problem {name!r} ({', '.join(others)}) is not what this run was planned "
+            "with: give this machine the same, or start the run again if the data changed"
+        )
+
+
+def _told(notice: str) -> str:
+    return f"{notice!r}" if notice else "complete"
+
+
+def _definitions(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Every problem and optimizer in a configuration, as the planner describes them."""
+    if isinstance(config, Mapping):
+        if {"spec", "code"} <= set(config):
+            yield config
+        config = config.values()
+    elif not isinstance(config, list):
+        return
+    for each in config:
+        yield from _definitions(each)

@@ -1,0 +1,1 @@
+"""Claims, and the tests that decide on them."""

@@ -1,0 +1,79 @@
+"""Claim tests on a grid of panels, such as Figure 6's architectures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from suite.plan.definitions import PanelInfo
+from suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
+from suite.report.claims.tests import EndsBelowAll, against_best, register_claim_test
+from suite.report.formatting import number
+from suite.report.paper import final_loss
+from suite.report.statistics.intervals import Interval
+
+# A count that equals what is claimed is enough.
+TIE = 1e-9
+
+
+@register_claim_test("ends_below_in_grid")
+@dataclass(frozen=True)
+class EndsBelowInGrid:
+    """The optimizer's mean final loss is below the best baseline's in a share of a grid's panels.
+
+    Estimate: the share of panels in which it is below; its interval goes from the share in which it
+    surely is, by the 95 % interval of the paired difference, to the share in which it may be.
+    Without `share`, that of the paper's own figure is claimed.
+    """
+
+    grid: str
+    optimizer: str
+    share: float = math.nan
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Count the panels."""
+        panels = evidence.grid(self.grid)
+        counts = np.zeros(3)
+        instances, differing, shown = [], [], []
+        for panel in panels:
+            test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
+            difference, _, _ = against_best(test, evidence, evidence.end(panel.name))
+            ends = (difference.high, difference.estimate, difference.low)
+            counts += [end < 0 for end in ends]
+            instances.append(difference.n)
+            below = self._below_in_the_paper(evidence, panel)
+            if below is not None:
+                shown.append(below)
+                if below != (difference.estimate < 0):
+                    sure = difference.high < 0 or difference.low > 0
+                    differing.append(f"{panel.title}{'' if sure else ' (unsure)'}")
+        if not shown and math.isnan(self.share):
+            raise MissingRunsError(
+                f"the paper shows nothing of the panels of {self.grid}: the claim needs 'share'"
+            )
+        share = sum(shown) / len(shown) if math.isnan(self.share) else self.share
+        low, middle, high = counts / len(panels)
+        note = (
+            f"{self.optimizer} ends below in {counts[1]:.0f} of {len(panels)} panels, surely in "
+            f"{counts[0]:.0f}, perhaps in {counts[2]:.0f}; claimed in {number(share)} of them"
+        )
+        if shown:
+            note += f"; in the paper in {sum(shown)} of {len(shown)}, otherwise than here in "
+            note += ", ".join(differing) or "none"
+        interval = Interval(middle, low, high, min(instances))
+        return Outcome(judge_above(interval, share - TIE), interval, note)
+
+    def _below_in_the_paper(self, evidence: Evidence, panel: PanelInfo) -> bool | None:
+        """Whether the paper's optimizer ends below its baselines; None where it shows none."""
+        if panel.paper is None:
+            return None
+        names = evidence.baselines(panel.name, self.optimizer, self.baselines)
+        ours, *others = (
+            final_loss(panel.paper.figure, panel.paper.panel, name)
+            for name in (self.optimizer, *names)
+        )
+        known = [loss for loss in others if loss is not None]
+        return ours < min(known) if ours is not None and known else None

@@ -1,0 +1,112 @@
+"""Claim tests on how fast an optimizer learns (section 3.3, Figure 7)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from suite.plan.definitions import PanelInfo
+from suite.report.claims.evidence import Evidence, Outcome, finite_mean, judge, worst
+from suite.report.claims.tests import EndsBelowAll, against_best, register_claim_test
+from suite.report.curves import Curve
+from suite.report.formatting import number
+from suite.report.scores.losses import MeanLog, Score
+from suite.report.statistics.intervals import Floats
+
+
+@register_claim_test("learns_faster")
+@dataclass(frozen=True)
+class LearnsFaster:
+    """The optimizer's loss is below that of every baseline, stretch after stretch of the updates.
+
+    `until` has the last updates of the stretches: with 100 and 300 they are updates 1 to 100 and
+    101 to 300. In each the optimizer's mean log10 loss is claimed below that of the baseline that
+    is best there; the verdict is the worst of all.
+
+    Estimate: paired mean difference, optimizer minus best baseline, in the stretch where it is
+    highest; claimed below 0, and its interval holds for all baselines at once. The note tells all
+    stretches, and how soon the mean curve is where the best baseline's is after the stretch.
+    """
+
+    panel: str
+    optimizer: str
+    until: tuple[float, ...]
+    baselines: tuple[str, ...] = ()
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return self._stretches(panel)
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the losses with the best baseline's in each stretch."""
+        intervals, verdicts, notes = [], [], []
+        for stretch in self._stretches(evidence.panel(self.panel)):
+            interval, best, scores = against_best(self, evidence, stretch)
+            verdict = judge(interval, 0.0)
+            intervals.append(interval)
+            verdicts.append(verdict)
+            notes.append(
+                f"updates {stretch.first} to {stretch.last}: mean log10 loss, {self.optimizer} "
+                f"{number(finite_mean(scores[self.optimizer]))} minus best baseline {best} "
+                f"{number(finite_mean(scores[best]))} ({verdict}); "
+                f"{self._how_soon(evidence, best, stretch.last)}"
+            )
+        interval = max(intervals, key=lambda each: each.estimate)
+        return Outcome(worst(verdicts), interval, "; ".join(notes))
+
+    def _stretches(self, panel: PanelInfo) -> list[MeanLog]:
+        ends = [min(int(end), panel.steps) for end in sorted(self.until)]
+        return [
+            MeanLog(before + 1, end)
+            for before, end in itertools.pairwise((0, *ends))
+            if end > before
+        ]
+
+    def _how_soon(self, evidence: Evidence, baseline: str, updates: int) -> str:
+        """After how many updates the mean loss, over a tenth of the steps, is the baseline's."""
+        both = (self.optimizer, baseline)
+        ours, theirs = (_smooth(evidence.curve(self.panel, each)) for each in both)
+        last = min(updates, len(theirs) - 1)
+        there = np.flatnonzero(ours <= theirs[last])
+        soon = f"after {there[0]}" if len(there) else "never"
+        return (
+            f"where {baseline} is after {last}, {number(theirs[last])}, {self.optimizer} is {soon}"
+        )
+
+
+@register_claim_test("learns_faster_and_ends_below")
+@dataclass(frozen=True)
+class LearnsFasterAndEndsBelow:
+    """As `learns_faster`, and in the end the optimizer is below the best baseline as well.
+
+    Estimate: that of `learns_faster`; the verdict is the worse of the two, and the note tells both.
+    """
+
+    panel: str
+    optimizer: str
+    until: tuple[float, ...]
+    baselines: tuple[str, ...] = ()
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return self._faster().scores(panel)
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare early losses, then final ones."""
+        early = self._faster().check(evidence)
+        end = EndsBelowAll(self.panel, self.optimizer, self.baselines).check(evidence)
+        verdict = worst((early.verdict, end.verdict))
+        note = f"{early.note}; at the end, {end.note} ({end.verdict})"
+        return Outcome(verdict, early.interval, note)
+
+    def _faster(self) -> LearnsFaster:
+        return LearnsFaster(self.panel, self.optimizer, self.until, self.baselines)
+
+
+def _smooth(curve: Curve) -> Floats:
+    """The mean curve [T], averaged over the steps around each: minibatches differ."""
+    around = max(1, len(curve.mean) // 40)
+    smooth = pd.Series(curve.mean).rolling(2 * around + 1, center=True, min_periods=1).mean()
+    return np.asarray(smooth)

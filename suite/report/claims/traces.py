@@ -1,0 +1,170 @@
+"""Claim tests on what optimizers do with single coordinates (Appendix B, Figures 10 to 13).
+
+Every quantity is one number an instance, from all its traced coordinates; intervals are over
+instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from suite.plan.definitions import PanelInfo
+from suite.report.claims.evidence import Evidence, Outcome, judge, judge_above, turning_above, worst
+from suite.report.claims.tests import register_claim_test
+from suite.report.formatting import interval, number
+from suite.report.scores.losses import Score
+from suite.report.scores.traces import (
+    LaterEffect,
+    MeanLag,
+    MeanUpdate,
+    MostlyOpposite,
+    Noise,
+    Opposite,
+    OppositePoints,
+    StepLike,
+)
+from suite.report.statistics.intervals import (
+    Floats,
+    Interval,
+    mean_interval,
+    paired_difference,
+    ratio_of_means,
+)
+
+
+@register_claim_test("bigger_updates")
+@dataclass(frozen=True)
+class BiggerUpdates:
+    """The optimizer's updates are bigger than those that others propose at the same points.
+
+    Estimate: the ratio of mean absolute updates, optimizer over the `than` with the biggest;
+    claimed above 1.
+    """
+
+    panel: str
+    optimizer: str
+    than: tuple[str, ...]
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (MeanUpdate(),)
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare mean absolute updates."""
+        means = evidence.scores(self.panel, (self.optimizer, *self.than), MeanUpdate())
+        ratios = {other: _ratio(means, self.optimizer, other) for other in self.than}
+        biggest = min(ratios, key=lambda other: ratios[other].estimate)
+        note = "mean absolute update " + ", ".join(
+            f"{name} {number(means[name].mean())}" for name in (self.optimizer, *self.than)
+        )
+        return Outcome(judge_above(ratios[biggest], 1.0), ratios[biggest], note)
+
+
+@register_claim_test("short_noisy_momentum")
+@dataclass(frozen=True)
+class ShortNoisyMomentum:
+    """The optimizer has momentum, over fewer steps and with noisier updates than another's.
+
+    Momentum: of the effects e_j that a gradient's sign has on the updates j steps later, those
+    after lag 0 are on average along descent: Σ_{j≥1} e_j / Σ_j |e_j| above 0. Time scale: the mean
+    lag Σ_j j |e_j| / Σ_j |e_j|. Noise: mean (u_t − u_{t−1})² over twice the mean u_t², 1 for white
+    noise and near 0 for smooth updates, each coordinate's updates in units of their root mean
+    square.
+
+    Estimate: the mean lag minus that of `than`, claimed below 0. The verdict is the worst of the
+    three, and the note tells all.
+    """
+
+    panel: str
+    optimizer: str
+    than: str
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return LaterEffect(), MeanLag(), Noise()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Test for momentum, then compare time scales, then noise."""
+        both = (self.optimizer, self.than)
+        share = evidence.scores(self.panel, [self.optimizer], LaterEffect())
+        scale = evidence.scores(self.panel, both, MeanLag())
+        noise = evidence.scores(self.panel, both, Noise())
+
+        momentum = mean_interval(share[self.optimizer].to_numpy())
+        shorter = paired_difference(*_pair(scale, self.optimizer, self.than))
+        noisier = _ratio(noise, self.optimizer, self.than)
+        verdicts = (judge_above(momentum, 0.0), judge(shorter, 0.0), judge_above(noisier, 1.0))
+        mean_scale, mean_noise = (
+            f"{self.optimizer} {number(each[self.optimizer].mean())}, "
+            f"{self.than} {number(each[self.than].mean())}"
+            for each in (scale, noise)
+        )
+        note = (
+            f"share of the effect after lag 0: {number(momentum.estimate)} "
+            f"{interval(momentum.low, momentum.high)} ({verdicts[0]}); "
+            f"mean lag {mean_scale} ({verdicts[1]}); noise {mean_noise} ({verdicts[2]})"
+        )
+        return Outcome(worst(verdicts), shorter, note)
+
+
+@register_claim_test("step_like_responses")
+@dataclass(frozen=True)
+class StepLikeResponses:
+    """Updates as functions of the gradient are often step-like, and sometimes opposite to `than`'s.
+
+    A response is step-like if more than half of its range lies within the central tenth of the
+    gradients. What is opposite can be said in several ways: responses whose product with the
+    other's sums up to less than 0, responses of the other sign at most gradients, or single points
+    of responses. Where these lead to different verdicts, the claim is undecided by definition.
+
+    Estimate: the share of responses, one a coordinate and step, that are step-like; claimed above
+    `often`. The share that is opposite is claimed above `sometimes`. The verdict is the worse of
+    the two, and the note tells both.
+    """
+
+    panel: str
+    optimizer: str
+    than: str
+    often: float = 0.5
+    sometimes: float = 0.05
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return StepLike(), *self._ways()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Count step-like responses, then opposite ones."""
+        shares = evidence.scores(self.panel, (self.optimizer, self.than), StepLike())
+        steep, others = (mean_interval(_values(shares, n)) for n in (self.optimizer, self.than))
+        often = judge_above(steep, self.often)
+        note = (
+            f"step-like: {number(steep.estimate)} ({often}; {self.than} {number(others.estimate)})"
+            f"{turning_above(steep, self.often)}"
+        )
+        verdicts = []
+        for way in self._ways():
+            turned = evidence.scores(self.panel, [self.optimizer], way)
+            opposite = mean_interval(_values(turned, self.optimizer))
+            verdicts.append(judge_above(opposite, self.sometimes))
+            note += f"; {way.name}: {number(opposite.estimate)} ({verdicts[-1]})"
+            note += turning_above(opposite, self.sometimes)
+        if len(set(verdicts)) == 1:
+            return Outcome(worst((often, *verdicts)), steep, note)
+        verdict = worst((often, "inconclusive"))
+        return Outcome(verdict, steep, note, reason="undecided by definition")
+
+    def _ways(self) -> tuple[Score, ...]:
+        return Opposite(self.than), MostlyOpposite(self.than), OppositePoints(self.than)
+
+
+def _values(scores: pd.DataFrame, optimizer: str) -> Floats:
+    return np.asarray(scores[optimizer])
+
+
+def _pair(scores: pd.DataFrame, one: str, other: str) -> tuple[Floats, Floats]:
+    return _values(scores, one), _values(scores, other)
+
+
+def _ratio(scores: pd.DataFrame, one: str, other: str) -> Interval:
+    return ratio_of_means(*_pair(scores, one, other))

@@ -1,0 +1,91 @@
+"""Claim tests on a recipe of meta-training: on several trainings of it that differ in their seed.
+
+Their intervals hold for other seeds as well as for other test instances
+(`suite.report.statistics.two_level`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from suite.plan.definitions import PanelInfo
+from suite.report.claims.evidence import Evidence, Outcome, divergence, finite_mean, judge, turning
+from suite.report.claims.tests import register_claim_test, summed_losses
+from suite.report.formatting import number
+from suite.report.scores.losses import Score
+from suite.report.statistics.bootstrap import TAIL
+from suite.report.statistics.intervals import Interval
+from suite.report.statistics.two_level import difference_over_trainings
+
+
+class OfTrainings:
+    """A test whose evidence is of several trainings, told from those of one."""
+
+
+@register_claim_test("trainings_end_below_all")
+@dataclass(frozen=True)
+class TrainingsEndBelowAll(OfTrainings):
+    """The mean final loss over trainings and instances is below that of the best baseline.
+
+    Estimate: paired mean difference, trainings minus best baseline; claimed below 0, and its
+    interval holds for all baselines at once.
+    """
+
+    panel: str
+    optimizers: tuple[str, ...]
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare final losses with the best baseline's."""
+        names = evidence.baselines(self.panel, "", self.baselines)
+        end = evidence.end(self.panel)
+        losses = evidence.scores(self.panel, [*self.optimizers, *names], end)
+        means = losses[names].apply(finite_mean)
+        best = str(means.idxmin()) if means.notna().any() else names[0]
+        lower = losses[[*self.optimizers]].to_numpy().T
+        highers = {name: losses[name].to_numpy() for name in names}
+        differences = {n: difference_over_trainings(lower, x) for n, x in highers.items()}
+        careful = [
+            difference_over_trainings(lower, x, TAIL / len(names)).low for x in highers.values()
+        ]
+        high = float(np.max([each.high for each in differences.values()]))
+        chosen = differences[best]
+        interval = Interval(chosen.estimate, float(np.max(careful)), high, chosen.n)
+        ends = ", ".join(number(finite_mean(losses[name])) for name in self.optimizers)
+        note = f"{len(self.optimizers)} trainings {ends} minus best baseline {best} "
+        note += number(finite_mean(losses[best]))
+        note += divergence(losses, self.optimizers, [best])
+        return Outcome(judge(interval, 0.0), interval, note)
+
+
+@register_claim_test("trainings_sum_below")
+@dataclass(frozen=True)
+class TrainingsSumBelow(OfTrainings):
+    """The losses sum up to less than `bound` over the first updates, on average over trainings.
+
+    Estimate: as that of `sum_below`; claimed below 0.
+    """
+
+    panel: str
+    optimizers: tuple[str, ...]
+    bound: float
+    until: float = math.inf
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (summed_losses(panel, self.until),)
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the sums of losses with the bound."""
+        summed = summed_losses(evidence.panel(self.panel), self.until)
+        sums = evidence.scores(self.panel, self.optimizers, summed)
+        sums *= summed.last - summed.first + 1
+        interval = difference_over_trainings(sums.to_numpy().T, np.full(len(sums), self.bound))
+        each = ", ".join(number(finite_mean(sums[name])) for name in self.optimizers)
+        note = f"sums of losses of {len(self.optimizers)} trainings {each}"
+        note += turning(interval.shifted(self.bound), self.bound)
+        note += divergence(sums, self.optimizers)
+        return Outcome(judge(interval, 0.0), interval, note)

@@ -1,0 +1,219 @@
+"""From finished cells to the tables of a results folder, and what the report must know beside."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from suite.files.yaml import dump_yaml
+from suite.inner.pictures import Pictures, load_pictures
+from suite.inner.trace_tables import joined, load_traces
+from suite.plan.cells import Cell
+from suite.plan.config import Claim, Experiment
+from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from suite.plan.plan import Plan
+from suite.report.condense import condense
+from suite.report.result_tables import Tables, join_tables
+from suite.report.results import SOURCE_COLUMNS
+from suite.report.runs import Runs, load_runs
+from suite.report.scores.losses import Recorded, last_tenth
+from suite.report.shown_pictures import shown_pictures
+from suite.run.kinds import CURVES, NOTICE, PICTURES
+from suite.run.store import record_of
+
+
+def collect_tables(plan: Plan, root: Path, experiments: Sequence[ExperimentInfo]) -> Tables:
+    """What is kept of the plan's finished cells.
+
+    Args:
+        plan: whose finished cells are looked at.
+        root: the results folder.
+        experiments: from `experiment_infos`.
+    """
+    return join_tables(
+        [
+            _panel_tables(experiment, panel, plan, root)
+            for experiment in experiments
+            for panel in experiment.panels
+        ]
+    )
+
+
+def collect_pictures(
+    plan: Plan, root: Path, experiments: Sequence[ExperimentInfo], tables: Tables
+) -> Pictures:
+    """What is shown of each panel's first optimizer and of the best of its others, by final loss.
+
+    Args:
+        plan: whose finished cells are looked at.
+        root: the results folder.
+        experiments: from `experiment_infos`.
+        tables: from `collect_tables`.
+    """
+    names = ["experiment", "panel", "optimizer", "score"]
+    means = tables.scores.groupby(names, observed=True)["value"].mean()
+    pictures: Pictures = {}
+    for experiment in experiments:
+        for panel in experiment.panels:
+            place = (experiment.name, panel.name)
+            end = last_tenth(panel.steps).name
+            kept = [
+                curve
+                for curve in plan.curves
+                if (curve.experiment, curve.panel) == place
+                and (curve.cell.folder(root) / PICTURES).exists()
+            ]
+            ends = {
+                c.optimizer: float(means.get((*place, c.optimizer, end), math.inf)) for c in kept
+            }
+            best = sorted(kept[1:], key=lambda c: ends[c.optimizer])
+            found = {
+                (each.optimizer, *key): picture
+                for each in (*kept[:1], *best[:1])
+                for key, picture in load_pictures(each.cell.folder(root) / PICTURES).items()
+            }
+            shown = shown_pictures(panel, found)
+            pictures.update({(*place, *key): picture for key, picture in shown.items()})
+    return pictures
+
+
+def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
+    """Which cells each curve and trace comes from, so that every number leads to its configuration.
+
+    It has the columns `suite.report.results.SOURCE_COLUMNS`.
+    """
+    rows = []
+    for curve in (*plan.curves, *plan.traces):
+        for cell in (curve.cell, *_upstream(curve.cell)):
+            record = record_of(cell, root) or {}
+            rows.append(
+                {
+                    "experiment": curve.experiment,
+                    "panel": curve.panel,
+                    "optimizer": curve.optimizer,
+                    "cell": cell.label,
+                    "kind": cell.kind,
+                    "seconds": record.get("seconds"),
+                    "finished": record.get("finished"),
+                    "commit": record.get("commit"),
+                }
+            )
+    return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
+
+
+def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list[ExperimentInfo]:
+    """The experiments as the report wants them.
+
+    Args:
+        plan: that they are of.
+        profile: the sizes that they were planned with.
+        root: the results folder, whose finished cells may have something to tell.
+    """
+    untrained = {} if root is None else _untrained(plan, root)
+    return [
+        ExperimentInfo(
+            name=each.name,
+            title=each.title,
+            panels=_panel_infos(each, plan, untrained),
+            claims=tuple(_claim_info(id_, claim) for id_, claim in each.claims.items()),
+            source=each.source,
+            seed=each.seed,
+            profile=profile,
+            settings=settings_of(each),
+        )
+        for each in plan.experiments
+    ]
+
+
+def settings_of(experiment: Experiment) -> str:
+    """The experiment as YAML, with profile, ``--set`` and defaults in place."""
+    data = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    for claim in data["claims"].values():
+        claim.update(claim.pop("options"))
+    return dump_yaml(data)
+
+
+def _panel_tables(experiment: ExperimentInfo, panel: PanelInfo, plan: Plan, root: Path) -> Tables:
+    curves, traces = (
+        [
+            each
+            for each in some
+            if (each.experiment, each.panel) == (experiment.name, panel.name)
+            and record_of(each.cell, root)
+        ]
+        for some in (plan.curves, plan.traces)
+    )
+    recorded = Recorded(
+        panel,
+        {curve.optimizer: _runs(curve.cell, root) for curve in curves},
+        joined([load_traces(each.cell.folder(root)) for each in traces]),
+    )
+    problem = curves[0].cell.config["problem"]["spec"]["name"] if curves else ""
+    return condense(experiment, recorded, problem)
+
+
+def _runs(cell: Cell, root: Path) -> Runs:
+    rows = cell.config["instances"] * (cell.config["steps"] + 1)
+    return load_runs(cell.folder(root) / CURVES, rows)
+
+
+def _upstream(cell: Cell) -> list[Cell]:
+    """What it reads, and what that reads, each once."""
+    found: dict[str, Cell] = {}
+
+    def visit(of: Cell) -> None:
+        for each in of.inputs:
+            if each.key not in found:
+                found[each.key] = each
+                visit(each)
+
+    visit(cell)
+    return list(found.values())
+
+
+def _untrained(plan: Plan, root: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """Why learned optimizers are as they were before training, by (experiment, panel) and label."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for curve in plan.curves:
+        path = curve.cell.folder(root) / NOTICE
+        if path.exists() and record_of(curve.cell, root):
+            reason = path.read_text(encoding="utf-8")
+            found.setdefault((curve.experiment, curve.panel), {})[curve.optimizer] = reason
+    return found
+
+
+def _panel_infos(
+    experiment: Experiment, plan: Plan, untrained: Mapping[tuple[str, str], Mapping[str, str]]
+) -> tuple[PanelInfo, ...]:
+    in_grids: dict[str, dict[str, Any]] = {
+        panel: {"grid": name, "at": at}
+        for name, grid in experiment.grids.items()
+        for panel, at in grid.places(name).items()
+    }
+    return tuple(
+        PanelInfo(
+            name=name,
+            title=panel.title,
+            steps=panel.steps,
+            optimizers=tuple(panel.optimizers),
+            first_shown=panel.first_shown,
+            paper=panel.paper,
+            notice=plan.notices.get((experiment.name, name), ""),
+            learned=tuple(label for label, spec in panel.optimizers.items() if "trained" in spec),
+            untrained=untrained.get((experiment.name, name), {}),
+            **in_grids.get(name, {}),
+        )
+        for name, panel in experiment.every_panel().items()
+    )
+
+
+def _claim_info(id_: str, claim: Claim) -> ClaimInfo:
+    return ClaimInfo(
+        id_, claim.text, claim.test, claim.options, claim.kind, claim.runs, claim.steps
+    )

@@ -1,0 +1,98 @@
+"""From all that was recorded of a panel to what its results folder keeps at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from suite.plan.definitions import ExperimentInfo
+from suite.report.claims.verdicts import scores_of
+from suite.report.curves import curve_of
+from suite.report.result_tables import Tables
+from suite.report.runs import Runs
+from suite.report.scores.losses import Recorded
+from suite.report.statistics.intervals import Floats
+
+STEPS = 60
+# As many coordinates of one instance as the figures show.
+COORDINATES = 3
+
+
+def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Tables:
+    """The tables of one panel, its optimizers in the panel's order.
+
+    Args:
+        experiment: that the panel is of, with its claims.
+        recorded: what the panel's cells recorded.
+        problem: the registered name of the panel's problem.
+
+    Raises:
+        SuiteError: the experiment has a claim whose test or options there are not.
+    """
+    panel = recorded.panel
+    scores = scores_of(experiment, panel)
+    curves, losses, scored = [], [], []
+    for optimizer in panel.optimizers:
+        owner = {"experiment": experiment.name, "panel": panel.name, "optimizer": optimizer}
+        runs = recorded.runs.get(optimizer)
+        if runs is not None:
+            curve = pd.DataFrame(vars(curve_of(runs))).rename(columns={"steps": "step"})
+            curves.append(curve.assign(problem=problem, **owner))
+            losses.append(thin(runs).assign(**owner))
+        for score in scores:
+            values = score.of(recorded, optimizer)
+            table = pd.DataFrame({"instance": values.index, "value": values.to_numpy()})
+            scored.append(table.assign(score=score.name, **owner))
+    owner = {"experiment": experiment.name, "panel": panel.name}
+    traces, responses = (
+        shown(table).assign(**owner)
+        for table in (recorded.traces.traces, recorded.traces.responses)
+    )
+    return Tables(_together(curves), _together(losses), _together(scored), traces, responses)
+
+
+def thin(runs: Runs) -> pd.DataFrame:
+    """The losses of each run at `kept_steps`, by instance, step."""
+    kept = np.isin(runs.steps, kept_steps(int(runs.steps.max())))
+    steps, loss = runs.steps[kept], runs.loss[:, kept]
+    return pd.DataFrame(
+        {
+            "instance": np.repeat(runs.instances, len(steps)),
+            "step": np.tile(steps, len(runs.instances)),
+            "loss": rounded(loss.ravel()),
+        }
+    )
+
+
+def kept_steps(last: int) -> NDArray[np.int64]:
+    """Steps from 0 to `last`: all if they are few, or else the first ones and sparser later ones.
+
+    They are 0 and `STEPS` logarithmically spaced from 1 to the last, rounded, each once.
+    """
+    if last < STEPS:
+        return np.arange(last + 1)
+    spaced = np.geomspace(1, last, STEPS).round().astype(np.int64)
+    return np.unique(np.concatenate([[0], spaced]))
+
+
+def rounded(losses: Floats) -> NDArray[np.float32]:
+    """`losses` in single precision, rounded to 16 significant bits, which are five digits.
+
+    What is after these is noise to a reader, and would be two thirds of the file.
+    """
+    bits = losses.astype(np.float32).view(np.uint32)
+    half, last = np.uint32(0x80), np.uint32(0xFFFFFF00)
+    return ((bits + half) & last).view(np.float32)
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The first instance's first coordinates of traces or responses, which figures show."""
+    own = table[table["instance"] == table["instance"].iloc[0]] if len(table) else table
+    return own[own["coordinate"].isin(own["coordinate"].unique()[:COORDINATES])]
+
+
+def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -1,0 +1,121 @@
+"""The figures of a report: one that cannot be drawn costs none of the rest."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from suite.files.links import FIGURES
+from suite.plan.definitions import ExperimentInfo
+from suite.report.curves import CurveTable
+from suite.report.results import Results
+
+if TYPE_CHECKING:
+    from suite.report.figures.files import Drawing
+
+log = logging.getLogger("suite")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the report.
+
+    Args:
+        name: of its files.
+        caption: what it shows.
+        svg: its drawing; empty if it could not be drawn.
+        failure: why it could not.
+    """
+
+    name: str
+    caption: str
+    svg: str = ""
+    failure: str = ""
+
+
+def draw_figures(
+    results: Results, curves: CurveTable, final: pd.DataFrame, folder: Path
+) -> list[list[Shown]]:
+    """Draw and write each experiment's figures; its own comes first, then those of its panels.
+
+    Raises:
+        SuiteError: the folder cannot be written.
+    """
+    try:
+        every = _drawings(results, curves, final)
+    except Exception as error:  # matplotlib cannot be imported in some users' surroundings
+        return [
+            [_failed(each.name, caption(each), folder / FIGURES, error)]
+            for each in results.experiments
+        ]
+    return [
+        [_drawn(drawing, str(experiment), folder / FIGURES) for drawing in own]
+        for experiment, own in zip(results.experiments, every, strict=True)
+    ]
+
+
+def failures(figures: Sequence[Sequence[Shown]]) -> dict[str, str]:
+    """Why figures could not be drawn, by name."""
+    return {each.name: each.failure for own in figures for each in own if each.failure}
+
+
+def _drawings(results: Results, curves: CurveTable, final: pd.DataFrame) -> list[list[Drawing]]:
+    from suite.report.figures.experiment import draw_experiment
+    from suite.report.figures.files import Drawing
+    from suite.report.figures.pictures import picture_sheets
+    from suite.report.figures.style import curve_styles
+    from suite.report.figures.traces import draw_traces
+
+    experiments = results.experiments
+    styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
+    return [
+        [
+            Drawing(e.name, caption(e), partial(draw_experiment, e, curves, final, styles)),
+            *picture_sheets(e, results.pictures),
+            *draw_traces(e, results.tables, styles),
+        ]
+        for e in experiments
+    ]
+
+
+def _drawn(drawing: Drawing, text: str, folder: Path) -> Shown:
+    from suite.report.figures.files import render, save_figure
+
+    try:
+        rendered = render(drawing, text)
+    except Exception as error:  # whatever an author's data and the fonts of this machine lead to
+        return _failed(drawing.name, drawing.caption, folder, error)
+    save_figure(rendered, folder, drawing.name)
+    return Shown(drawing.name, drawing.caption, rendered.svg)
+
+
+def _failed(name: str, caption: str, folder: Path, error: Exception) -> Shown:
+    """What went wrong, and where; the log has it too."""
+    # What an earlier report left would be taken for this one's.
+    for file in folder.glob(f"{name}.*"):
+        file.unlink()
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    sentence = f"{reason} ({Path(place.filename).name}, line {place.lineno})"
+    log.error("figure %s could not be drawn: %s", name, sentence)
+    return Shown(name, caption, failure=sentence)
+
+
+def caption(experiment: ExperimentInfo) -> str:
+    """What an experiment's figure shows."""
+    source = f" ({experiment.source} of the paper)" if experiment.source else ""
+    what = "final loss" if all(panel.grid for panel in experiment.panels) else "loss"
+    text = (
+        f"{experiment.title}{source}. Mean {what} over fresh test runs, with the 95 % bootstrap "
+        "interval of the mean as a band"
+    )
+    if any(panel.paper for panel in experiment.panels):
+        text += "; dotted, with hollow markers, the curves of the paper's own figure"
+    return text + "."

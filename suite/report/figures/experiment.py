@@ -1,0 +1,178 @@
+"""The figures: our mean curves with their 95 % bands, the paper's own curves under them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from suite.plan.definitions import ExperimentInfo, PanelInfo
+from suite.report.curves import Curve, CurveTable
+from suite.report.figures.grid import draw_grid, grid_title, same_axis
+from suite.report.figures.legend import place_legend
+from suite.report.figures.panel import BAND_ALPHA, draw_panel
+from suite.report.figures.scale import is_logarithmic
+from suite.report.figures.style import GREY, PAPER, CurveStyle
+from suite.report.figures.text import shown, unreadable, wrapped
+
+log = logging.getLogger("suite")
+
+PER_ROW = 4
+# Inches: of a panel without its title, of a line of a title, and of a note.
+PANEL, TITLE_LINE, NOTE_LINE = 2.6, 0.15, 0.16
+
+
+def draw_experiment(
+    experiment: ExperimentInfo,
+    curves: CurveTable,
+    final: pd.DataFrame,
+    styles: Mapping[str, CurveStyle],
+) -> Figure:
+    """One figure, a panel for each of the experiment's, in rows of up to four.
+
+    Panels of a grid that differ in its last field alone share one. Notices on the data, and runs
+    that diverged or are missing, are footnotes of the figure. To be called within
+    `suite.report.figures.style.own_settings`.
+
+    Args:
+        experiment: whose panels are drawn.
+        curves: of the figure's panels.
+        final: from `suite.report.final.final_losses`, for the panels of grids.
+        styles: by optimizer.
+    """
+    slots = [tuple(own) for _, own in itertools.groupby(experiment.panels, same_axis)]
+    columns = min(PER_ROW, len(slots))
+    rows = math.ceil(len(slots) / columns)
+    width = max(3.1 * columns, 6.2)
+    found = [[_curves_of(experiment.name, panel, curves) for panel in slot] for slot in slots]
+    remarks = [
+        [remark for each in zip(slot, own, strict=True) for remark in _remarks(*each)]
+        for slot, own in zip(slots, found, strict=True)
+    ]
+    notes = list(dict.fromkeys(remark for own in remarks for remark in own))
+    titles = [
+        wrapped(grid_title(slot[0]) if slot[0].grid else slot[0].title, 38) + _mark(notes, said)
+        for slot, said in zip(slots, remarks, strict=True)
+    ]
+    lines = [
+        line
+        for note in (
+            *(f"{_mark(notes, [note])} {note}" for note in notes),
+            *_of_letters(experiment),
+        )
+        for line in wrapped(note, int(width * 16)).splitlines()
+    ]
+    notes_height = NOTE_LINE * len(lines)
+    figure = Figure(figsize=(width, 1), layout="constrained")
+    legend_height = place_legend(figure, _handles(experiment, styles))
+    titles_height = TITLE_LINE * max(title.count("\n") + 1 for title in titles)
+    height = (PANEL + titles_height) * rows + legend_height + notes_height
+    figure.set_figheight(height)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    share = notes_height / height
+    engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, slot, own, title in zip(axes, slots, found, titles, strict=False):
+        if slot[0].grid:
+            draw_grid(axis, slot, final[final["experiment"] == experiment.name], styles)
+        else:
+            draw_panel(axis, slot[0], own[0], styles)
+        axis.set_title(title)
+    for axis in axes[::columns]:
+        axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
+    for axis in axes[len(slots) :]:
+        axis.set_visible(False)
+    figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
+    return figure
+
+
+def _curves_of(experiment: str, panel: PanelInfo, curves: CurveTable) -> dict[str, Curve]:
+    keys = {name: (experiment, panel.name, name) for name in panel.optimizers}
+    return {name: curves[key] for name, key in keys.items() if key in curves}
+
+
+def _remarks(panel: PanelInfo, curves: Mapping[str, Curve]) -> list[str]:
+    """What a reader must know of a panel: notices on its data, missing and diverged runs."""
+    remarks = list(panel.notices())
+    missing = [name for name in panel.optimizers if name not in curves]
+    if missing:
+        remarks.append(f"{panel.title}: {', '.join(missing)} not run.")
+    for name, curve in curves.items():
+        if curve.diverged:
+            remarks.append(
+                f"{panel.title}: {name} diverged on {curve.diverged} of "
+                f"{curve.n + curve.diverged} runs, which its curve leaves out."
+            )
+    means = [curve.mean for curve in curves.values() if curve.n]
+    if is_logarithmic(means) and any((mean == 0).any() for mean in means):
+        remarks.append(f"{panel.title}: losses of 0 lie below the logarithmic axis.")
+    return remarks
+
+
+def _of_letters(experiment: ExperimentInfo) -> list[str]:
+    """A note on characters that cannot be shown, if there are any."""
+    names = [name for panel in experiment.panels for name in (panel.title, *panel.optimizers)]
+    letters = unreadable("".join(names))
+    if not letters:
+        return []
+    log.warning(
+        "figures of %s: no installed font has %s, so numbers such as %s stand for them; a font "
+        "such as Noto Sans CJK would do",
+        *(experiment.name, letters, shown(letters[0])),
+    )
+    return [f"Characters that no installed font has are shown as numbers, such as {letters[0]}."]
+
+
+def _mark(notes: Sequence[str], remarks: Sequence[str]) -> str:
+    """The footnotes' superscript numbers, each once."""
+    digits = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+    numbers = dict.fromkeys(notes.index(remark) + 1 for remark in remarks)
+    return " ".join(map(str, numbers)).translate(digits)
+
+
+def _label(name: str, experiment: ExperimentInfo) -> str:
+    """An optimizer's name, and where it is not what its name says."""
+    panels = [panel for panel in experiment.panels if name in panel.optimizers]
+    untrained = [panel for panel in panels if name in panel.untrained]
+    if not untrained:
+        return name
+    return f"{name} (untrained)" if untrained == panels else f"{name} (in part untrained)"
+
+
+def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> list[Artist]:
+    names = dict.fromkeys(name for panel in experiment.panels for name in panel.optimizers)
+    handles: list[Artist] = [
+        Line2D(
+            [],
+            [],
+            color=styles[name].colour,
+            linestyle=styles[name].dash,
+            linewidth=styles[name].width,
+            marker=styles[name].marker,
+            markersize=4.5,
+            markeredgewidth=0,
+            label=_label(name, experiment),
+        )
+        for name in names
+    ]
+    handles.append(Patch(color=GREY, alpha=1.5 * BAND_ALPHA, linewidth=0, label="95 % interval"))
+    if any(panel.paper for panel in experiment.panels):
+        paper = Line2D(
+            [],
+            [],
+            color=GREY,
+            marker="o",
+            label="the paper's curves",
+            **PAPER,
+        )
+        handles.append(paper)
+    return handles

@@ -1,0 +1,85 @@
+"""final.csv: the loss each optimizer ends with, beside the paper's.
+
+Ours is the mean over the last tenth of the updates, the paper's the last value of its curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from suite.plan.definitions import ExperimentInfo, PanelInfo
+from suite.report.curves import CurveTable
+from suite.report.paper import loss_after
+from suite.report.scores.losses import ScoreTable, last_tenth
+from suite.report.statistics.intervals import finite_median, mean_interval
+
+COLUMNS = [
+    "experiment",
+    "panel",
+    "optimizer",
+    "learning_rate",
+    "step",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "median",
+    "n",
+    "diverged",
+    "diverged_on",
+    "paper",
+    "ratio",
+]
+
+
+def final_losses(
+    experiments: Sequence[ExperimentInfo], curves: CurveTable, scores: ScoreTable
+) -> pd.DataFrame:
+    """One row an optimizer of each panel, in the experiments' order.
+
+    `step` is the panel's last; an optimizer that was not run so far has no row. `mean` of the final
+    losses, with its 95 % interval, and `median` are over the `n` instances that did not diverge;
+    `diverged` counts the others, and `diverged_on` has their numbers. `paper` is the figure's mean
+    loss after as many updates, NaN where it shows none; `ratio` is mean / paper.
+    """
+    rows = []
+    for experiment in experiments:
+        for panel in experiment.panels:
+            for optimizer in panel.optimizers:
+                place = (experiment.name, panel.name, optimizer)
+                final = (*place, last_tenth(panel.steps).name)
+                if place not in curves or final not in scores:
+                    continue
+                losses = scores[final]
+                mean = mean_interval(losses.to_numpy())
+                diverged = losses.index[~np.isfinite(losses)]
+                paper = paper_loss(panel, optimizer)
+                rows.append(
+                    {
+                        "experiment": experiment.name,
+                        "panel": panel.name,
+                        "optimizer": optimizer,
+                        "learning_rate": curves[place].learning_rate,
+                        "step": panel.steps,
+                        "mean": mean.estimate,
+                        "ci_low": mean.low,
+                        "ci_high": mean.high,
+                        "median": finite_median(losses.to_numpy()),
+                        "n": mean.n,
+                        "diverged": len(diverged),
+                        "diverged_on": " ".join(map(str, diverged)),
+                        "paper": paper,
+                        "ratio": mean.estimate / paper,
+                    }
+                )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def paper_loss(panel: PanelInfo, optimizer: str) -> float:
+    """The paper's mean loss after the panel's last step; NaN where the paper shows none."""
+    if panel.paper is None:
+        return float("nan")
+    loss = loss_after(panel.paper.figure, panel.paper.panel, optimizer, panel.steps)
+    return float("nan") if loss is None else loss

@@ -1,0 +1,1 @@
+"""Scores: one number for each run."""

@@ -1,0 +1,1 @@
+"""Means over test instances and their confidence intervals."""

@@ -1,0 +1,168 @@
+"""Means, differences and ratios over test instances, with 95 % intervals.
+
+A run that diverged has a loss that is not finite. It is left out of plain means. In comparisons
+there is a side that a claim holds to be lower: a diverged run there makes the mean infinite, as it
+is, in every resample that has the run; a diverged run on the other side is left out, which never
+favours the claim.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Statistic, interval_ends
+from suite.report.statistics.bootstrap import Floats as Floats
+
+BAND_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval [low, high], from n instances; NaN where undefined."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+    def shifted(self, by: float) -> Interval:
+        """The interval of the quantity plus `by`."""
+        return Interval(self.estimate + by, self.low + by, self.high + by, self.n)
+
+    def negated(self) -> Interval:
+        """The interval of the negative quantity."""
+        return Interval(-self.estimate, -self.high, -self.low, self.n)
+
+
+def mean_interval(values: Floats) -> Interval:
+    """Mean of the finite ones of `values` [n]."""
+    return _interval(values[np.isfinite(values)][:, None], _mean)
+
+
+def finite_median(values: Floats) -> float:
+    """Median of the finite ones of `values` [n]; NaN if none is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.nan
+
+
+def paired_difference(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
+    """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below.
+
+    Its interval has the probability `tail` beyond each end.
+    """
+    keep, lost = _divergence(lower, higher)
+    if not keep.any() and not lost and np.isfinite(lower).any():
+        # Every run on the other side diverged: below by any amount.
+        return Interval(-np.inf, -np.inf, -np.inf, int(np.isfinite(lower).sum()))
+    differences = lower[keep] - higher[keep]
+    return _interval(differences[:, None], _mean, lost, tail)
+
+
+def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
+    """Mean of `lower` over mean of `higher`, over paired instances [n]; both must be above 0.
+
+    Its interval has the probability `tail` beyond each end. It is that of the logarithm, whose
+    distribution is nearer to symmetric, and is NaN where a mean may be 0 or less.
+    """
+    keep, lost = _divergence(lower, higher)
+    found = _interval(np.stack([lower[keep], higher[keep]], axis=1), _log_ratio, lost, tail)
+    with np.errstate(over="ignore"):
+        estimate, low, high = np.exp([found.estimate, found.low, found.high])
+    return Interval(float(estimate), float(low), float(high), found.n)
+
+
+def difference_of_all(pairs: Mapping[str, tuple[Floats, Floats]], nearest: str) -> Interval:
+    """Mean of lower − higher for the `nearest` of several pairs of losses (lower [n], higher [n]).
+
+    In all pairs the first is claimed to be below. Which one is nearest to not being so is seen from
+    these runs, so the low end holds for all differences at once (Bonferroni). The high end is the
+    highest of all, as it is: the claim holds if it holds for each.
+    """
+    differences = {name: paired_difference(*pair) for name, pair in pairs.items()}
+    lows = [paired_difference(*pair, TAIL / len(pairs)).low for pair in pairs.values()]
+    highs = [each.high for each in differences.values()]
+    chosen = differences[nearest]
+    return Interval(chosen.estimate, float(np.max(lows)), float(np.max(highs)), chosen.n)
+
+
+def spread_of_means(samples: Floats) -> Interval:
+    """Highest over lowest of the k means of paired `samples` [n, k]; no run may diverge.
+
+    The highest of several means that lie close together is high by chance. So the low end holds for
+    all ratios of two of them at once (Bonferroni); the spread is below a number if all of these
+    are, so the high end is the highest of theirs as it is.
+    """
+    finite = np.asarray(np.isfinite(samples).all(axis=1))
+    kept = np.where(finite[:, None], samples, np.inf)
+    k = samples.shape[1]
+    pairs = list(itertools.permutations(range(k), 2))
+    wide = [ratio_of_means(kept[:, i], kept[:, j]) for i, j in pairs]
+    careful = [ratio_of_means(kept[:, i], kept[:, j], TAIL / len(pairs)) for i, j in pairs]
+    return Interval(
+        max(each.estimate for each in wide),
+        max(each.low for each in careful),
+        max(each.high for each in wide),
+        wide[0].n,
+    )
+
+
+def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean and percentile band [T] of `losses` [n, T], all finite, resampling whole runs."""
+    n = len(losses)
+    # Resampling is a weighting of the runs, so that all steps together are one matrix product.
+    counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=BAND_RESAMPLES)
+    means = counts @ losses / n
+    low, high = np.quantile(means, [TAIL, 1 - TAIL], axis=0)
+    return losses.mean(axis=0), low, high
+
+
+def _divergence(lower: Floats, higher: Floats) -> tuple[NDArray[np.bool_], int]:
+    """Which pairs are compared, and how many are lost because `lower` diverged."""
+    finite = np.isfinite(lower)
+    return finite & np.isfinite(higher), int((~finite).sum())
+
+
+def _mean(means: Floats) -> tuple[Floats, Floats]:
+    return means[..., 0], np.ones_like(means)
+
+
+def _log_ratio(means: Floats) -> tuple[Floats, Floats]:
+    positive = np.where(means > 0, means, np.nan)
+    over, under = positive[..., 0], positive[..., 1]
+    return np.log(over) - np.log(under), np.stack([1 / over, -1 / under], axis=-1)
+
+
+def _interval(samples: Floats, statistic: Statistic, lost: int = 0, tail: float = TAIL) -> Interval:
+    """Of `statistic` of the means of `samples` [n, k]; `lost` further rows make it infinite."""
+    n = len(samples)
+    if lost:
+        low = _low_end_with_losses(samples, statistic, lost, tail)
+        return Interval(np.inf, low, np.inf, n + lost)
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    estimate = float(statistic(samples.mean(axis=0))[0])
+    if n == 1:
+        return Interval(estimate, np.nan, np.nan, 1)
+    if (samples == samples[0]).all():
+        return Interval(estimate, estimate, estimate, n)
+    low, high = interval_ends(samples, statistic, tail)
+    return Interval(estimate, low, high, n)
+
+
+def _low_end_with_losses(samples: Floats, statistic: Statistic, lost: int, tail: float) -> float:
+    """The interval's low end where `lost` rows count as infinite; the high end is infinite."""
+    n = len(samples)
+    if n == 0:
+        return np.inf
+    draws = np.random.default_rng(SEED).integers(0, n + lost, size=(RESAMPLES, n + lost))
+    clean = draws[(draws < n).all(axis=1)]
+    values = np.full(RESAMPLES, np.inf)
+    if len(clean):
+        values[: len(clean)] = statistic(samples[clean].mean(axis=1))[0]
+    # No interpolation, which between a number and infinity has no value.
+    return float(np.quantile(values, tail, method="inverted_cdf"))

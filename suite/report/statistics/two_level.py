@@ -1,0 +1,99 @@
+"""Intervals that hold for other trainings as well as for other test instances.
+
+Several trainings of one recipe are evaluated on the same instances. Both the trainings and the
+instances are samples, so the bootstrap resamples both levels. As in
+`suite.report.statistics.bootstrap`, each end of an interval is the farthest of three: t with
+Satterthwaite's degrees of freedom, and the equal-tailed and the symmetric bootstrap of t.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Floats
+from suite.report.statistics.intervals import Interval, paired_difference
+
+FEWEST_TRAININGS = 3
+BATCH_VALUES = 2**18
+
+
+def difference_over_trainings(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
+    """Mean of lower − higher, where `lower` [trainings, n] is claimed to be below `higher` [n].
+
+    An instance on which any training diverged makes the mean infinite; one on which `higher` did
+    is left out. `n` is the number of instances. Of fewer than three trainings the ends are NaN.
+
+    Args:
+        lower: final losses of each training's optimizer on each instance.
+        higher: those of another optimizer on the same instances, or numbers.
+        tail: the probability beyond each end.
+    """
+    if not np.isfinite(lower).all() or not np.isfinite(higher).any():
+        # Too few trainings to tell how often one diverges: as if they were one.
+        return paired_difference(lower.mean(axis=0), higher, tail)
+    kept = np.isfinite(higher)
+    differences = lower[:, kept] - higher[kept]
+    trainings, n = differences.shape
+    estimate = float(differences.mean())
+    if trainings < FEWEST_TRAININGS or n < 2:
+        return Interval(estimate, np.nan, np.nan, n)
+    variance, freedom = _variance(differences[None])
+    error = np.sqrt(variance[0])
+    if error == 0:
+        return Interval(estimate, estimate, estimate, n)
+    t = _resampled_t(differences)
+    equal = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
+    symmetric = np.quantile(np.abs(t), 1 - 2 * tail, method="inverted_cdf")
+    plain = float(stats.t.ppf(1 - tail, freedom[0]))
+    above, below = max(plain, symmetric, equal[1]), min(-plain, -symmetric, equal[0])
+    return Interval(estimate, float(estimate - above * error), float(estimate - below * error), n)
+
+
+def _resampled_t(differences: Floats) -> Floats:
+    """Of each resample of rows and columns, the distance from the mean in standard errors."""
+    trainings, n = differences.shape
+    rng = np.random.default_rng(SEED)
+    batch = max(1, BATCH_VALUES // differences.size)
+    found = []
+    for first in range(0, RESAMPLES, batch):
+        some = min(batch, RESAMPLES - first)
+        rows = rng.integers(trainings, size=(some, trainings, 1))
+        columns = rng.integers(n, size=(some, 1, n))
+        resamples = differences[rows, columns]
+        distance = resamples.mean(axis=(1, 2)) - differences.mean()
+        error = np.sqrt(_variance(resamples)[0])
+        far = np.where(distance == 0, 0.0, np.copysign(np.inf, distance))
+        found.append(np.divide(distance, error, out=far, where=error > 0))
+    return np.concatenate(found)
+
+
+def _variance(tables: Floats) -> tuple[Floats, Floats]:
+    """The variance of each table's mean, and its degrees of freedom.
+
+    Args:
+        tables: [m, trainings, n]; each is a sum of a training's, an instance's and their own part.
+    """
+    _, rows, columns = tables.shape
+    mean = tables.mean(axis=(1, 2), keepdims=True)
+    by_row, by_column = tables.mean(axis=2, keepdims=True), tables.mean(axis=1, keepdims=True)
+    rest = tables - by_row - by_column + mean
+    freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
+    squares = (
+        np.stack(
+            [
+                columns * ((by_row - mean) ** 2).sum(axis=(1, 2)),
+                rows * ((by_column - mean) ** 2).sum(axis=(1, 2)),
+                (rest**2).sum(axis=(1, 2)),
+            ]
+        )
+        / freedom[:, None]
+    )
+    own = squares[2]
+    # Where a level adds nothing, chance may make its mean square the smaller one.
+    training, instance = np.maximum(squares[0], own), np.maximum(squares[1], own)
+    summed = training + instance - own
+    used = np.stack([training, instance, own])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = summed**2 / (used**2 / freedom[:, None]).sum(axis=0)
+    return summed / (rows * columns), found

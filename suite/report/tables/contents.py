@@ -1,0 +1,163 @@
+"""The report's tables, built from final.csv and claims.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from suite.plan.definitions import ClaimKind, ExperimentInfo, PanelInfo
+from suite.report.final import paper_loss
+from suite.report.formatting import interval, judged, measured, number
+from suite.report.tables.formats import Cell, Table
+
+CAPTIONS: Mapping[ClaimKind, str] = {
+    "paper": "Claims of the paper.",
+    "check": "The experiments' own checks, which are not claims of the paper.",
+}
+NAMES: Mapping[ClaimKind, str] = {"paper": "claims", "check": "checks"}
+WHICH_END = (
+    "Our final losses are means over the last tenth of the updates, the paper's are the last "
+    "values of its curves."
+)
+
+
+def notices(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
+    """What must be told of panels, each notice once, with the panels that it is about."""
+    panels: dict[str, list[str]] = {}
+    for experiment in experiments:
+        for panel in experiment.panels:
+            for notice in panel.notices():
+                panels.setdefault(notice, []).append(f"{experiment.name} {panel.name}")
+    return tuple(f"{', '.join(names)}: {notice}" for notice, names in panels.items())
+
+
+def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name: str) -> Table:
+    """Mean final losses, panels by optimizers, ours and the paper's after as many updates.
+
+    The lowest of a row is bold.
+    """
+    optimizers = list(
+        dict.fromkeys(o for e in experiments for panel in e.panels for o in panel.optimizers)
+    )
+    rows, data = [], []
+    for experiment in experiments:
+        for panel in experiment.panels:
+            found = final[(final["experiment"] == experiment.name) & (final["panel"] == panel.name)]
+            found = found.set_index("optimizer")
+            ours = {name: float(found["mean"].get(name, np.nan)) for name in optimizers}
+            theirs = {name: paper_loss(panel, name) for name in optimizers}
+            rows.append(_row(panel, "ours", _texts(found, panel), ours))
+            if panel.paper is not None:
+                rows.append(_row(panel, "paper", {n: number(x) for n, x in theirs.items()}, theirs))
+            place = {"experiment": experiment.name, "panel": panel.name, "step": panel.steps}
+            data.append({**place, **ours, **{f"{n} (paper)": x for n, x in theirs.items()}})
+    return Table(
+        name=name,
+        caption=(
+            "Mean final loss, ± half of its 95 % interval; the lowest of a row is bold. "
+            f"{WHICH_END}"
+        ),
+        columns=("Panel", "Updates", "Source", *optimizers),
+        rows=tuple(rows),
+        data=pd.DataFrame(data),
+        notes=notices(experiments),
+    )
+
+
+def _texts(final: pd.DataFrame, panel: PanelInfo) -> dict[str, str]:
+    """Mean, half of the interval and what is to be known of it, by optimizer."""
+    texts = {}
+    for row in final.itertuples():
+        text = measured(row.mean, (row.ci_high - row.ci_low) / 2)
+        remarks = [f"{row.diverged} diverged"] if row.diverged else []
+        remarks += ["untrained"] if row.Index in panel.untrained else []
+        texts[str(row.Index)] = f"{text} ({', '.join(remarks)})" if remarks else text
+    return texts
+
+
+def _row(
+    panel: PanelInfo, source: str, texts: Mapping[str, str], losses: Mapping[str, float]
+) -> tuple[Cell, ...]:
+    lowest = min((loss for loss in losses.values() if not np.isnan(loss)), default=np.nan)
+    cells = [
+        Cell(texts.get(name, "").strip(), loss, bold=loss == lowest)
+        for name, loss in losses.items()
+    ]
+    return (Cell(panel.title), Cell(str(panel.steps), panel.steps), Cell(source), *cells)
+
+
+def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+    """Every row of final.csv, with intervals."""
+    rows = tuple(
+        (
+            Cell(row.experiment),
+            Cell(row.panel),
+            Cell(row.optimizer),
+            Cell(number(row.learning_rate), row.learning_rate),
+            Cell(str(row.step), row.step),
+            Cell(number(row.mean), row.mean),
+            Cell(interval(row.ci_low, row.ci_high), row.ci_low),
+            Cell(number(row.median), row.median),
+            Cell(str(row.n), row.n),
+            Cell(str(row.diverged), row.diverged),
+            Cell(number(row.paper), row.paper),
+            Cell(number(row.ratio), row.ratio),
+        )
+        for row in final.itertuples()
+    )
+    columns = (
+        *("Experiment", "Panel", "Optimizer", "Learning rate", "Updates", "Mean loss"),
+        *("95 % interval", "Median", "Runs", "Diverged", "Paper", "Ratio"),
+    )
+    caption = (
+        "Final losses with 95 % intervals over test instances; mean and median leave out runs that "
+        f"diverged, ratio is mean / paper. {WHICH_END}"
+    )
+    return Table("intervals", caption, columns, rows, final, tuple(notes))
+
+
+def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = ()) -> Table:
+    """The verdict on each claim of a kind."""
+    claims = claims[claims["kind"] == kind]
+    rows = tuple(
+        (
+            Cell(row.id),
+            Cell(judged(row.verdict, row.reason), badge=True),
+            Cell(row.claim),
+            Cell(number(row.estimate), row.estimate),
+            Cell(interval(row.ci_low, row.ci_high), row.ci_low),
+            Cell(str(row.n), row.n),
+            Cell(row.note),
+        )
+        for row in claims.itertuples()
+    )
+    columns = ("Id", "Verdict", "Claim", "Estimate", "95 % interval", "Runs", "Note")
+    caption = (
+        f"{CAPTIONS[kind]} A verdict is given where the 95 % interval of the estimate, paired "
+        "over test instances, lies wholly on one side of the claim's threshold. Where the note "
+        "says one training, it holds for other instances, not for other trainings."
+    )
+    return Table(NAMES[kind], caption, columns, rows, claims, tuple(notes))
+
+
+def learning_rate_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+    """The learning rates, panels by optimizers."""
+    tuned = final[final["learning_rate"].notna()]
+    data = tuned.pivot(index=["experiment", "panel"], columns="optimizer", values="learning_rate")
+    data = data.reindex(columns=list(dict.fromkeys(tuned["optimizer"])))
+    data = data.reindex(list(dict.fromkeys(zip(tuned["experiment"], tuned["panel"], strict=True))))
+    rows = tuple(
+        (Cell(key[0]), Cell(key[1]), *(Cell(number(rate), rate) for rate in rates))
+        for key, rates in zip(data.index, data.to_numpy(), strict=True)
+    )
+    data.columns.name = None
+    return Table(
+        name="learning_rates",
+        caption="Learning rates: tuned on validation instances by the final loss, or given.",
+        columns=("Experiment", "Panel", *(str(name) for name in data.columns)),
+        rows=rows,
+        data=data.reset_index(),
+        notes=tuple(notes),
+    )

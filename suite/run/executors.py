@@ -1,0 +1,212 @@
+"""Where cells run: in this process, in worker processes of this machine, or on a Ray cluster.
+
+An executor is a function from settings to a context manager that yields a `Workers`. One scheduler
+serves all: it hands out cells whose inputs are done and collects how they ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite.core.device import find_device
+from suite.core.errors import SuiteError
+from suite.core.plugins import load_plugin
+from suite.core.registry import nearest
+from suite.files.logs import log_to
+from suite.files.progress import Show
+from suite.inner.process import keep_freed_memory
+from suite.plan.cells import Cell
+from suite.run.store import Outcome, run_cell
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How cells are run; none of it changes what they compute.
+
+    Args:
+        root: the results folder.
+        device: ``cpu`` or ``cuda``; ``auto`` where only the executor can tell.
+        jobs: cells at a time; if None, one here, and on a cluster as many as fit.
+        plugins: users' files, which every process has to import.
+        log: the run's log file.
+    """
+
+    root: Path
+    device: str
+    jobs: int | None = None
+    plugins: tuple[Path, ...] = ()
+    log: Path | None = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the scheduler needs of an executor.
+
+    Args:
+        capacity: cells at a time.
+        submit: start a cell; its future gives the outcome, or `WorkerDied`.
+        attempts: workers that may die at one cell. One may have been short of memory, or hit by
+            something; on a machine of its own twice is no accident.
+    """
+
+    capacity: int
+    submit: Callable[[Cell, Show], Future[Outcome]]
+    attempts: int = 2
+
+
+class WorkerDied(Exception):
+    """The process that computed a cell is gone; its cell can be resumed by another."""
+
+
+class _Spawn(SpawnContext):
+    """Starts processes anew, and remembers them.
+
+    They are not forked: a copy of a process that already runs threads may hang.
+    """
+
+    def __init__(self) -> None:
+        self.children: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
+        """A process of this context."""
+        self.children.append(SpawnProcess(*args, **kwargs))
+        return self.children[-1]
+
+
+@contextmanager
+def in_process(settings: Settings) -> Iterator[Workers]:
+    """One cell after the other in this process."""
+    keep_freed_memory()
+
+    def submit(cell: Cell, show: Show) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        future.set_result(run_cell(cell, settings.root, settings.device, show))
+        return future
+
+    yield Workers(1, submit)
+
+
+@contextmanager
+def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
+    """`jobs` worker processes, which share the machine's threads evenly."""
+    context = _Spawn()
+    threads = max(1, torch.get_num_threads() // jobs)
+
+    # A pool of its own for each: with a process, all that its pool is at dies.
+    idle: list[ProcessPoolExecutor] = []
+
+    def start() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            1, context, initializer=_start_worker, initargs=(settings, threads)
+        )
+
+    def submit(cell: Cell, show: Show) -> Future[Outcome]:
+        pool = idle.pop() if idle else start()
+        try:
+            inner = pool.submit(run_cell, cell, settings.root, settings.device)
+        except BrokenProcessPool:
+            pool = start()
+            inner = pool.submit(run_cell, cell, settings.root, settings.device)
+
+        def leave(done: Future[Outcome]) -> None:
+            if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
+                return
+            idle.append(pool)
+
+        # Before the scheduler hears of it and asks for the next.
+        inner.add_done_callback(leave)
+        return translated(inner, _known)
+
+    try:
+        yield Workers(jobs, submit)
+        for pool in idle:
+            pool.shutdown()
+    except BaseException:
+        # Whatever they are at can be resumed, so nobody has to wait for it.
+        for child in context.children:
+            child.kill()
+        raise
+
+
+def local(settings: Settings) -> AbstractContextManager[Workers]:
+    """This machine: this process for one job, worker processes for several."""
+    settings = replace(settings, device=find_device(settings.device))
+    jobs = settings.jobs or 1
+    return in_process(settings) if jobs == 1 else processes(settings, jobs)
+
+
+def ray(settings: Settings) -> AbstractContextManager[Workers]:
+    """A Ray cluster."""
+    # Imported on use: it is an optional dependency.
+    from suite.run.ray.executor import cluster
+
+    return cluster(settings)
+
+
+Executor = Callable[[Settings], AbstractContextManager[Workers]]
+
+EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
+
+
+def find_executor(name: str) -> Executor:
+    """The executor called `name`; SuiteError if there is none."""
+    if name not in EXECUTORS:
+        hint = nearest(name, list(EXECUTORS))
+        raise SuiteError(f"--executor: there is no executor {name!r}: {hint}")
+    return EXECUTORS[name]
+
+
+def _start_worker(settings: Settings, threads: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the first one decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    if settings.log is not None:
+        log_to(settings.log)
+    for plugin in settings.plugins:
+        load_plugin(plugin)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on and hold its locks."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def translated(inner: Future[Any], known: Callable[[BaseException], BaseException]) -> Future[Any]:
+    """The same future, with the error that is `known` to the scheduler for its own."""
+    outer: Future[Any] = Future()
+
+    def copy(done: Future[Any]) -> None:
+        if done.cancelled():
+            outer.cancel()
+            return
+        error = done.exception()
+        if error is not None:
+            outer.set_exception(known(error))
+        else:
+            outer.set_result(done.result())
+
+    inner.add_done_callback(copy)
+    return outer
+
+
+def _known(error: BaseException) -> BaseException:
+    """`WorkerDied` for a pool that broke."""
+    return WorkerDied() if isinstance(error, BrokenProcessPool) else error

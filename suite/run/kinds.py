@@ -1,0 +1,293 @@
+"""What each kind of cell does: a function of its configuration and inputs that fills its folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from suite.core.convert import fill
+from suite.core.digests import file_digest
+from suite.core.errors import SuiteError
+from suite.core.registry import optimizers, problems
+from suite.files.atomic import write_bytes_atomic, write_text_atomic
+from suite.files.json import read_json
+from suite.files.parquet import save_parquet
+from suite.files.pieces import Pieces, remove_pieces
+from suite.files.progress import Progress
+from suite.plan.config import Trace, Training
+from suite.plan.plan import CHECKPOINTS
+from suite.plan.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
+
+OPTIMIZER = "optimizer.safetensors"
+SELECTION = "selection.csv"
+TUNING = "tuning.csv"
+BEST = "best.json"
+CURVES = "curves.parquet"
+PICTURES = "pictures.safetensors"
+NOTICE = "untrained.txt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a runner works from.
+
+    Args:
+        config: the cell's.
+        inputs: folders of the cells that it reads.
+        folder: where its results go; what an interrupted run left is there.
+        device: where tensors live.
+        progress: to be called now and then.
+    """
+
+    config: Mapping[str, Any]
+    inputs: tuple[Path, ...]
+    folder: Path
+    device: str
+    progress: Progress
+
+    @property
+    def problem(self) -> Any:
+        """The problem of the configuration."""
+        return problems.make(self.config["problem"]["spec"])
+
+
+def run_metatrain(job: Job) -> None:
+    """Meta-trains one seed, or a population's candidate up to a rung.
+
+    Leaves `optimizer.safetensors` and `log.csv`, of a candidate also `candidate.json`.
+    """
+    from suite.meta.metatrain import metatrain
+
+    config = job.config
+    spec = config["optimizer"]["spec"]
+    schedule = {**config["training"], "problem": config["problem"]["spec"], "optimizer": spec}
+    training = fill(Training, schedule, "training")
+    if "until" in config:
+        candidate = begin(config, job.inputs, job.folder)
+        training, seed = at_rate(training, candidate.rate), candidate.seed
+    else:
+        seed = config["seed"]
+    metatrain(
+        job.problem,
+        spec,
+        training,
+        seed,
+        job.folder,
+        job.device,
+        job.progress,
+        config.get("until"),
+    )
+
+
+def run_promote(job: Job) -> None:
+    """Keeps the best `count` candidates of a rung, by rank; leaves them and `selection.csv`."""
+    table = _validations(job)
+    best = table["validation"].sort_values(kind="stable").index[: job.config["count"]]
+    for rank, index in enumerate(best):
+        hand_on(job.inputs[index], rank, job.folder)
+    table["chosen"] = table.index.isin(best)
+    write_text_atomic(job.folder / SELECTION, table.to_csv(index=False))
+
+
+def run_select(job: Job) -> None:
+    """Keeps the seed that is best on common validation instances; leaves it, `selection.csv`."""
+    table = _validations(job)
+    best = int(table["validation"].argmin())
+    table["chosen"] = table.index == best
+    write_bytes_atomic(job.folder / OPTIMIZER, (job.inputs[best] / OPTIMIZER).read_bytes())
+    write_text_atomic(job.folder / SELECTION, table.to_csv(index=False))
+
+
+def _validations(job: Job) -> pd.DataFrame:
+    """The inputs' losses on common validation instances, which none of them has seen."""
+    from optimizers.learned.checkpoint import load_optimizer
+    from suite.inner.evaluate import evaluate
+
+    config = job.config
+    rows = []
+    for folder in job.inputs:
+        losses = evaluate(
+            job.problem,
+            load_optimizer(folder / OPTIMIZER, job.device),
+            config["steps"],
+            config["instances"],
+            config["seed"],
+            job.device,
+            "validation",
+        )
+        considered = losses if config["criterion"] == "mean" else last_tenth(losses)
+        row = {"cell": folder.name, "validation": considered.mean().item()}
+        if (folder / CANDIDATE).exists():
+            row |= asdict(read_candidate(folder / CANDIDATE))
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if not math.isfinite(table["validation"].min()):
+        raise SuiteError("every seed of this training diverges on a validation instance")
+    return table
+
+
+def last_tenth(losses: Tensor) -> Tensor:
+    """The last tenth of the steps of losses [n, steps + 1], at least one."""
+    return losses[:, -max(1, (losses.shape[1] - 1) // 10) :]
+
+
+def run_tune(job: Job) -> None:
+    """Sweeps the rate on validation instances; leaves `tuning.csv` and `best.json`."""
+    from suite.inner.tune import tune
+
+    config = job.config
+    result = tune(
+        job.problem,
+        config["optimizer"]["spec"],
+        config["steps"],
+        config["instances"],
+        config["seed"],
+        job.device,
+        job.progress,
+        Pieces(job.folder),
+    )
+    write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
+    write_text_atomic(job.folder / BEST, json.dumps({"learning_rate": result.best}))
+
+
+def run_evaluate(job: Job) -> None:
+    """Runs one optimizer on test instances.
+
+    Leaves `curves.parquet`, pictures if θ is one, and `untrained.txt` if φ is as it was initially.
+    """
+    from suite.inner.evaluate import evaluate
+    from suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
+
+    config = job.config
+    optimizer, rate = _optimizer(job)
+    pictures = job.folder / PICTURES
+    log = PictureLog(config["steps"]) if shows_pictures(job.problem) else None
+    if log is not None:
+        try:
+            log.pictures = load_pictures(pictures)
+        except SuiteError:
+            # There are none yet, or no more: runs whose pictures are lost are computed again.
+            remove_pieces(job.folder)
+    pieces = Pieces(job.folder)
+
+    def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
+        def with_pictures() -> Tensor:
+            losses = make()
+            if log is not None:
+                # Before the piece, after which nobody would draw them again.
+                save_pictures(pictures, log.pictures)
+            return losses
+
+        return pieces(name, with_pictures)
+
+    losses = evaluate(
+        job.problem,
+        optimizer,
+        config["steps"],
+        config["instances"],
+        config["seed"],
+        job.device,
+        watch=log,
+        progress=job.progress,
+        keep=keep,
+    )
+    _tell_untrained(job)
+    save_parquet(job.folder / CURVES, _tidy(losses, rate))
+
+
+def run_trace(job: Job) -> None:
+    """Traces coordinates along trajectories; leaves traces, responses, impulses (`.parquet`)."""
+    from suite.inner.trace import trace
+    from suite.inner.trace_tables import save_traces
+
+    config = job.config
+    made, first = {}, 0
+    for entry in config["optimizers"]:
+        inputs = job.inputs[first : first + entry["inputs"]]
+        made[entry["label"]], _ = _optimizer(replace(job, config=entry, inputs=inputs))
+        first += len(inputs)
+    settings = fill(Trace, config["trace"], "trace")
+    found = trace(
+        job.problem,
+        made,
+        settings,
+        config["steps"],
+        config["instances"],
+        config["seed"],
+        job.device,
+        job.progress,
+    )
+    save_traces(found, job.folder)
+
+
+def _optimizer(job: Job) -> tuple[Any, float]:
+    """The optimizer to evaluate and its learning rate, NaN if it has none."""
+    from optimizers.learned.checkpoint import load_optimizer
+
+    trained = _trained(job)
+    if trained is not None:
+        return load_optimizer(trained, job.device), float("nan")
+    optimizer = job.config["optimizer"]
+    spec = dict(optimizer["spec"])
+    if optimizer["tuned"]:
+        spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
+    made = optimizers.make(spec)
+    return made, float(spec.get(made.tuned, "nan"))
+
+
+def _trained(job: Job) -> Path | None:
+    """The file of the learned optimizer to evaluate; None if it is another one."""
+    shipped = job.config.get("shipped")
+    if shipped:
+        path = CHECKPOINTS / f"{shipped['checkpoint']}.safetensors"
+        if file_digest(path) != shipped["sha256"]:
+            raise SuiteError(f"results/checkpoints/{path.name} changed since this run was planned")
+        return path
+    return (
+        job.inputs[0] / OPTIMIZER if job.inputs and not job.config["optimizer"]["tuned"] else None
+    )
+
+
+def _tell_untrained(job: Job) -> None:
+    """Leave what the report must say of a learned optimizer that training did not change."""
+    from optimizers.learned.checkpoint import about_optimizer
+    from suite.meta.metatrain import UNTRAINED
+
+    trained = _trained(job)
+    reason = about_optimizer(trained).get(UNTRAINED) if trained is not None else None
+    if isinstance(reason, str):
+        write_text_atomic(job.folder / NOTICE, reason)
+
+
+def _tuned_rate(path: Path) -> float:
+    rate = (read_json(path) or {}).get("learning_rate")
+    if not isinstance(rate, int | float) or not 0 < rate <= sys.float_info.max:
+        raise SuiteError(f"{path}: holds no learning rate, remove its folder to tune again")
+    return float(rate)
+
+
+def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
+    """Losses [n, steps + 1] as one row an instance and step."""
+    n, points = losses.shape
+    index = pd.MultiIndex.from_product([range(n), range(points)], names=["instance", "step"])
+    table = pd.DataFrame({"loss": losses.cpu().flatten().numpy()}, index=index).reset_index()
+    table.insert(0, "learning_rate", rate)
+    return table
+
+
+RUNNERS: dict[str, Callable[[Job], None]] = {
+    "metatrain": run_metatrain,
+    "promote": run_promote,
+    "select": run_select,
+    "tune": run_tune,
+    "evaluate": run_evaluate,
+    "trace": run_trace,
+}

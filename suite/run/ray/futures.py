@@ -1,0 +1,33 @@
+"""Ray's futures, with the errors that the scheduler knows."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from typing import Any
+
+from suite.core.errors import SuiteError
+from suite.run import executors
+from suite.run.executors import WorkerDied
+
+log = logging.getLogger("suite")
+
+
+def translated(inner: Future[Any]) -> Future[Any]:
+    """The same future with the cell's own error, or `WorkerDied` for one that is Ray's."""
+    return executors.translated(inner, _known)
+
+
+def _known(error: BaseException) -> BaseException:
+    from ray.exceptions import LocalRayletDiedError, RayError, RayTaskError
+
+    if isinstance(error, RayTaskError):
+        return error.cause  # type: ignore[no-any-return]
+    if isinstance(error, LocalRayletDiedError):
+        return SuiteError(
+            "Ray's own process on this machine died: the same command goes on from what is done"
+        )
+    if isinstance(error, RayError):
+        log.warning("%s", str(error).splitlines()[0])
+        return WorkerDied()
+    return error

@@ -1,0 +1,61 @@
+"""A cell's folder as bytes, for machines that share no file system."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from suite.core.errors import SuiteError
+from suite.files.atomic import write_bytes_atomic
+from suite.run.store import RECORD
+
+Files = Mapping[str, bytes]
+
+# A cell leaves some megabytes; what is far beyond that is no result of ours.
+LIMIT = 2**29
+
+
+def pack(folder: Path, leave_out: Collection[str] = (), limit: int = LIMIT) -> dict[str, bytes]:
+    """The files in `folder` by name; empty if it is not there. Links and subfolders stay behind.
+
+    Args:
+        folder: a cell's.
+        leave_out: names of files that are not wanted.
+        limit: bytes in all.
+
+    Raises:
+        SuiteError: they are larger than `limit`.
+    """
+    files: dict[str, bytes] = {}
+    size = 0
+    for path in sorted(folder.glob("*")):
+        if path.name.startswith(".") or path.name in leave_out:
+            continue
+        if path.is_symlink() or not path.is_file():
+            continue
+        files[path.name] = path.read_bytes()
+        size += len(files[path.name])
+        if size > limit:
+            raise SuiteError(f"{folder.name} is larger than {limit >> 20} MiB: share a folder")
+    return files
+
+
+def unpack(files: Files, folder: Path, limit: int = LIMIT) -> None:
+    """Write packed files into `folder`, each whole or not at all, and `cell.json` last.
+
+    Raises:
+        SuiteError: a name that is not that of a file in the folder, or more than `limit` bytes:
+            nothing is written then. Or the folder cannot be written to.
+    """
+    for name in files:
+        if not _is_plain(name):
+            raise SuiteError(f"{folder.name}: {name!r} cannot be the name of a cell's file")
+    if sum(map(len, files.values())) > limit:
+        raise SuiteError(f"{folder.name} came back larger than {limit >> 20} MiB")
+    for name in sorted(files, key=lambda name: name == RECORD):
+        write_bytes_atomic(folder / name, files[name])
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a file called so lies in its folder on every system, and is not hidden."""
+    return bool(name) and name[0] != "." and not set(name) & set('/\\:\0<>|"?*')

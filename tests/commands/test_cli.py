@@ -1,0 +1,424 @@
+"""The command line, end to end on quadratics: runs, resumes, refuses, explains itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+import suite.commands.request
+from reproduce import app
+
+ROOT = Path(__file__).parents[2]
+
+EXPERIMENT = """
+title: Tiny
+sizes: {test_instances: 4, tuning_instances: 2}
+training:
+  t:
+    problem: {name: quadratic, dim: 3}
+    optimizer: {name: lstm, preprocessing: none, hidden: 4}
+    phases: [{runs: 8, horizon: 10, window: 5, rate: 0.01, batch: 2}]
+    validate_every: 2
+    validation_instances: 4
+panels:
+  quadratics:
+    title: Quadratics
+    problem: {name: quadratic, dim: 3}
+    steps: 10
+    optimizers: {LSTM: {trained: t}, SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}}
+claims:
+  T-1: {text: "SGD ends below all", test: ends_below_all, panel: quadratics, optimizer: SGD}
+"""
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def write_experiment(folder: Path, text: str = EXPERIMENT) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder of a finished run; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = command("run", write_experiment(folder), "--results", folder / "out")
+    assert done.exit_code == 0, done.output
+    assert "T-1" in done.output
+    assert str(folder / "out" / "report.html") in done.output
+    return folder / "out"
+
+
+def test_run_leaves_everything_that_users_read(finished: Path) -> None:
+    for name in ("final.csv", "claims.csv", "cells.csv", "report.md", "report.html"):
+        assert (finished / name).stat().st_size
+    for suffix in ("png", "svg"):
+        assert (finished / "figures" / f"tiny.{suffix}").stat().st_size
+    assert list((finished / "logs").glob("*.log"))
+
+
+def test_curves_are_tidy(finished: Path) -> None:
+    curves = pd.read_parquet(finished / "curves.parquet")
+    assert len(curves) == 3 * 11
+    rates = curves.groupby("optimizer")["learning_rate"].agg(["min", "max"])
+    assert rates.loc["ADAM", "min"] == rates.loc["ADAM", "max"] == 0.1
+    assert rates.loc["SGD", "min"] > 0
+    assert pd.isna(rates.loc["LSTM", "min"])
+    # Paired: all optimizers start each instance at the same θ_0.
+    losses = pd.read_parquet(finished / "losses.parquet")
+    assert len(losses) == 3 * 4 * 11
+    starts = losses[losses.step == 0].groupby("instance")["loss"].nunique()
+    assert (starts == 1).all()
+
+
+def test_columns_are_those_of_the_documentation(finished: Path) -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for name in ("curves", "losses", "scores"):
+        section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]
+        named = [
+            column
+            for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+            for column in re.findall(r"`(\w+)`", row)
+        ]
+        assert named == list(pd.read_parquet(finished / f"{name}.parquet")), name
+
+
+def test_every_curve_leads_to_its_cells(finished: Path) -> None:
+    cells = pd.read_csv(finished / "cells.csv")
+    assert set(cells.kind) == {"metatrain", "tune", "evaluate"}
+    for cell in cells.itertuples():
+        record = json.loads((finished / "cells" / cell.cell / "cell.json").read_text())
+        assert cell.commit == record["commit"] or record["commit"] is None
+
+
+def test_status_tells_that_all_is_done(finished: Path) -> None:
+    told = json.loads(command("status", "--json", "--results", finished).output)
+    assert told["counts"] == {"done": 5, "running": 0, "failed": 0, "missing": 0}
+    assert told["seconds_left"] == 0
+    assert "5 done" in command("status", "--results", finished).output
+
+
+def test_second_run_computes_nothing(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("cells/*/cell.json")}
+    yaml = finished.parent / "tiny.yaml"
+    assert command("run", yaml, "--results", finished).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def start_run(folder: Path, *words: str) -> subprocess.Popen[str]:
+    fixed = ["reproduce.py", "run", folder / "tiny.yaml", "--results", folder / "out"]
+    return subprocess.Popen(
+        [sys.executable, *map(str, fixed), *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_training(folder: Path) -> None:
+    deadline = time.monotonic() + 40
+    while not list(folder.glob("out/cells/metatrain-*/log.csv")):
+        assert time.monotonic() < deadline, "the run never began to train"
+        time.sleep(0.02)
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_tables(tmp_path: Path) -> None:
+    long = EXPERIMENT.replace("runs: 8", "runs: 120").replace("every: 2", "every: 10")
+    write_experiment(tmp_path, long)
+    killed = start_run(tmp_path)
+    wait_for_training(tmp_path)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not list(tmp_path.glob("out/cells/metatrain-*/cell.json"))
+    yaml = tmp_path / "tiny.yaml"
+    assert command("run", yaml, "--results", tmp_path / "out").exit_code == 0
+    assert command("run", yaml, "--results", tmp_path / "undisturbed").exit_code == 0
+    for name in ("curves.parquet", "losses.parquet", "scores.parquet", "final.csv", "claims.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (
+            tmp_path / "undisturbed" / name
+        ).read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    write_experiment(tmp_path, EXPERIMENT.replace("runs: 8", "runs: 100000"))
+    stopped = start_run(tmp_path, "--set", "sizes.test_instances=3")
+    wait_for_training(tmp_path)
+    stopped.send_signal(number)
+    _, errors = stopped.communicate(timeout=30)
+    assert stopped.returncode == 130
+    assert "To go on: python reproduce.py run" in errors
+    assert "--set sizes.test_instances=3" in errors
+    assert "Traceback" not in errors
+
+
+def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
+    plugin = tmp_path / "abyss.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from suite import Optimizer, register_optimizer\n"
+        "@register_optimizer('abyss')\n"
+        "@dataclass(frozen=True)\n"
+        "class Abyss(Optimizer):\n"
+        "    'Fails after a while.'\n"
+        "    def init(self, spec, n):\n"
+        "        return 0\n"
+        "    def update(self, grads, state):\n"
+        "        if state == 3:\n"
+        "            raise RuntimeError('no way down')\n"
+        "        return -0.01 * grads, state + 1\n"
+    )
+    text = EXPERIMENT.replace("LSTM: {trained: t}", "Abyss: {name: abyss}")
+    words = ["--results", tmp_path / "out", "--plugin", plugin]
+    done = command("run", write_experiment(tmp_path, text), *words)
+    assert done.exit_code == 1
+    assert "RuntimeError: no way down" in done.stderr
+    curves = pd.read_parquet(tmp_path / "out" / "curves.parquet")
+    assert set(curves.optimizer) == {"SGD", "ADAM"}
+    told = json.loads(command("status", "--json", *words).output)
+    assert told["counts"]["failed"] == 1
+    assert "no way down" in "".join(cell["note"] for cell in told["cells"])
+
+    # With nothing else, there is a report of nothing.
+    alone = text.replace("SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}", "A: {name: abyss}")
+    (tmp_path / "alone").mkdir()
+    words[1] = tmp_path / "alone" / "out"
+    done = command("run", write_experiment(tmp_path / "alone", alone.split("claims")[0]), *words)
+    assert done.exit_code == 1
+    assert "RuntimeError: no way down" in done.stderr
+    assert (tmp_path / "alone" / "out" / "report.html").exists()
+
+
+def test_disk_without_room_is_a_sentence_and_the_run_can_go_on(tmp_path: Path) -> None:
+    words = [sys.executable, "reproduce.py", "run", str(write_experiment(tmp_path))]
+    words += ["--results", str(tmp_path / "out")]
+    full = subprocess.run(
+        # The report's files are larger than that.
+        ["bash", "-c", 'ulimit -f 20 && exec "$@"', "bash", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert full.returncode == 2, full.stderr
+    assert "what is finished there is kept" in full.stderr
+    assert "Traceback" not in full.stderr
+    again = command(*words[2:])
+    assert again.exit_code == 0
+    assert "[1/" not in again.stderr, "no cell was computed again"
+
+
+def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("no good")
+
+    monkeypatch.setattr("suite.commands.catalogue.catalogue", broken)
+    done = command("list")
+    assert done.exit_code == 70
+    assert "RuntimeError: no good" in done.stderr
+    assert "fault of the suite's own" in done.stderr
+
+
+def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    recorded = json.loads((out / "provenance.json").read_text())
+    recorded["commit"] = "of another day"
+    (out / "provenance.json").write_text(json.dumps(recorded))
+    assert command("report", "--results", out).exit_code == 0
+    assert json.loads((out / "provenance.json").read_text()) == recorded
+    assert "of another day" in (out / "report.md").read_text()
+
+
+def test_run_of_another_experiment_keeps_the_report_of_those_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    curves = pd.read_parquet(out / "curves.parquet")
+    other = tmp_path / "other.yaml"
+    other.write_text(EXPERIMENT.replace("T-1", "O-1").replace("title: Tiny", "title: Other"))
+    assert command("run", other, "--results", out).exit_code == 0
+    both = pd.read_parquet(out / "curves.parquet")
+    pd.testing.assert_frame_equal(both[both["experiment"] == "tiny"], curves)
+    assert set(both["experiment"]) == {"tiny", "other"}
+    assert set(pd.read_csv(out / "claims.csv")["id"]) == {"T-1", "O-1"}
+    (earlier,) = json.loads((out / "provenance.json").read_text())["earlier"]
+    assert "tiny.yaml" in earlier["command"]
+    page = (out / "report.html").read_text()
+    # Even once its cells are gone, and after the report alone was made again.
+    assert command("clean", "--results", out, "--yes").exit_code == 0
+    assert command("report", "--results", out).exit_code == 0
+    assert (out / "report.html").read_text() == page
+
+
+def test_damaged_tables_of_earlier_runs_are_told_and_left_out(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    whole = (out / "claims.csv").read_text()
+    (out / "experiments.json").write_text("{")
+    assert command("run", tmp_path / "tiny.yaml", "--results", out).exit_code == 0
+    told = (out / "logs" / "latest.log").read_text()
+    assert "leaves out what was run before" in told
+    assert "experiments.json" in told
+    assert (out / "claims.csv").read_text() == whole
+
+
+def test_clean_that_nobody_answers_deletes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+    cells = sorted(out.glob("cells/*-*"))
+    done = command("clean", "--results", out)
+    assert done.exit_code == 2
+    assert "--yes" in done.stderr
+    assert sorted(out.glob("cells/*-*")) == cells
+    assert command("clean", "--results", out, "--yes").exit_code == 0
+    assert not list(out.glob("cells/*-*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "fgi4"], "did you mean 'fig4'"),
+        (["run", "TINY", "--set", "sizes.tset_instances=8"], "did you mean 'test_instances'"),
+        (["run", "TINY", "--set", "panels.quadratics.steps=ten"], "must be a whole number"),
+        (["run", "TINY", "--set", "panels.quadratics.optimizers.SGD.name=sdg"], "'sgd'"),
+        (["run", "TINY", "--set", "claims.T-1.test=ends_bellow_all"], "'ends_below_all'"),
+        (["run", "TINY", "--set", "claims.T-1.panel=quadratic"], "'quadratics'"),
+        (["run", "TINY", "--plugin", "nowhere.py"], "plugin nowhere.py: there is no such file"),
+        (["run", "TINY", "--plugin", "BROKEN"], "SyntaxError"),
+        (["run", "TINY", "--executor", "lokal"], "did you mean 'local'"),
+        (["run", "TINY", "--jobs", "0"], "--jobs is 0"),
+        (["run", "TINY", "--profile", "paepr"], "paepr"),
+        (["run", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["status"], "nothing was run into this folder"),
+        (["report"], "is missing"),
+        (["clean", "--kind", "tuen"], "did you mean 'tune'"),
+        (["clean", "--older-than", "soon"], "must be a number with s, m, h, d or w"),
+        (["clean", "--unused"], "nothing was run into this folder"),
+        (["lits"], "lits"),
+    ],
+)
+def test_wrong_input_gets_one_sentence_and_exit_code_2(
+    tmp_path: Path, words: list[str], expected: str
+) -> None:
+    (tmp_path / "broken.py").write_text("def")
+    names = {"TINY": write_experiment(tmp_path), "BROKEN": tmp_path / "broken.py"}
+    own = [] if words == ["lits"] else ["--results", tmp_path / "out"]
+    done = command(*(names.get(word, word) for word in words), *own)
+    assert done.exit_code == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/cells/*-*"))
+
+
+def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
+    cells = tmp_path / "out" / "cells"
+    cells.mkdir(parents=True)
+    (cells / "version.json").write_text('{"results_version": 0}')
+    done = command("run", write_experiment(tmp_path), "--results", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "results version 0 made this folder" in done.stderr
+
+
+def test_list_names_everything() -> None:
+    told = json.loads(command("list", "--json").output)
+    assert {"quadratic", "mlp"} <= {each["name"] for each in told["problems"]}
+    adam = next(each for each in told["optimizers"] if each["name"] == "adam")
+    assert adam["tuned"] == "lr"
+    assert adam["fields"]["beta1"] == 0.9
+    assert adam["summary"]
+    assert "fig4" in {each["name"] for each in told["experiments"]}
+    assert "F4M-1" in {each["id"] for each in told["claims"]}
+    assert "quadratic" in command("list").output
+
+
+def test_help_explains_itself_without_loading_pytorch() -> None:
+    told = command("--help").output
+    for word in ("run", "list", "status", "report", "clean", "Exit codes"):
+        assert word in told
+    script = "import sys, reproduce; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+def test_own_experiments_stand_beside_the_papers(tmp_path: Path) -> None:
+    assert suite.commands.request.find_experiments([str(write_experiment(tmp_path)), "fig4"])
+
+
+@pytest.mark.parametrize("place", ["{out}/figures/../cells/evil.py", "{tmp}/evil.py"])
+def test_code_that_results_name_is_not_run_by_looking_at_them(
+    finished: Path, tmp_path: Path, place: str
+) -> None:
+    out, mark = tmp_path / "out", tmp_path / "it ran"
+    shutil.copytree(finished, out, symlinks=True)
+    evil = place.format(out=out, tmp=tmp_path)
+    Path(evil).write_text(f"open({str(mark)!r}, 'w')")
+    path = out / "cells" / "request.json"
+    request = json.loads(path.read_text())
+    path.write_text(json.dumps({**request, "plugins": [evil]}))
+    words: list[tuple[str, ...]]
+    words = [("report",), ("status",), ("clean", "--unused", "--yes"), ("clean", "--yes")]
+    for each in words[:-1]:
+        told = command(*each, "--results", out)
+        assert told.exit_code == 2
+        assert f"add --plugin {evil}" in told.stderr.replace("\n", "")
+    assert command("run", finished.parent / "tiny.yaml", "--results", out).exit_code == 0
+    path.write_text(json.dumps({**request, "plugins": [evil]}))
+    assert not mark.exists()
+    # What the user names is run, and not what the results name.
+    (tmp_path / "mine").mkdir()
+    own, asked = tmp_path / "mine" / "evil.py", tmp_path / "asked for"
+    own.write_text(f"open({str(asked)!r}, 'w')")
+    for each in words[:-1]:
+        assert command(*each, "--plugin", own, "--results", out).exit_code == 0
+        assert asked.exists()
+        asked.unlink()
+    assert command(*words[-1], "--results", out).exit_code == 0
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["cells", "figures", "tables", "logs", "cells/{cell}", "cells/{cell}/log.txt"]
+)
+def test_link_inside_a_results_folder_is_refused_and_not_followed(
+    finished: Path, tmp_path: Path, place: str
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    shutil.copytree(finished, out, symlinks=True)
+    cell = next((out / "cells").glob("evaluate-*")).name
+    link = out / place.format(cell=cell)
+    link.rename(outside)
+    link.symlink_to(outside)
+    before = contents(outside)
+    experiment = finished.parent / "tiny.yaml"
+    words: list[tuple[object, ...]]
+    words = [("run", experiment), ("report",), ("status",), ("clean", "--yes")]
+    for each in words:
+        told = command(*each, "--results", out)
+        assert told.exit_code == 2, told.output
+        assert "is a link" in told.stderr
+        assert link.name in told.stderr
+    assert contents(outside) == before
+    # The folder as a whole may be one.
+    (tmp_path / "linked").symlink_to(finished)
+    assert command("status", "--results", tmp_path / "linked").exit_code == 0
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All files below `path`, or its own content."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return {str(each.relative_to(path.parent)): each.read_bytes() for each in files}

@@ -1,0 +1,77 @@
+"""Which of a problem's methods the harness computes losses and gradients with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from problems.quadratic import Quadratic
+from suite.core.errors import SuiteError
+from suite.core.seeds import Rng
+from suite.core.types import Tensors
+from suite.inner.objective import Objective
+
+
+class Doubled(Quadratic):
+    """Another loss alone; what it inherits is of the old one."""
+
+    def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+        return 2 * super().loss(params, instance, batch)
+
+
+class DoubledAtOnce(Doubled):
+    """Another loss for all instances at once, the inherited gradient being of the old one."""
+
+    def losses(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+        return 2 * super().losses(params, instance, batch)
+
+
+@dataclass(frozen=True)
+class DoubledByHand(DoubledAtOnce):
+    """All of them; counts how often the gradient is asked for."""
+
+    calls: tuple[int, ...] = ()
+
+    def losses_and_grads(
+        self, params: Tensors, instance: Tensors, batch: None
+    ) -> tuple[Tensor, Tensors]:
+        losses, grads = super().losses_and_grads(params, instance, batch)
+        object.__setattr__(self, "calls", (*self.calls, len(grads)))
+        return 2 * losses, {name: 2 * each for name, each in grads.items()}
+
+
+def test_subclass_with_another_loss_is_not_given_the_inherited_ones_gradient() -> None:
+    plain = Objective(Quadratic(dim=3), range(4), "train", 0, copies=2)
+    theta = plain.start()
+    losses, grads = plain.value_and_grad(theta, 1)
+    by_hand = DoubledByHand(dim=3)
+    for problem in (Doubled(dim=3), DoubledAtOnce(dim=3), by_hand):
+        doubled = Objective(problem, range(4), "train", 0, copies=2)
+        torch.testing.assert_close(doubled.value(theta, 1), 2 * losses)
+        value, gradient = doubled.value_and_grad(theta, 1)
+        torch.testing.assert_close(value, 2 * losses)
+        torch.testing.assert_close(gradient, 2 * grads)
+    assert len(by_hand.calls) == 1
+
+
+def test_gradient_by_hand_is_autograds_where_it_is_differentiated_again() -> None:
+    objective = Objective(Quadratic(dim=3), [0], "train", 0)
+    theta = objective.start().requires_grad_()
+    losses, grads = objective.value_and_grad(theta, 1)
+    assert losses.requires_grad
+    torch.testing.assert_close(grads, objective.value_and_grad(theta.detach(), 1)[1])
+    (again,) = torch.autograd.grad(grads.square().sum(), theta)
+    assert again.abs().sum() > 0
+
+
+def test_instances_that_are_not_alike_are_told() -> None:
+    class Growing(Quadratic):
+        def instance(self, rng: Rng) -> Tensors:
+            return {**super().instance(rng), "extra": rng.normal(1 + (rng.instance == 3))}
+
+    Objective(Growing(), range(3), "train", 0)
+    with pytest.raises(SuiteError, match=r"Growing gives .*\[1\] and .*\[2\] at \['extra'\] for"):
+        Objective(Growing(), range(5), "train", 0)

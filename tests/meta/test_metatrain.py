@@ -1,0 +1,469 @@
+"""Meta-training: it learns, keeps the best φ, and survives being killed at any point."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from example_problems import Cliff
+from safetensors import safe_open
+from torch import Tensor
+
+import suite.meta.metatrain
+from optimizers.learned.checkpoint import load_optimizer
+from optimizers.learned.lstm import LSTM
+from problems.quadratic import Quadratic
+from suite.core.errors import SuiteError
+from suite.core.registry import optimizers
+from suite.core.seeds import Rng
+from suite.core.types import ParamSpec, Problem
+from suite.inner.evaluate import evaluate
+from suite.inner.loop import advance, start
+from suite.inner.objective import Objective
+from suite.meta.estimators.second_order import second_order_gradient
+from suite.meta.estimators.truncated import window_gradient
+from suite.meta.metatrain import metatrain
+from suite.meta.state import FILE, TrainingState, load_state
+from suite.plan.config import Phase, Training
+
+PROBLEM = Quadratic(dim=3)
+SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
+SHORT = Phase(runs=24, horizon=10, window=5, rate=0.01, batch=4)
+# Everything that a state holds is in use: clipping, sampling, a decay, two phases.
+PHASES = (
+    Phase(runs=20, horizon=10, window=5, rate=0.02, batch=2, clip=True, rate_end=0.001, patience=1),
+    Phase(
+        runs=12,
+        horizon=12,
+        window=5,
+        rate=0.01,
+        batch=3,
+        method="soap",
+        beta2=0.95,
+        objective="log_loss",
+        sample=2,
+    ),
+)
+
+
+def training(*phases: Phase, every: int = 6, criterion: Any = "final") -> Training:
+    return Training(
+        {"name": "quadratic"},
+        SPEC,
+        phases,
+        validate_every=every,
+        validation_instances=6,
+        criterion=criterion,
+    )
+
+
+def train(
+    folder: Path, *phases: Phase, problem: Problem = PROBLEM, spec: Any = SPEC, **options: Any
+) -> list[dict[str, float]]:
+    """The rows of the log."""
+    folder.mkdir(exist_ok=True)
+    metatrain(problem, spec, training(*phases, **options), 1, folder)
+    return log_of(folder)
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "log.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+Outcome = tuple[dict[str, bytes], dict[str, str], str]
+
+
+def outcome(folder: Path) -> Outcome:
+    """What a meta-training leaves, bit for bit: φ, the checkpoint's header, and the log."""
+    # safetensors writes a header's entries in an order that differs from process to process.
+    with safe_open(folder / "optimizer.safetensors", "pt") as file:
+        parts = {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
+        return parts, file.metadata(), (folder / "log.csv").read_text()
+
+
+def test_meta_training_lowers_the_validation_loss(tmp_path: Path) -> None:
+    phase = Phase(runs=1200, horizon=20, window=10, rate=0.01, batch=8)
+    log = train(tmp_path, phase, every=200)
+    assert log[0]["runs"] == 0, "validated before the first update"
+    assert min(row["validation"] for row in log) < 0.7 * log[0]["validation"]
+    trained = load_optimizer(tmp_path / "optimizer.safetensors")
+    untrained = LSTM(preprocessing="none", hidden=4)
+    untrained = untrained.with_weights(untrained.initial_weights(Rng(1, "phi")))
+    finals = [evaluate(PROBLEM, each, 20, 64, 5)[:, -1].mean() for each in (trained, untrained)]
+    assert finals[0] < 0.8 * finals[1], "on instances that training never saw"
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, second_order: bool) -> None:
+    """Against the update written out: one run of two windows, plain ADAM at the phase's rate."""
+    phase = Phase(runs=3, horizon=8, window=5, rate=0.02, batch=3, second_order=second_order)
+    train(tmp_path, phase)
+    state = load_state(tmp_path)
+    assert state is not None
+    learner: Any = optimizers.make(SPEC)
+    phi = learner.initial_weights(Rng(1, "phi"))
+    objective = Objective(PROBLEM, range(3), "train", 1)
+    point = start(objective, learner.with_weights(phi))
+    adam = optimizers.make({"name": "adam", "lr": 0.02})
+    moments = adam.init(ParamSpec({"phi": phi.shape}), 1)
+    for steps in (5, 3):
+        points = [point]
+        for _ in range(steps):
+            points.append(advance(objective, learner.with_weights(phi), points[-1]))
+        point = points[-1]
+        moving = learner.with_weights(phi)
+        if second_order:
+            gradient = second_order_gradient(objective, moving, points, phase)
+        else:
+            gradient = window_gradient(moving, points, phase, Rng(0, "x"))
+        update, moments = adam.update(gradient.unsqueeze(0), moments)
+        phi = phi + update[0]
+    assert torch.allclose(state.weights, phi, rtol=1e-5, atol=1e-7)
+    assert state.moments["updates"] == 2
+
+
+@pytest.mark.parametrize(("runs", "batch"), [(8, 4), (9, 4), (7, 8)])
+def test_every_run_is_on_fresh_training_instances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int, batch: int
+) -> None:
+    drawn: list[int] = []
+
+    class Listening(Objective):
+        def __init__(self, problem: Problem, instances: Any, split: str, *rest: Any, **k: Any):
+            drawn.extend(instances)
+            assert split == "train"
+            super().__init__(problem, instances, split, *rest, **k)
+
+    monkeypatch.setattr(suite.meta.metatrain, "Objective", Listening)
+    phases = (Phase(runs, 4, 4, 0.01, batch=batch), Phase(6, 4, 4, 0.01, batch=2))
+    log = train(tmp_path, *phases)
+    assert drawn == list(range(runs + 6))
+    assert [row["runs"] for row in log][-1] == runs + 6
+
+
+def test_training_loss_in_the_log_is_the_mean_sum_over_runs(tmp_path: Path) -> None:
+    """With a rate at which φ hardly moves: the first four runs' own losses, θ_0's among them."""
+    log = train(tmp_path, Phase(4, 6, 3, 1e-9, batch=2), every=4)
+    untrained: Any = optimizers.make(SPEC)
+    untrained = untrained.with_weights(untrained.initial_weights(Rng(1, "phi")))
+    losses = evaluate(PROBLEM, untrained, 6, 4, 1, split="train")
+    assert log[-1]["train"] == pytest.approx(losses.sum(1).mean().item(), rel=1e-4)
+
+
+def test_rate_falls_along_a_half_cosine(tmp_path: Path) -> None:
+    phase = Phase(runs=12, horizon=4, window=4, rate=0.01, rate_end=0.002, batch=1)
+    log = train(tmp_path, phase, every=3)
+    for row in log[1:]:
+        done = (row["runs"] - 1) / 12
+        assert row["rate"] == pytest.approx(0.006 + 0.004 * math.cos(math.pi * done))
+    constant = train(tmp_path / "constant", Phase(runs=4, horizon=4, window=4, rate=0.01))
+    assert constant[-1]["rate"] == 0.01
+
+
+def test_validations_come_as_often_as_asked_and_at_the_end_of_a_phase(tmp_path: Path) -> None:
+    log = train(tmp_path, Phase(runs=10, horizon=4, window=2, rate=0.01, batch=4), SHORT, every=8)
+    assert [row["runs"] for row in log] == [0, 8, 10, 18, 26, 34]
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[Tensor]:
+    """Make validation k return losses[k]; returns the φ that each one saw."""
+    seen: list[Tensor] = []
+
+    def pretend(problem: Problem, optimizer: LSTM, steps: int, instances: int, *_: Any) -> Tensor:
+        assert optimizer.weights is not None
+        seen.append(optimizer.weights)
+        return torch.full((instances, steps + 1), losses[len(seen) - 1])
+
+    monkeypatch.setattr(suite.meta.metatrain, "evaluate", pretend)
+    return seen
+
+
+def test_phi_with_the_best_validation_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spoil(monkeypatch, [5.0, 3.0, 1.0, 2.0, math.nan, math.inf, 4.0])
+    train(tmp_path, SHORT, every=4)
+    best = load_optimizer(tmp_path / "optimizer.safetensors").weights
+    assert torch.equal(best, seen[2])
+    assert not torch.equal(best, seen[-1])
+
+
+def test_first_validation_that_is_not_finite_is_beaten_by_any_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spoil(monkeypatch, [math.inf, 9.0, 9.5, 9.5, 9.5, 9.5, 9.5])
+    train(tmp_path, SHORT, every=4)
+    assert torch.equal(load_optimizer(tmp_path / "optimizer.safetensors").weights, seen[1])
+
+
+def test_later_phases_begin_from_the_best_phi_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first phase is at its best after 4 runs; the second goes on from there."""
+    seen = spoil(monkeypatch, [5.0, 1.0, 2.0, 3.0, 9.0, 9.0])
+    phases = [
+        Phase(runs=12, horizon=4, window=4, rate=0.05),
+        # At this rate φ hardly moves, so where it began is where it ends.
+        Phase(runs=8, horizon=4, window=4, rate=1e-7),
+    ]
+    train(tmp_path, *phases, every=4)
+    assert (seen[3] - seen[1]).abs().max() > 0.01
+    for phi in seen[4:]:
+        assert torch.allclose(phi, seen[1], atol=1e-5)
+    state = load_state(tmp_path)
+    assert state is not None
+    assert state.moments["updates"] == 8, "with fresh moments"
+
+
+def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best φ is the second one seen; two validations later training goes on from there."""
+    seen = spoil(monkeypatch, [5.0, 1.0, 2.0, 3.0, 9.0, 9.0])
+    train(tmp_path, Phase(runs=20, horizon=4, window=4, rate=0.05, patience=2), every=4)
+    distance = [(phi - seen[1]).abs().max() for phi in seen]
+    assert distance[4] < distance[3] and distance[4] < distance[5]
+    state = load_state(tmp_path)
+    assert state is not None
+    assert torch.equal(state.weights, seen[1]), "and again after the last two"
+    assert state.moments["updates"] == 20, "the moments stay"
+
+
+def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
+    state = TrainingState.fresh(torch.zeros(3))
+    state.enter(1)
+    state.weights = torch.ones(3)
+    state.enter(1)
+    assert torch.equal(state.weights, torch.ones(3))
+
+
+@pytest.mark.parametrize(("criterion", "expected"), [("final", 1.0), ("mean", 5.5)])
+def test_criterion_is_the_end_or_the_whole_of_validation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, criterion: str, expected: float
+) -> None:
+    curve = torch.linspace(10.0, 1.0, 11)
+    monkeypatch.setattr(suite.meta.metatrain, "evaluate", lambda *_: curve.expand(6, -1))
+    log = train(tmp_path, Phase(4, 10, 5, 0.01), criterion=criterion)
+    assert log[-1]["validation"] == pytest.approx(expected)
+    assert log[-1]["final"] == 1.0
+    assert log[-1]["sum"] == pytest.approx(59.5), "the losses before each of ten updates"
+
+
+def bad_gradients(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
+    real, calls = suite.meta.metatrain.window_gradient, 0
+
+    def sometimes(*arguments: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return real(*arguments) * (math.nan if calls in bad else 1.0)
+
+    monkeypatch.setattr(suite.meta.metatrain, "window_gradient", sometimes)
+
+
+def test_windows_without_a_finite_gradient_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad_gradients(monkeypatch, {2, 3, 7})
+    log = train(tmp_path, SHORT, every=8)
+    state = load_state(tmp_path)
+    assert state is not None
+    assert [row["skipped"] for row in log] == [0, 2, 3, 3]
+    assert state.weights.isfinite().all()
+    assert state.moments["updates"] == 24 / 4 * 2 - 3, "a skipped window is no step of ADAM"
+
+
+def test_training_goes_on_where_every_run_diverges(tmp_path: Path) -> None:
+    spec = {"name": "lstm", "hidden": 4, "output_scale": 1e6}
+    log = train(tmp_path, SHORT, problem=Cliff(), spec=spec)
+    assert log[-1]["runs"] == SHORT.runs
+    assert log[-1]["validation"] == math.inf
+    assert log[-1]["skipped"] > 0
+    assert load_optimizer(tmp_path / "optimizer.safetensors").weights.isfinite().all()
+
+
+def test_meta_gradients_are_clipped_at_the_running_median(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient a million times the usual moves φ no further than a usual one would."""
+    real, calls, given = suite.meta.metatrain.window_gradient, 0, []
+
+    def spike(*arguments: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        gradient = real(*arguments)
+        return gradient / gradient.norm() * (1e6 if calls == 6 else 2.0)
+
+    adam = optimizers.cls("adam")
+    update = adam.update
+
+    def listen(self: Any, grads: Tensor, state: Any) -> Any:
+        given.append(grads.norm().item())
+        return update(self, grads, state)
+
+    monkeypatch.setattr(suite.meta.metatrain, "window_gradient", spike)
+    monkeypatch.setattr(adam, "update", listen)
+    train(tmp_path, Phase(runs=10, horizon=4, window=4, rate=0.01, clip=True))
+    assert given == pytest.approx([2.0] * 10)
+
+
+# --- interruptions ---------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder, *PHASES)
+    return outcome(folder)
+
+
+def train_until(folder: Path, call: int) -> bool:
+    """Train until the progress is told for the `call`-th time; whether it came to its end."""
+    calls = 0
+
+    def progress(done: int, total: int, note: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+
+    try:
+        metatrain(PROBLEM, SPEC, training(*PHASES), 1, folder, progress=progress)
+    except Killed:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, seed: int) -> None:
+    rng = Rng(seed, "interruptions")
+    for _ in range(50):
+        if train_until(tmp_path, 1 + int(rng.integers(8))):
+            break
+    else:
+        train(tmp_path, *PHASES)
+    assert outcome(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("name", ["save_state", "write_text_atomic", "save_optimizer", "evaluate"])
+def test_resume_equals_uninterrupted_run_when_killed_before_writing(
+    tmp_path: Path, undisturbed: Outcome, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the files of one validation, or in the midst of it."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    train_until(tmp_path, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(suite.meta.metatrain, name, die)
+        with pytest.raises(Killed):
+            train(tmp_path, *PHASES)
+    train(tmp_path, *PHASES)
+    assert outcome(tmp_path) == undisturbed
+
+
+def test_finished_training_is_not_done_again(
+    tmp_path: Path, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path, *PHASES)
+    monkeypatch.setattr(suite.meta.metatrain, "_update_over_run", None)
+    train(tmp_path, *PHASES)
+    assert outcome(tmp_path) == undisturbed
+
+
+def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """A real kill −9, somewhere after the first state was written."""
+    folder, expected = tmp_path / "killed", tmp_path / "expected"
+    phase = Phase(runs=250, horizon=10, window=10, rate=0.01, clip=True)
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path\n"
+        "from suite.plan.config import Phase\n"
+        "from test_metatrain import train\n"
+        f"train(Path({str(folder)!r}), {phase!r}, every=10)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 40
+    while not (folder / FILE).exists():
+        assert time.monotonic() < deadline, "it never wrote a state"
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "optimizer.safetensors").exists()
+    before = load_state(folder)
+    assert before is not None
+    assert 0 < before.runs < phase.runs
+    train(folder, phase, every=10)
+    train(expected, phase, every=10)
+    assert outcome(folder) == outcome(expected)
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, -1])
+def test_truncated_state_is_named_and_left_alone(tmp_path: Path, size: int) -> None:
+    train(tmp_path, SHORT)
+    path = tmp_path / FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:size])
+    with pytest.raises(SuiteError, match=r"state.safetensors: is not a whole training state"):
+        train(tmp_path, SHORT)
+    assert path.read_bytes() == whole[:size]
+
+
+def test_training_into_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SuiteError, match="cannot write"):
+        metatrain(PROBLEM, SPEC, training(SHORT), 1, tmp_path / "file")
+
+
+@dataclass(frozen=True)
+class Broken(Quadratic):
+    """Its third training instance has no value anywhere."""
+
+    def instance(self, rng: Rng) -> dict[str, Tensor]:
+        parts = super().instance(rng)
+        return {**parts, "y": parts["y"] * math.nan} if parts["y"][0] > 1.2 else parts
+
+
+def test_problem_that_is_not_finite_at_its_start_ends_training_with_a_sentence(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SuiteError, match=r"Broken: the loss of instance \d+ is not finite at θ_0"):
+        train(tmp_path, SHORT, problem=Broken(dim=3))
+
+
+def test_seeds_give_different_optimizers(tmp_path: Path) -> None:
+    weights = []
+    for seed in (1, 2):
+        metatrain(PROBLEM, SPEC, training(SHORT), seed, tmp_path / str(seed))
+        weights.append(load_optimizer(tmp_path / str(seed) / "optimizer.safetensors").weights)
+    assert not torch.allclose(*weights, atol=0.01)
+
+
+def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
+    train(tmp_path, SHORT)
+    with safe_open(tmp_path / "optimizer.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["about"])
+    assert about["seed"] == 1
+    assert about["problem"] == {"name": "quadratic"}
+    assert [Phase(**phase) for phase in about["phases"]] == [SHORT]

@@ -1,0 +1,172 @@
+"""The GPU kernel, in Triton's interpreter where there is no GPU, and when it is taken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_kernels import make_case
+from torch import Tensor
+
+from optimizers.kernels import dispatch, operators, reference
+from optimizers.kernels.shape import LSTMShape
+from optimizers.learned.lstm import LSTM
+from suite.core.seeds import Rng
+
+triton_lstm = pytest.importorskip(
+    "optimizers.kernels.triton_lstm", reason="Triton is not installed", exc_type=ImportError
+)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("neither a GPU nor TRITON_INTERPRET=1", allow_module_level=True)
+
+shapes = st.builds(LSTMShape, st.integers(1, 3), st.sampled_from([1, 5, 16, 20]), st.integers(1, 3))
+cases = st.builds(
+    make_case,
+    shapes,
+    st.integers(1, 70) | st.sampled_from([32, 64, 96]),
+    st.integers(1, 4),
+    st.integers(0, 2**32),
+    st.sampled_from([0.05, 0.3, 1.0]),
+)
+some = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def near(value: Tensor, expected: Tensor, bound: float = 1e-5) -> bool:
+    error = (value.double().cpu() - expected).norm()
+    return bool(error <= bound * expected.norm() + 1e-30)
+
+
+@some
+@given(cases)
+def test_triton_kernel_is_the_reference(case) -> None:  # type: ignore[no-untyped-def]
+    """Updates, last state, and the gradients of weights, features and state."""
+    shape, double = case.shape, case.double()
+    inputs = [x.requires_grad_() for x in (double.weights, double.features, double.state)]
+    updates, last = [], inputs[2]
+    for x in inputs[1]:
+        update, last = reference.step(shape, inputs[0], x, last)
+        updates.append(update)
+    d_last = torch.ones_like(last)
+    total = (torch.stack(updates) * double.cotangents).sum() + (last * d_last).sum()
+    expected = torch.autograd.grad(total, inputs)
+
+    arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state)]
+    # With space between rows, as a run's states have.
+    arrays[2] = shape.empty_state(case.state.shape[-1], like=arrays[0]).copy_(arrays[2])
+    made_last = shape.empty_state(case.state.shape[-1], like=arrays[0])
+    made = triton_lstm.forward(shape, *arrays, made_last)
+    scale = case.weights.abs().max() * shape.hidden
+    assert (made.cpu() - torch.stack(updates)).abs().max() <= 1e-5 * scale
+    assert near(made_last, last.detach())
+    d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(made_last)
+    cotangents = case.cotangents.to(DEVICE)
+    d_weights = triton_lstm.backward(
+        shape, *arrays, cotangents, d_last.float().to(DEVICE), d_features, d_state
+    )
+    # Sums over units may nearly cancel in the gradients of features and state.
+    bounds = (1e-5, 1e-4, 1e-4)
+    for bound, value, true in zip(bounds, (d_weights, d_features, d_state), expected, strict=True):
+        assert near(value, true, bound)
+
+
+def test_a_step_may_write_over_its_state() -> None:
+    case = make_case(LSTMShape(2, 5, 2), 70, 2, seed=1)
+    arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state)]
+    last = torch.empty_like(arrays[2])
+    updates = triton_lstm.forward(case.shape, *arrays, last)
+    assert torch.equal(triton_lstm.forward(case.shape, *arrays, arrays[2]), updates)
+    assert torch.equal(arrays[2], last)
+
+
+def test_programs_that_take_several_blocks_change_nothing_but_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = make_case(LSTMShape(2, 5, 2), 100, 1, seed=2, scale=0.3)
+    arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state, case.cotangents)]
+    results = []
+    for programs in (1, 2, 256):
+        monkeypatch.setattr(triton_lstm, "PROGRAMS", programs)
+        results.append(triton_lstm.backward(case.shape, *arrays, None, None, None))
+        again = triton_lstm.backward(case.shape, *arrays, None, None, None)
+        assert torch.equal(results[-1], again)
+    assert near(results[0], results[2].double().cpu())
+    assert near(results[1], results[2].double().cpu())
+
+
+@pytest.fixture
+def operators_by_triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The operators as they are on a GPU, and nothing known of devices."""
+    monkeypatch.setattr(operators, "_implementation", lambda like: triton_lstm)
+    dispatch._fused_gpu.cache_clear()
+    yield
+    dispatch._fused_gpu.cache_clear()
+
+
+@pytest.mark.usefixtures("operators_by_triton")
+def test_kernel_that_agrees_is_taken() -> None:
+    shape = LSTMShape(2, 20, 2)
+    assert dispatch.self_check(shape, torch.device(DEVICE)) < 1e-5
+    assert dispatch._fused_gpu(shape, torch.device(DEVICE))
+
+
+@pytest.mark.usefixtures("operators_by_triton")
+@pytest.mark.parametrize("kind", ["log", "scale"])
+def test_update_from_gradients_is_the_references(kind: str) -> None:
+    optimizer = LSTM(preprocessing=kind, p=2.0, hidden=5)
+    phi, grads = optimizer.initial_weights(Rng(0, "phi")), Rng(1, "grads").normal(2, 9)
+    state = optimizer.layout.initial_state(18, like=grads)
+    expected = optimizer.with_weights(phi.double()).update(grads.double(), state.double())
+    fused = optimizer.with_weights(phi.to(DEVICE))
+    update, following = fused.update(grads.to(DEVICE), state.to(DEVICE))
+    assert near(update, expected[0])
+    assert near(following, expected[1])
+
+
+@pytest.mark.usefixtures("operators_by_triton")
+def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shape, device = LSTMShape(1, 4, 1), torch.device(DEVICE)
+
+    def wrong(*arguments: object) -> Tensor:
+        return backward(*arguments) * 1.01
+
+    def wrong_adjoint(*arguments: object, factor: float = 1.01) -> Tensor:
+        *_, d_state = arguments
+        d_weights = backward(*arguments)
+        if d_state is not None:
+            d_state.mul_(factor)  # type: ignore[attr-defined]
+        return d_weights
+
+    def wrong_in_place(*arguments: Tensor) -> Tensor:
+        *_, state, last = arguments
+        updates = forward(*arguments)
+        if last.data_ptr() == state.data_ptr():
+            last.mul_(1.01)
+        return updates
+
+    def failing(*_: object) -> Tensor:
+        raise RuntimeError("no such instruction\nand more lines")
+
+    forward, backward = triton_lstm.forward, triton_lstm.backward
+    differs = "differs from the reference by"
+    for name, function, told in (
+        ("backward", wrong, differs),
+        ("backward", wrong_adjoint, differs),
+        ("backward", partial(wrong_adjoint, factor=torch.nan), differs),
+        ("backward", failing, "no such instr"),
+        ("forward", wrong_in_place, differs),
+    ):
+        dispatch._fused_gpu.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(triton_lstm, name, function)
+            with pytest.warns(UserWarning, match=told) as notices:
+                assert not dispatch._fused_gpu(shape, device)
+                assert not dispatch._fused_gpu(shape, device)
+            assert len(notices) == 1

@@ -1,0 +1,54 @@
+"""The GPU kernel becomes machine code for several generations of GPUs, without any of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton.backends.nvidia", reason="Triton for NVIDIA GPUs is not installed")
+
+PROGRAM = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from optimizers.kernels import triton_lstm
+from optimizers.kernels.shape import LSTMShape
+
+INTEGERS = {"n", "state_row", "last_row", "d_row", "steps", "kept", "size"}
+sizes = triton_lstm._sizes(LSTMShape(layers=1, hidden=4, inputs=1))
+for kernel, own in ((triton_lstm._forward, {}), (triton_lstm._backward, {"FEATURES": False})):
+    constants = sizes | own
+    kinds = {
+        name: "constexpr" if name in constants else "i32" if name in INTEGERS else "*fp32"
+        for name in kernel.arg_names
+    }
+    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(kernel, kinds, constexprs=places)
+    compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
+    print(kernel.__name__, len(compiled.asm["cubin"]))
+"""
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_to_machine_code(capability: int, tmp_path: Path) -> None:
+    # In the interpreter, which the other tests use, nothing is compiled.
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(capability)],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    sizes = dict(line.split() for line in done.stdout.splitlines())
+    assert sizes.keys() == {"_forward", "_backward"}
+    assert all(int(size) > 1000 for size in sizes.values())

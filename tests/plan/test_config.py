@@ -1,0 +1,208 @@
+"""From YAML to typed experiments: merging, and what wrong input is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suite.commands.request import find_experiments
+from suite.core.errors import SuiteError
+from suite.plan.config import Experiment, build, read_experiment
+from suite.plan.definitions import PaperPanel
+
+FILE = """
+title: Tiny
+sizes: {test_instances: 100, tuning_instances: 10}
+profiles:
+  smoke:
+    sizes: {test_instances: 4}
+    training: {t: {use: shipped}}
+    panels: {p: {problem: {name: quadratic}}}
+training:
+  t:
+    problem: {name: mlp, units: 30}
+    optimizer: {name: lstm}
+    phases:
+      - {runs: 10, horizon: 20, window: 20, rate: 1e-2}
+      - {runs: 20, horizon: 40, window: 20, rate: 0.003, batch: 2}
+    checkpoint: tiny
+panels:
+  p:
+    title: Panel
+    problem: {name: mlp, units: 30}
+    steps: 20
+    optimizers: {LSTM: {trained: t}, SGD: {name: sgd}}
+claims:
+  C-1: {text: Good, test: ends_below_all, panel: p, optimizer: LSTM}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FILE)
+    return path
+
+
+def load(path: Path, profile: str = "quick", *settings: str) -> Experiment:
+    return build([read_experiment(path)], profile, list(settings))[0]
+
+
+def test_file_becomes_typed_values(path: Path) -> None:
+    experiment = load(path)
+    assert experiment.name == "tiny"
+    assert experiment.training["t"].phases[0].rate == 0.01
+    assert experiment.training["t"].phases[0].batch == 1
+    assert experiment.claims["C-1"].options == {"panel": "p", "optimizer": "LSTM"}
+
+
+def test_profile_lies_over_file_and_set_over_profile(path: Path) -> None:
+    assert load(path).sizes.test_instances == 100
+    assert load(path, "smoke").sizes.test_instances == 4
+    assert load(path, "smoke").sizes.tuning_instances == 10
+    assert load(path, "smoke", "tiny.sizes.test_instances=8").sizes.test_instances == 8
+    assert load(path, "smoke").training["t"].use == "shipped"
+
+
+def test_another_problem_leaves_no_field_of_the_one_before(path: Path) -> None:
+    assert load(path, "smoke").panels["p"].problem == {"name": "quadratic"}
+
+
+def test_set_reaches_into_lists(path: Path) -> None:
+    phases = load(path, "quick", "training.t.phases.1.runs=7").training["t"].phases
+    assert [phase.runs for phase in phases] == [10, 7]
+
+
+def test_set_without_experiment_goes_to_all_that_have_the_key(path: Path) -> None:
+    other = path.with_name("other.yaml")
+    other.write_text(FILE.replace("  p:\n", "  q:\n").replace("panels: {p:", "panels: {q:"))
+    raws = [read_experiment(path), read_experiment(other)]
+    tiny, other_one = build(raws, "quick", ["panels.q.steps=3", "seed=9"])
+    assert tiny.panels["p"].steps == 20
+    assert other_one.panels["q"].steps == 3
+    assert tiny.seed == other_one.seed == 9
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("sizes.test_instance=8", "'test_instances'"),
+        ("tiyn.sizes.test_instances=8", "did you mean 'tiny'"),
+        ("sizes.test_instances=many", "sizes.test_instances is 'many', but must be a whole number"),
+        ("sizes.test_instances=0", "at least 1"),
+        ("sizes.test_instances=2.5", "a whole number"),
+        ("sizes.test_instances=true", "is true"),
+        ("sizes.test_instances=.inf", "finite"),
+        ("sizes=3", "sizes is 3, but must be a table"),
+        ("panels.pp.steps=3", "did you mean 'p'"),
+        ("panels.p.first_shown=20", "first_shown 20 must be below steps 20"),
+        ("panels.p.title=null", "panels.p.title is null, but must be text"),
+        ("training.t.phases.2.rate=1", "numbered 0 to 1"),
+        ("training.t.phases.0.rate=-1", "training.t.phases[0].rate is -1"),
+        ("training.t.phases.0.window=21", "window 21 must not be above horizon 20"),
+        ("training.t.phases=[]", "at least one of 'phases'"),
+        ("training.t.seeds=3", "a list"),
+        ("training.t.seeds=[1, 1]", "must differ"),
+        ("training.t.use=shiped", "did you mean 'shipped'"),
+        ("training.t.checkpoint=../../secret", "letters, digits"),
+        ("name=a/b", "letters, digits"),
+        ("sizes.test_instances", "must be KEY=VALUE"),
+        ("sizes.test_instances=[", "not valid YAML"),
+    ],
+)
+def test_wrong_setting_is_told_where_and_what_is_right(
+    path: Path, setting: str, expected: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load(path, "quick", setting)
+    assert expected in str(caught.value)
+    assert "tiny" in str(caught.value) or setting in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "line 1"),
+        ("- a", "must be a table"),
+        ("title: a\ntitle: b", "line 2: is not valid YAML: the key 'title' stands twice"),
+        ("title: a", "needs 'sizes'"),
+        (FILE.replace("title: Tiny", "titel: Tiny"), "has no 'titel': did you mean 'title'"),
+        (FILE.replace("smoke:", "somke:"), "known are smoke, quick, reference, paper"),
+        (FILE.replace("t: {use: shipped}", "u: {use: shipped}"), "profiles.smoke.training"),
+        (FILE.partition("profiles:")[0] + "profiles: {smoke: true}", "profiles.smoke is True"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_wrong_file_is_told_where(path: Path, text: str, expected: str) -> None:
+    path.write_text(text)
+    with pytest.raises(SuiteError) as caught:
+        load(path, "smoke")
+    assert expected in str(caught.value)
+    assert "tiny.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["fig4", "4", "figure4", "Figure 4", "fig_4"])
+def test_experiments_are_found_by_figure_and_by_name(name: str) -> None:
+    assert [path.name for path in find_experiments([name])] == ["fig4.yaml"]
+
+
+def test_wrong_experiment_gets_the_nearest_names() -> None:
+    with pytest.raises(SuiteError, match="there is no experiment 'fgi4': did you mean 'fig4'"):
+        find_experiments(["fgi4"])
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "reference", "paper"])
+def test_every_experiment_of_the_repository_is_valid(profile: str) -> None:
+    raws = [read_experiment(path) for path in find_experiments([])]
+    assert build(raws, profile, [])
+
+
+GRID = """
+title: Grid
+sizes: {test_instances: 2, tuning_instances: 2}
+grids:
+  g:
+    over: {dim: [2, 3], distribution: [uniform, gaussian]}
+    panel:
+      title: "{distribution}, {dim}"
+      problem: {name: quadratic, scale: 0.1}
+      steps: 5
+      paper: {figure: fig6, panel: "{dim}x{dim}"}
+      optimizers: {SGD: {name: sgd}}
+"""
+
+
+def test_grid_makes_a_panel_of_each_combination(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    panels = load(path, "paper").every_panel()
+    assert list(panels) == ["g-2-uniform", "g-2-gaussian", "g-3-uniform", "g-3-gaussian"]
+    last = panels["g-3-gaussian"]
+    assert last.title == "gaussian, 3"
+    assert last.problem == {
+        "name": "quadratic",
+        "scale": 0.1,
+        "dim": 3,
+        "distribution": "gaussian",
+    }
+    assert last.paper == PaperPanel("fig6", "3x3")
+
+
+def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.replace("{distribution}, {dim}", "{units} units"))
+    with pytest.raises(SuiteError, match="may name dim, distribution in braces"):
+        load(path, "paper").every_panel()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["training.t.phases.0.rate=0.1", "tiny.training.t.seeds=[4, 5]", "training.t.validate_every=3"],
+)
+def test_setting_of_a_training_that_is_not_done_is_refused(path: Path, setting: str) -> None:
+    with pytest.raises(SuiteError, match=r"takes the shipped checkpoint .*tiny\.training\.t\.use"):
+        load(path, "smoke", setting)
+    load(path, "smoke", setting, "tiny.training.t.use=train")
+    load(path, "quick", setting)

@@ -1,0 +1,398 @@
+"""From experiments to cells: what is shared, what a key depends on, what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import suite.plan.plan
+from optimizers.learned.checkpoint import save_optimizer
+from problems.data_root import DATA_ROOT
+from suite.commands.request import Request, plan_request
+from suite.core.errors import DataMissing, SuiteError
+from suite.core.imports import definition_files
+from suite.core.plugins import load_plugin
+from suite.core.registry import optimizers, problems
+from suite.core.seeds import Rng
+from suite.plan.config import Experiment, build, read_experiment
+from suite.plan.plan import Plan, make_plan
+
+FILE = """
+title: Tiny
+sizes: {test_instances: 4, tuning_instances: 2}
+training:
+  t:
+    problem: {name: quadratic}
+    optimizer: {name: lstm, preprocessing: none}
+    phases: [{runs: 10, horizon: 20, window: 20, rate: 0.01, odd: true}]
+    checkpoint: tiny
+panels:
+  p:
+    title: Panel
+    problem: {name: quadratic}
+    steps: 20
+    optimizers: &all {LSTM: {trained: t}, SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}}
+  longer:
+    title: Longer
+    problem: {name: quadratic}
+    steps: 40
+    tuning_steps: 20
+    optimizers: *all
+"""
+
+# A problem whose data is not there, and of which the project has no sample.
+MISSING = "{name: convnet, dataset: svhn}"
+
+PLUGIN = '''
+"""A problem of one's own."""
+from dataclasses import dataclass
+from suite import Problem, register_problem
+
+@register_problem("bowl")
+@dataclass(frozen=True)
+class Bowl(Problem):
+    """f(θ) = θ²."""
+
+    def init(self, rng):
+        return {"theta": rng.normal(2)}  # around zero
+
+    def loss(self, params, instance, batch):
+        return (1 * params["theta"]).square().sum()
+'''
+
+
+def experiment(tmp_path: Path, *settings: str, name: str = "tiny") -> Experiment:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(FILE)
+    return build([read_experiment(path)], "quick", list(settings))[0]
+
+
+def plan(tmp_path: Path, *settings: str) -> Plan:
+    return make_plan([experiment(tmp_path, *settings)])
+
+
+def kinds(found: Plan) -> list[str]:
+    return [cell.kind for cell in found.cells]
+
+
+def keys(found: Plan) -> dict[tuple[str, str], str]:
+    return {(curve.panel, curve.optimizer): curve.cell.key for curve in found.curves}
+
+
+def test_equal_work_is_one_cell_within_and_across_experiments(tmp_path: Path) -> None:
+    one = plan(tmp_path)
+    # Both panels share the training and SGD's tuning; ADAM's rate is given.
+    assert sorted(kinds(one)) == ["evaluate"] * 6 + ["metatrain", "tune"]
+    two = make_plan([experiment(tmp_path), experiment(tmp_path, name="again")])
+    assert two.cells == one.cells
+    assert len(two.curves) == 12
+
+
+def test_inputs_come_before_what_reads_them(tmp_path: Path) -> None:
+    seen: set[str] = set()
+    for cell in plan(tmp_path, "training.t.seeds=[1,2]").cells:
+        assert all(each.key in seen for each in cell.inputs)
+        seen.add(cell.key)
+
+
+def test_several_seeds_are_selected_from(tmp_path: Path) -> None:
+    found = plan(tmp_path, "training.t.seeds=[1,2,3]")
+    assert kinds(found).count("metatrain") == 3
+    (select,) = (cell for cell in found.cells if cell.kind == "select")
+    assert [cell.config["seed"] for cell in select.inputs] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("panels.p.steps=21", {"LSTM", "SGD", "ADAM"}),
+        ("panels.p.problem.dim=3", {"LSTM", "SGD", "ADAM"}),
+        ("sizes.tuning_instances=3", {"SGD"}),
+        ("sizes.test_instances=5", {"LSTM", "SGD", "ADAM"}),
+        ("seed=5", {"LSTM", "SGD", "ADAM"}),
+        ("training.t.phases.0.rate=0.02", {"LSTM"}),
+        ("training.t.phases.0.second_order=true", {"LSTM"}),
+        ("training.t.seeds=[2]", {"LSTM"}),
+        ("panels.p.optimizers.ADAM.beta1=0.8", {"ADAM"}),
+        ("panels.p.optimizers.ADAM.beta1=0.9", set()),
+        ("panels.p.problem.dim=10", set()),
+        ("panels.p.title=Other", set()),
+        ("panels.p.first_shown=3", set()),
+        ("training.t.checkpoint=other", set()),
+    ],
+)
+def test_key_changes_with_what_decides_the_result_only(
+    tmp_path: Path, setting: str, changed: set[str]
+) -> None:
+    before, after = keys(plan(tmp_path)), keys(plan(tmp_path, setting))
+    assert {
+        label
+        for panel, label in before
+        if before[panel, label] != after[panel, label] and panel == "p"
+    } == changed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("f(θ) = θ².", "Another docstring.", True),
+        ("# around zero", "# elsewhere", True),
+        ("(1 * params", "(2 * params", False),
+    ],
+)
+def test_editing_code_redoes_cells_and_editing_docstrings_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, same: bool
+) -> None:
+    monkeypatch.delitem(problems._classes, "bowl", raising=False)
+    file = tmp_path / "bowl_plugin.py"
+    found = []
+    for text in (PLUGIN, PLUGIN.replace(old, new)):
+        assert old in PLUGIN
+        file.write_text(text)
+        load_plugin(file)
+        found.append(keys(plan(tmp_path, "panels.p.problem={name: bowl}")))
+    assert (found[0] == found[1]) is same
+
+
+def test_plugin_cannot_take_the_name_of_a_class_that_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import dataclass\n"
+        "from suite import Optimizer, register_optimizer\n"
+        "@register_optimizer('sgd')\n"
+        "@dataclass(frozen=True)\n"
+        "class SGD(Optimizer):\n"
+        "    'Another one.'\n"
+    )
+    ours = optimizers.cls("sgd")
+    with pytest.raises(SuiteError, match="'sgd' is registered twice"):
+        load_plugin(file)
+    assert optimizers.cls("sgd") is ours
+
+
+def test_digest_follows_imports_between_definitions() -> None:
+    assert "problems/datasets.py" in definition_files(suite.plan.plan.ROOT / "problems" / "mlp.py")
+
+
+def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.plan.plan, "CHECKPOINTS", tmp_path)
+    with pytest.raises(SuiteError, match=r"no results/checkpoints/tiny\.safetensors"):
+        plan(tmp_path, "training.t.use=shipped")
+    save_checkpoint(tmp_path, seed=1)
+    before = plan(tmp_path, "training.t.use=shipped")
+    save_checkpoint(tmp_path, seed=2)
+    after = plan(tmp_path, "training.t.use=shipped")
+    assert "metatrain" not in kinds(before)
+    assert keys(before)["p", "LSTM"] != keys(after)["p", "LSTM"]
+    assert keys(before)["p", "SGD"] == keys(after)["p", "SGD"]
+
+
+def save_checkpoint(folder: Path, seed: int) -> None:
+    spec = {"name": "lstm", "preprocessing": "none"}
+    lstm = optimizers.make(spec)
+    trained = lstm.with_weights(lstm.initial_weights(Rng(seed, "phi")))
+    save_optimizer(folder / "tiny.safetensors", spec, trained)
+
+
+def test_checkpoint_of_another_architecture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.plan.plan, "CHECKPOINTS", tmp_path)
+    save_checkpoint(tmp_path, seed=1)
+    with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden is not that of"):
+        plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=6")
+    (tmp_path / "tiny.safetensors").write_bytes(b"cut short")
+    with pytest.raises(SuiteError, match="not a whole safetensors file"):
+        plan(tmp_path, "training.t.use=shipped")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("panels.p.problem={name: quadratc}", "panels.p.problem: there is no problem 'quadratc'"),
+        ("panels.p.problem.dmi=3", "panels.p.problem: problem 'quadratic' has no 'dmi'"),
+        ("panels.p.problem.dim=big", "dim is 'big', but must be a whole number"),
+        ("panels.p.problem.dim=0", "dim must be at least 1"),
+        ("panels.p.optimizers.SGD={name: sdg}", "panels.p.optimizers.SGD: there is no optimizer"),
+        ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
+        ("panels.p.optimizers.LSTM.trained=u", "there is no training 'u': known are t"),
+        ("panels.p.optimizers.LSTM.trained=[t]", "there is no training"),
+        ("panels.p.optimizers.LSTM.layers=3", "'layers' belongs under training.t"),
+        ("training.t.optimizer.preprocessing=lgo", "preprocessing must be one of"),
+        ("training.t.optimizer={name: adam, lr: 0.1}", "'adam' has no weights that could be"),
+        (
+            "training.t.optimizer={name: lstm, hidden: 3}",
+            "training.t.phases[0].odd: hidden must be even",
+        ),
+    ],
+)
+def test_wrong_definitions_are_refused_before_any_work(
+    tmp_path: Path, setting: str, expected: str
+) -> None:
+    with pytest.raises(SuiteError) as caught:
+        plan(tmp_path, setting)
+    assert expected in str(caught.value)
+    assert "tiny.yaml" in str(caught.value)
+
+
+LEARNED = """
+from dataclasses import dataclass
+import torch
+from optimizers.layout import Layout
+from optimizers.learned.base import Learned
+from suite import register_optimizer
+
+class Scale(Layout):
+    def parameters(self):
+        return {"scale": torch.Size([1])}
+
+@register_optimizer("pair")
+@dataclass(frozen=True)
+class Pair(Learned):
+    coordinatewise = True
+    layout = Scale()
+
+    def initial_weights(self, rng):
+        return rng.normal(1)
+
+    def init(self, spec, n):
+        return STATE
+
+    def update(self, grads, state):
+        return self.phi * grads, state
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("torch.zeros(n, spec.size), torch.zeros(n, spec.size)", "is a tuple,"),
+        ("torch.zeros(n, spec.size)", "is float32 [2, 3], but must be one tensor whose last"),
+        ("None", "is None,"),
+        ("torch.zeros(2, n * spec.size)", ""),
+    ],
+)
+def test_states_that_no_coordinates_can_be_picked_from_are_refused_while_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, told: str
+) -> None:
+    monkeypatch.setattr(optimizers, "_classes", {name: optimizers.cls(name) for name in optimizers})
+    (tmp_path / "pair.py").write_text(LEARNED.replace("STATE", state))
+    load_plugin(tmp_path / "pair.py")
+    settings = ["training.t.optimizer={name: pair}", "training.t.phases.0.odd=false"]
+    plan(tmp_path, *settings)
+    if not told:
+        plan(tmp_path, *settings, "training.t.phases.0.sample=5")
+        return
+    with pytest.raises(SuiteError, match=r"phases\[0\]\.sample: the state of Pair") as caught:
+        plan(tmp_path, *settings, "training.t.phases.0.sample=5")
+    assert told in str(caught.value)
+
+
+def test_sizes_of_a_panel_replace_those_of_the_experiment(tmp_path: Path) -> None:
+    before = plan(tmp_path)
+    after = plan(tmp_path, "panels.p.test_instances=7", "panels.p.tuning_instances=3")
+    sizes = {
+        (cell.kind, curve.panel, cell.config["instances"])
+        for curve in after.curves
+        for cell in (curve.cell, *curve.cell.inputs)
+        if cell.kind in ("evaluate", "tune")
+    }
+    assert sizes == {
+        ("evaluate", "p", 7),
+        ("evaluate", "longer", 4),
+        ("tune", "p", 3),
+        ("tune", "longer", 2),
+    }
+    assert {curve.cell.key for curve in before.curves if curve.panel == "longer"} == {
+        curve.cell.key for curve in after.curves if curve.panel == "longer"
+    }
+
+
+def test_the_five_seeds_are_those_of_figure_4() -> None:
+    """The schedule stands in two files; if they part, work would be done twice."""
+    both = plan_request(Request(names=("fig4", "seeds"), profile="paper"))
+    trained = [
+        cell
+        for cell in both.cells
+        if cell.kind == "metatrain"
+        and cell.config["problem"]["spec"]["name"] == "mlp"
+        # One from scratch, with a short schedule of its own, is beside them.
+        and len(cell.config["training"]["phases"]) > 1
+    ]
+    assert sorted(cell.config["seed"] for cell in trained) == [1, 2, 3, 4, 5]
+
+
+def test_without_its_data_a_panel_is_left_out_if_others_are_asked_for_too(
+    tmp_path: Path,
+) -> None:
+    tiny = experiment(tmp_path)
+    svhn = experiment(tmp_path, f"panels.longer.problem={MISSING}", name="pictures")
+    plan = make_plan([tiny, svhn], forgiving=True)
+    assert plan.experiments == (tiny, svhn)
+    assert list(plan.without) == [("pictures", "longer")]
+    told = plan.without["pictures", "longer"]
+    assert "pictures.yaml: panels.longer.problem: no data set 'svhn' in" in told
+    assert "left out" in plan.notices["pictures", "longer"]
+    panels = {(curve.experiment, curve.panel) for curve in plan.curves}
+    assert panels == {("tiny", "p"), ("tiny", "longer"), ("pictures", "p")}
+    with pytest.raises(DataMissing, match="no data set 'svhn' in"):
+        make_plan([tiny, svhn])
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("content_layer: relu4_1", "no layer 'relu4_1' in the feature network, whose weights end"),
+        ("style: the_shout", "no style 'the_shout'"),
+        ("network: squeezenet1_1", "no weights 'squeezenet1_1'"),
+    ],
+)
+def test_samples_that_do_not_reach_leave_out_the_panel_that_needs_more(
+    tmp_path: Path, field: str, told: str
+) -> None:
+    art = experiment(tmp_path, f"panels.longer.problem={{name: neural-art, {field}}}", name="art")
+    plan = make_plan([experiment(tmp_path), art], forgiving=True)
+    assert list(plan.without) == [("art", "longer")]
+    assert told in plan.without["art", "longer"]
+
+
+def test_missing_data_of_a_training_leaves_out_the_panels_that_use_it(tmp_path: Path) -> None:
+    without = experiment(tmp_path, f"training.t.problem={MISSING}", name="pictures")
+    plan = make_plan([experiment(tmp_path), without], forgiving=True)
+    assert list(plan.without) == [("pictures", "p"), ("pictures", "longer")]
+    assert {curve.experiment for curve in plan.curves} == {"tiny"}
+
+
+def test_with_no_data_at_all_its_absence_is_the_error(tmp_path: Path) -> None:
+    settings = [f"panels.{panel}.problem={MISSING}" for panel in ("p", "longer")]
+    with pytest.raises(DataMissing, match="no data set 'svhn' in"):
+        make_plan([experiment(tmp_path, *settings)], forgiving=True)
+
+
+def test_damaged_data_is_refused_whatever_else_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = tmp_path / "data" / "cifar-10-batches-py" / "data_batch_1"
+    batch.parent.mkdir(parents=True)
+    batch.write_bytes(b"half a bat")
+    monkeypatch.setenv(DATA_ROOT, str(tmp_path / "data"))
+    cifar = experiment(tmp_path, "panels.longer.problem={name: convnet}", name="pictures")
+    with pytest.raises(SuiteError, match="'cifar10' cannot be read") as raised:
+        make_plan([experiment(tmp_path), cifar], forgiving=True)
+    assert not isinstance(raised.value, DataMissing)
+
+
+def test_plugins_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files.append(tmp_path / name / "bowl.py")
+        files[-1].write_text(PLUGIN.replace('"bowl"', f'"bowl-{name}"'))
+        load_plugin(files[-1])
+    for name, file in zip(("one", "two"), files, strict=True):
+        cls = problems.cls(f"bowl-{name}")
+        assert sys.modules[cls.__module__].__file__ == str(file)

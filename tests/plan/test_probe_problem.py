@@ -1,0 +1,247 @@
+"""Mistakes in a problem, which would end in wrong numbers, are told while planning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from own_file import HEAD, complaint, forget, planned
+
+import suite.plan.probe
+from suite.core.registry import problems
+from suite.core.types import ParamSpec, Problem
+from suite.plan.probe import probe_problem, untried
+from suite.plan.probe_problem import check_problem
+
+LOSS = 'return (params["x"] * instance["w"] * batch["x"]).square().sum()'
+INIT = 'return {"x": rng.normal(2)}'
+BATCH = 'return {"x": 255 * rng.uniform(2)}'
+INSTANCE = 'return {"w": rng.normal(2)}'
+PROBLEM = f"""{HEAD}
+@register_problem("mine")
+@dataclass(frozen=True)
+class Mine(Problem):
+    one_by_one = False
+
+    def instance(self, rng):
+        {INSTANCE}
+
+    def init(self, rng):
+        {INIT}
+
+    def batch(self, rng):
+        {BATCH}
+
+    def loss(self, params, instance, batch):
+        {LOSS}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget()
+
+
+def test_a_right_problem_passes() -> None:
+    planned(PROBLEM)
+
+
+RNG = "when it is called again with an equal rng: draw all randomness from the rng"
+IMPORTED = "depends on random numbers drawn while the file was imported"
+BY_HAND = """def losses(self, params, instance, batch):
+        return (params["x"] * batch["x"]).square().sum(-1)
+
+    def instance"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        # Randomness that is not the rng's.
+        (
+            INIT,
+            'return {"x": torch.randn(2)}',
+            f"Mine.init (mine.py, line N) gives another value at ['x'] {RNG}",
+        ),
+        (
+            INIT,
+            'return {"x": nn.Linear(2, 1).weight[0].detach()}',
+            f"gives another value at ['x'] {RNG}",
+        ),
+        (
+            INSTANCE,
+            'return {"w": torch.tensor(np.random.rand(2))}',
+            "Mine.instance (mine.py, line N) gives another value at ['w']",
+        ),
+        (
+            BATCH,
+            'return {"x": torch.full((2,), random.random())}',
+            "Mine.batch (mine.py, line N) gives another value at ['x']",
+        ),
+        (
+            INIT,
+            'return {"x": NET.weight[0].detach().clone()}',
+            f"Mine.init (mine.py, line N) gives a value at ['x'] that {IMPORTED}",
+        ),
+        (INIT, 'return {"x": FRESH.clone()}', f"gives a value at ['x'] that {IMPORTED}"),
+        (
+            LOSS,
+            f"{LOSS} * NET.bias[0]",
+            f"Mine.loss (mine.py, line N) gives a loss that {IMPORTED}",
+        ),
+        (LOSS, f"{LOSS} * torch.rand(())", "with equal arguments: draw all randomness"),
+        (
+            LOSS,
+            'return nn.functional.dropout(params["x"].repeat(99)).square().sum()',
+            "such as dropout's",
+        ),
+        # Inputs that are not left alone.
+        (
+            LOSS,
+            f'batch["x"].div_(255); {LOSS}',
+            "Mine.loss (mine.py, line N) changes batch['x'] in place",
+        ),
+        (LOSS, f'instance["w"] += 1; {LOSS}', "changes instance['w'] in place"),
+        (LOSS, f'params["x"].mul_(2); {LOSS}', "changes params['x'] in place"),
+        # Shapes and types.
+        (
+            INIT,
+            'return {"x": rng.normal(2).double()}',
+            "gives 'x' in float64, but parameters must be float32",
+        ),
+        (
+            INIT,
+            'return {"x": rng.integers(3, 2)}',
+            "gives 'x' in int64, but parameters must be float32",
+        ),
+        (INIT, 'return {"x": [0.0, 1.0]}', "gives a float at ['x'][0], but must give tensors"),
+        (INIT, "return [rng.normal(2)]", "gives a list, but must give a dict of named tensors"),
+        (INIT, "return {}", "gives no parameters"),
+        (
+            INIT,
+            'return {"x": rng.normal(2 + rng.instance)}',
+            "gives float32 [2] and float32 [3] at ['x'] for two",
+        ),
+        (
+            INIT,
+            'return {f"x{rng.instance}": rng.normal(2)}',
+            "and nothing at ['x0'] for two instances",
+        ),
+        (INSTANCE, 'return {"w": 3.0}', "gives a float at ['w'], but must give tensors"),
+        (
+            BATCH,
+            'return {"x": np.ones(2)}',
+            "gives a numpy.ndarray at ['x'], but must give tensors",
+        ),
+        (BATCH, 'return {"x": rng.uniform(2).double()}', "gives float64, but must give float32"),
+        (LOSS, f"{LOSS}[None]", "gives a tensor of shape [1], but must give a scalar"),
+        (LOSS, "return 3.0", "gives a float, but must give a tensor"),
+        (LOSS, f"{LOSS}.item()", "gives a float, but must give a tensor"),
+        (
+            LOSS,
+            'return (params["x"].numpy() ** 2).sum()',
+            "gives a numpy.float32, but must give a tensor",
+        ),
+        (
+            LOSS,
+            'return torch.tensor((params["x"].detach().numpy() ** 2).sum())',
+            "does not depend on params",
+        ),
+        (LOSS, 'return params["x"].detach().square().sum()', "does not depend on params"),
+        (LOSS, 'return batch["x"].sum()', "does not depend on params"),
+        # Values.
+        (LOSS, 'return params["x"].sum() / 0', "but must be finite there"),
+        (
+            LOSS,
+            'return (0 * params["x"]).norm() + (0 * params["x"]).sum().sqrt()',
+            "has a gradient that is not finite at θ_0",
+        ),
+        # Side by side.
+        (
+            LOSS,
+            'return params["x"].sum() if params["x"][0] > 0 else params["x"].square().sum()',
+            "set `one_by_one = True`",
+        ),
+        (
+            LOSS,
+            'return params["x"].square().sum() * batch["x"][0].item()',
+            "set `one_by_one = True`",
+        ),
+        ("def instance", BY_HAND, "Mine.losses (mine.py, line N) gives other losses side by side"),
+        # Exceptions of any kind.
+        (LOSS, "return 1 / 0", "raises ZeroDivisionError: division by zero (mine.py, line N)"),
+        (
+            INIT,
+            "return undefined",
+            "raises NameError: name 'undefined' is not defined (mine.py, line N)",
+        ),
+        (
+            "def instance",
+            "def group(self, name):\n        return 1 / 0\n\n    def instance",
+            "Mine.group (mine.py, line N) raises Zero",
+        ),
+        (
+            "def instance",
+            "def group(self, name):\n        return 7\n\n    def instance",
+            "gives an int for 'x', but must give text",
+        ),
+        (
+            "def instance",
+            "notice = property(lambda self: 1 / 0)\n\n    def instance",
+            "Mine.notice raises Zero",
+        ),
+        (
+            "def instance",
+            "def __post_init__(self):\n        raise KeyError(3)\n\n    def instance",
+            "Mine raises KeyError: 3 (mine.py, line N)",
+        ),
+        (
+            "@dataclass(frozen=True)",
+            "",
+            "Mine in mine.py must be a dataclass: write @dataclass(frozen=True) above it",
+        ),
+        ("(Problem)", "", "Mine in mine.py must be a subclass of Problem"),
+    ],
+)
+def test_mistakes_in_a_problem_are_told(old: str, new: str, told: str) -> None:
+    assert old in PROBLEM
+    assert told in complaint(PROBLEM.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        'return params["x"].sum() if params["x"][0] > 0 else params["x"].square().sum()',
+        'return params["x"].square().sum() * batch["x"][0].item()',
+        'return params["x"][params["x"] > -99].square().sum()',
+        'return params["x"].square().sum() * float(batch["x"].numpy().max())',
+    ],
+)
+def test_what_cannot_be_vectorised_may_be_computed_one_by_one(loss: str) -> None:
+    text = PROBLEM.replace(LOSS, loss)
+    assert "one_by_one = True" in complaint(text)
+    planned(text.replace("one_by_one = False", "one_by_one = True"))
+
+
+def test_an_equal_problem_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(PROBLEM)
+    calls: list[Problem] = []
+
+    def counted(problem: Problem) -> ParamSpec:
+        calls.append(problem)
+        return check_problem(problem)
+
+    monkeypatch.setattr(suite.plan.probe, "check_problem", counted)
+    problem = problems.make({"name": "mine"})
+    for spec, count in (({"name": "mine"}, 0), ({"name": "mine", "x": 1}, 1)):
+        probe_problem(problem, spec, "here")
+        assert len(calls) == count
+
+
+def test_nothing_is_tried_for_plans_that_are_only_looked_at() -> None:
+    """So the report of finished cells can be written again whatever a plugin has become."""
+    with untried():
+        planned(PROBLEM.replace(LOSS, "return 1 / 0"))

@@ -1,0 +1,341 @@
+"""Verdicts follow from the runs, and wrong definitions are sentences."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
+
+from suite.core.errors import SuiteError
+from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo, PaperPanel
+from suite.report.claims.verdicts import COLUMNS, check_claims, claim_test
+
+OPTIMIZERS = ["LSTM", "ADAM", "NAG"]
+BELOW = {"panel": "p", "optimizer": "LSTM"}
+
+
+def verdict(test, options, *curves, optimizers=OPTIMIZERS):
+    info = experiment(optimizers, test, options)
+    table = check_claims([info], *known(condensed(info, pd.concat(curves))))
+    assert list(table.columns) == COLUMNS
+    return table.iloc[0]
+
+
+def test_clearly_below_every_baseline_is_reproduced():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.3))
+    assert row.verdict == "reproduced"
+    assert row.ci_low <= row.estimate <= row.ci_high < 0
+    assert row.n == INSTANCES
+    assert "best baseline ADAM" in row.note
+
+
+def test_above_one_baseline_is_contradicted():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.05))
+    assert row.verdict == "contradicted"
+    assert "best baseline NAG" in row.note
+
+
+def test_sum_of_losses_is_that_before_each_update_and_compared_with_the_bound():
+    curve = rows("LSTM", 0.1)
+    total = curve[curve.step < curve.step.max()].groupby("instance").loss.sum().mean()
+    for bound, expected in ((total + 5, "reproduced"), (total - 5, "contradicted")):
+        row = verdict("sum_below", {**BELOW, "bound": float(bound)}, curve)
+        assert row.verdict == expected
+        assert row.estimate == pytest.approx(total - bound)
+    diverged = rows("LSTM", 0.1, diverged=range(20))
+    row = verdict("sum_below", {**BELOW, "bound": float(total + 5)}, diverged)
+    assert row.verdict == "contradicted"
+    assert verdict("sum_below", {**BELOW, "bound": 1.0}, rows("LSTM", 1.0, steps=5)).n == 0
+
+
+def test_sum_is_of_the_first_updates_and_says_nothing_of_shorter_runs():
+    curve = rows("LSTM", 0.1)
+    first = curve[curve.step < 7].groupby("instance").loss.sum().mean()
+    row = verdict("sum_below", {**BELOW, "bound": float(first + 1), "until": 7.0}, curve)
+    assert row.verdict == "reproduced"
+    assert row.estimate == pytest.approx(-1)
+    row = verdict("sum_below", {**BELOW, "bound": 1e9, "until": 1000.0}, curve)
+    assert row.verdict == "unchecked"
+    assert row.reason == "20 of 1,000 updates"
+
+
+def test_too_close_to_tell_is_inconclusive():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.2), rows("ADAM", 0.2), rows("NAG", 0.3))
+    assert row.verdict == "inconclusive"
+
+
+def test_missing_runs_are_unchecked_and_named():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), rows("ADAM", 0.2))
+    assert row.verdict == "unchecked"
+    assert "no mean loss, steps 19 to 20 of NAG in panel p: run it again, to step 20" in row.note
+    short = rows("LSTM", 0.1, steps=5)
+    row = verdict("ends_below_all", BELOW, short, rows("ADAM", 0.2), rows("NAG", 0.2))
+    assert row.verdict == "unchecked"
+
+
+def test_claim_on_a_panel_without_baselines_is_unchecked():
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), optimizers=["LSTM"])
+    assert row.verdict == "unchecked"
+    assert "no baselines beside LSTM" in row.note
+
+
+def test_divergence_of_the_one_claimed_lower_counts_against_the_claim():
+    others = rows("ADAM", 0.2), rows("NAG", 0.3)
+    one = verdict("ends_below_all", BELOW, rows("LSTM", 0.01, diverged=[3]), *others)
+    assert one.verdict == "inconclusive"
+    many = verdict("ends_below_all", BELOW, rows("LSTM", 0.01, diverged=range(10)), *others)
+    assert many.verdict == "contradicted"
+    assert "LSTM diverged on 10 of 40" in many.note
+
+
+def test_divergence_of_a_baseline_is_no_help_to_the_claim():
+    adam = rows("ADAM", 0.05, diverged=[0, 1])
+    row = verdict("ends_below_all", BELOW, rows("LSTM", 0.1), adam, rows("NAG", 0.3))
+    assert row.verdict == "contradicted"
+    assert row.n == INSTANCES - 2
+
+
+def test_learned_optimizers_are_no_baselines_unless_named():
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), rows("LSTM-sub", 0.05)
+    names = ["LSTM", "ADAM", "LSTM-sub"]
+    assert verdict("ends_below_all", BELOW, *curves, optimizers=names).verdict == "reproduced"
+    named = {**BELOW, "baselines": ["ADAM", "LSTM-sub"]}
+    assert verdict("ends_below_all", named, *curves, optimizers=names).verdict == "contradicted"
+
+
+def test_baseline_without_a_learning_rate_is_a_baseline():
+    untuned = rows("Newton", 0.01, learning_rate=float("nan"))
+    names = ["LSTM", "ADAM", "Newton"]
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), untuned
+    row = verdict("ends_below_all", BELOW, *curves, optimizers=names)
+    assert row.verdict == "contradicted"
+    assert "best baseline Newton" in row.note
+
+
+def test_below_all_needs_the_interval_of_every_baseline():
+    # NAG's mean is hardly the higher one, and hangs on few instances.
+    nag = rows("NAG", 0.22)
+    nag.loc[nag.instance < 2, "loss"] *= 5
+    nag.loc[nag.instance >= 2, "loss"] *= 0.75
+    curves = rows("LSTM", 0.18), rows("ADAM", 0.2)
+    assert verdict("ends_below_all", BELOW, *curves, nag).verdict == "inconclusive"
+    alone = {**BELOW, "baselines": ["ADAM"]}
+    assert verdict("ends_below_all", alone, *curves, nag).verdict == "reproduced"
+
+
+def judged_with(claim, instances=INSTANCES, **panel):
+    """The verdict on a claim with options of its own, that clearly holds of these runs."""
+    info = experiment(OPTIMIZERS, **panel)
+    info = replace(info, claims=(claim,))
+    curves = [
+        rows(name, end, instances=instances)
+        for name, end in zip(OPTIMIZERS, (0.1, 0.2, 0.3), strict=True)
+    ]
+    return check_claims([info], *known(condensed(info, pd.concat(curves)))).iloc[0]
+
+
+def test_too_few_runs_decide_nothing():
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_all", BELOW)
+    few = judged_with(claim, instances=19)
+    assert (few.verdict, few.reason) == ("unchecked", "19 of at least 20 runs")
+    assert few.ci_high < 0, "what they would say is told nevertheless"
+    assert judged_with(claim, instances=20).verdict == "reproduced"
+    assert judged_with(replace(claim, runs=5), instances=5).verdict == "reproduced"
+    more = judged_with(replace(claim, runs=1000))
+    assert (more.verdict, more.reason) == ("unchecked", "40 of at least 1,000 runs")
+
+
+def test_too_few_updates_decide_nothing():
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_all", BELOW)
+    short = judged_with(replace(claim, steps=1000))
+    assert (short.verdict, short.reason) == ("unchecked", "20 of 1,000 updates")
+    figure = PaperPanel("fig4", "mnist")
+    short = judged_with(claim, paper=figure)
+    assert (short.verdict, short.reason) == ("unchecked", "20 of 100 updates")
+    assert judged_with(replace(claim, steps=20), paper=figure).verdict == "reproduced"
+
+
+def test_claims_on_one_training_say_so():
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_all", BELOW)
+    assert judged_with(claim).note.endswith("; one training")
+    of_baselines = {"panel": "p", "optimizers": ["ADAM", "NAG"], "ratio": 2.0}
+    claim = ClaimInfo("C-1", "A claim.", "ends_within", of_baselines)
+    assert "one training" not in judged_with(claim).note
+
+
+def test_thresholds_are_told_with_where_the_verdict_turns():
+    options = {"panel": "p", "optimizers": ["ADAM", "NAG"]}
+    row = verdict(
+        "ends_within", {**options, "ratio": 1.25}, *map(rows, OPTIMIZERS, (0.1, 0.2, 0.23))
+    )
+    told = (
+        f"reproduced with any above {row.ci_high:.2f}, contradicted with any below {row.ci_low:.2f}"
+    )
+    assert told in row.note
+
+
+def test_area_needs_the_margin():
+    # log10 falls evenly to .1 and to .2, so the means differ by half of log10(2), .15.
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.3)
+    assert verdict("area_below_all", {**BELOW, "margin": 0.1}, *curves).verdict == "reproduced"
+    assert verdict("area_below_all", {**BELOW, "margin": 0.2}, *curves).verdict == "contradicted"
+
+
+def test_ends_above_all_compares_with_the_worst():
+    curves = rows("LSTM", 0.25), rows("ADAM", 0.2), rows("NAG", 0.3)
+    assert verdict("ends_above_all", BELOW, *curves).verdict == "contradicted"
+    curves = rows("LSTM", 0.5), rows("ADAM", 0.2), rows("NAG", 0.3)
+    row = verdict("ends_above_all", BELOW, *curves)
+    assert row.verdict == "reproduced"
+    assert row.estimate > row.ci_low > 0
+    everywhere = rows("LSTM", 0.5, diverged=range(INSTANCES))
+    assert verdict("ends_above_all", BELOW, everywhere, *curves[1:]).verdict == "reproduced"
+
+
+def test_ends_within_a_ratio():
+    curves = rows("LSTM", 0.1), rows("ADAM", 0.2), rows("NAG", 0.23)
+    names = {"panel": "p", "optimizers": ["ADAM", "NAG"]}
+    assert verdict("ends_within", {**names, "ratio": 1.25}, *curves).verdict == "reproduced"
+    assert verdict("ends_within", {**names, "ratio": 1.1}, *curves).verdict == "contradicted"
+
+
+def test_at_least_as_good_tolerates_a_little():
+    names = ["LSTM", "LSTM-constant"]
+    options = {"panel": "p", "optimizer": "LSTM", "than": "LSTM-constant"}
+    curves = rows("LSTM", 0.102), rows("LSTM-constant", 0.1)
+    assert verdict("at_least_as_good", options, *curves, optimizers=names).verdict == "reproduced"
+    strict = {**options, "tolerance": 1.0}
+    assert verdict("at_least_as_good", strict, *curves, optimizers=names).verdict == "contradicted"
+
+
+def slowed(curve, stride):
+    """The same runs with `stride` updates for each one, as far as the panel's steps go."""
+    slow = [curve.assign(step=curve.step * stride + extra) for extra in range(stride)]
+    return pd.concat(slow).query(f"step <= {curve.step.max()}")
+
+
+def test_follows_compares_whole_curves():
+    options = {**BELOW, "than": "ADAM", "tolerance": 0.01}
+    adam = rows("ADAM", 0.2)
+    same = adam.assign(optimizer="LSTM")
+    apart = same.assign(loss=same.loss + 0.02 * (same.step == 7))
+    row = verdict("follows", options, apart, adam)
+    first = adam[adam.step == 0].loss
+    assert row.estimate == pytest.approx((0.02 / first).mean())
+    assert verdict("follows", {**options, "tolerance": 0.1}, apart, adam).verdict == "reproduced"
+    assert (
+        verdict("follows", {**options, "tolerance": 0.001}, apart, adam).verdict == "contradicted"
+    )
+
+
+def test_follows_at_a_slower_pace():
+    adam = rows("ADAM", 0.2)
+    slow = slowed(adam, 2).assign(optimizer="LSTM")
+    options = {**BELOW, "than": "ADAM", "tolerance": 0.01}
+    assert verdict("follows", options, slow, adam).verdict == "contradicted"
+    row = verdict("follows", {**options, "stride": 2.0}, slow, adam)
+    assert (row.verdict, row.estimate, row.n) == ("reproduced", 0.0, INSTANCES)
+
+
+def test_divergence_is_not_following():
+    adam = rows("ADAM", 0.2, diverged=[3])
+    options = {**BELOW, "than": "ADAM", "tolerance": 0.01}
+    for other in (adam, rows("ADAM", 0.2)):
+        row = verdict("follows", options, adam.assign(optimizer="LSTM"), other)
+        assert row.verdict != "reproduced"
+        assert "LSTM diverged on 1 of 40" in row.note
+
+
+@pytest.mark.parametrize(
+    ("test", "options", "message"),
+    [
+        ("ends_bellow_all", BELOW, "e.yaml, claim C-1: no test 'ends_bellow_all'.*ends_below_all"),
+        ("ends_below_all", {**BELOW, "margni": 1}, "claim C-1: .* has no option 'margni'"),
+        ("area_below_all", BELOW, "claim C-1: .* needs the option 'margin'"),
+        (
+            "area_below_all",
+            {**BELOW, "margin": "wide"},
+            "claim C-1, margin: 'wide' must be a number",
+        ),
+        ("ends_below_all", {**BELOW, "panel": "pp"}, "claim C-1, panel: no panel 'pp' in e.*'p'"),
+        (
+            "ends_below_all",
+            {**BELOW, "optimizer": "ADAN"},
+            "optimizer: no optimizer 'ADAN'.*'ADAM'",
+        ),
+        (
+            "ends_below_all",
+            {**BELOW, "baselines": "NAG"},
+            "baselines: 'NAG' must be a list of names",
+        ),
+    ],
+)
+def test_wrong_definitions_say_file_claim_and_key(test, options, message):
+    info = experiment(OPTIMIZERS, test, options)
+    with pytest.raises(SuiteError, match=message):
+        claim_test(info, info.claims[0])
+
+
+def grid_claim(share, finals, places=None, **more):
+    """The claim that the LSTM ends below NAG over a grid of one panel for each of `finals`."""
+    tables = [
+        rows(name, end, panel=panel)
+        for panel, ends in finals.items()
+        for name, end in zip(("LSTM", "NAG"), ends, strict=True)
+    ]
+    panels = tuple(
+        PanelInfo(
+            panel,
+            panel,
+            STEPS,
+            ("LSTM", "NAG"),
+            paper=PaperPanel("fig6", places[panel]) if places else None,
+            grid="g",
+            at={"units": number},
+            learned=("LSTM",),
+        )
+        for number, panel in enumerate(finals)
+    )
+    options = {"grid": "g", "optimizer": "LSTM", "share": share, **more}
+    if share is None:
+        del options["share"]
+    claim = ClaimInfo("C-1", "A claim.", "ends_below_in_grid", options, steps=STEPS)
+    info = ExperimentInfo("e", "Experiment", panels, (claim,))
+    return check_claims([info], *known(condensed(info, pd.concat(tables)))).iloc[0]
+
+
+def test_panels_of_a_grid_are_counted():
+    finals = {"a": (0.1, 0.2), "b": (0.1, 0.3), "c": (0.2, 0.1), "d": (0.1, 0.4)}
+    found = grid_claim(0.75, finals)
+    assert (found.verdict, found.estimate) == ("reproduced", 0.75)
+    assert (found.ci_low, found.ci_high) == (0.75, 0.75)
+    assert "in 3 of 4 panels" in found.note
+    assert grid_claim(0.8, finals).verdict == "contradicted"
+    # As good as equal: neither surely below nor surely not.
+    unsure = grid_claim(0.75, {**finals, "d": (0.1, 0.1)})
+    assert unsure.verdict == "inconclusive"
+    assert (unsure.ci_low, unsure.ci_high) == (0.5, 0.75)
+
+
+def test_grid_claim_is_held_against_the_papers_own_count():
+    """Of these two architectures the figure has the LSTM below NAG in one, 1 × 20."""
+    places = {"a": "1x5", "b": "1x20"}
+    for ends, expected, differing in (
+        ({"a": (0.2, 0.1), "b": (0.1, 0.2)}, "reproduced", "none"),
+        ({"a": (0.1, 0.2), "b": (0.2, 0.1)}, "reproduced", "a, b"),
+        ({"a": (0.2, 0.1), "b": (0.2, 0.1)}, "contradicted", "b"),
+    ):
+        found = grid_claim(None, ends, places)
+        assert found.verdict == expected
+        assert found.note.endswith(
+            f"in the paper in 1 of 2, otherwise than here in {differing}; one training"
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [({"grid": "h"}, "no grid 'h' in e"), ({"baselines": ["SGD"]}, "no optimizer 'SGD'")],
+)
+def test_wrong_names_in_a_grid_claim_are_refused(option, told):
+    with pytest.raises(SuiteError, match=told):
+        grid_claim(0.5, {"a": (0.1, 0.2)}, **option)

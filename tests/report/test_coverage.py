@@ -1,0 +1,27 @@
+"""Intervals hold what they say: simulated coverage of the nominal 95 %."""
+
+from __future__ import annotations
+
+import pytest
+
+import suite.report.statistics.bootstrap
+from benchmarks.coverage import CASES, DISTRIBUTIONS, coverage
+
+NOMINAL = 0.93
+# Nothing that knows a few skewed losses alone knows how heavy their tail is.
+LESS = {("mean", "lognormal", 8): 0.89, ("mean", "lognormal", 20): 0.92}
+BAND = "band of a mean curve"  # is told with its own coverage, and decides nothing
+REPETITIONS = {8: 500, 20: 500, 100: 250}
+
+
+@pytest.mark.parametrize("n", [8, 20, 100])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("case", [case for case in CASES if case != BAND])
+def test_intervals_hold_the_truth_as_often_as_they_say(
+    case: str, distribution: str, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.report.statistics.bootstrap, "RESAMPLES", 399)
+    repetitions = REPETITIONS[n] // (5 if case == "spread of means" else 1)
+    wanted = LESS.get((case, distribution, n), NOMINAL)
+    chance = 2 * (wanted * (1 - wanted) / repetitions) ** 0.5
+    assert coverage(case, distribution, n, repetitions) >= wanted - chance

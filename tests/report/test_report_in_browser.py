@@ -1,0 +1,119 @@
+"""The report works in a browser, and at every width nothing is cut or sticks out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+from tidy_curves import condensed, experiment, rows
+
+from suite.report.results import Results, store_results
+from suite.report.write import write_report
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ["LSTM", "ADAM", "<script>alert(1)</script>"]
+MANY = [f"optimizer number {number}" for number in range(20)] + ["a very long name of one " * 3]
+
+# What the page is asked in the browser; the answer is its text.
+USE = """
+const ids = () => [...document.querySelectorAll("#table-intervals tbody tr")]
+  .filter((row) => !row.hidden).map((row) => row.cells[2].textContent);
+const header = document.querySelectorAll("#table-intervals th")[5];
+const say = {before: ids()};
+header.querySelector("button").click();
+header.querySelector("button").click();
+say.sorted = ids();
+say.aria = header.getAttribute("aria-sort");
+const box = document.querySelector("input[data-filter=intervals]");
+box.value = "adam"; box.dispatchEvent(new Event("input"));
+say.filtered = ids();
+document.getElementById("theme").click();
+say.theme = document.documentElement.dataset.theme;
+say.figures = document.querySelectorAll("figure svg path").length;
+"""
+MEASURE = """
+const ownBox = (element) => getComputedStyle(element).overflowX !== "visible";
+const inBox = (element) => {
+  for (let each = element.parentElement; each; each = each.parentElement)
+    if (ownBox(each)) return true;
+  return false;
+};
+const told = (element) => `${element.tagName}.${element.className} ${element.textContent}`;
+const all = [...document.querySelectorAll("body *:not(svg *)")];
+const say = {
+  width: innerWidth,
+  page: document.documentElement.scrollWidth,
+  out: all.filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !inBox(e)).map(told),
+  cut: all.filter((e) => getComputedStyle(e).overflowX === "hidden")
+    .filter((e) => e.scrollWidth > e.clientWidth + 1).map(told),
+  boxes: document.querySelectorAll(".scroll").length,
+};
+const claims = document.getElementById("table-checks").parentElement;
+say.claims = claims.scrollWidth - claims.clientWidth;
+"""
+
+
+def page_of(folder: Path, names: list[str]) -> str:
+    """A report on optimizers of these names."""
+    info = experiment(names, "ends_below_all", {"panel": "p", "optimizer": names[0]})
+    runs = pd.concat([rows(name, 0.1 * (i + 1)) for i, name in enumerate(names)])
+    store_results(folder, Results((info,), condensed(info, runs), {"commit": "abc" * 40}))
+    return write_report(folder).html.read_text(encoding="utf-8")
+
+
+def ask(page: str, script: str, folder: Path, width: int = 1300) -> dict[str, Any]:
+    """What `script` leaves in `say` when the page is open; nothing may be told on the console."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no Chromium is installed (looked for {', '.join(BROWSERS)})")
+    answer = 'document.body.textContent = "PROBE" + btoa(encodeURIComponent(JSON.stringify(say)));'
+    copy = folder / "page.html"
+    copy.write_text(
+        page.replace("</body>", f"<script>{{{script}{answer}}}</script></body>", 1),
+        encoding="utf-8",
+    )
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    flags += [f"--window-size={width},900", f"--user-data-dir={folder / 'profile'}"]
+    done = subprocess.run(
+        [browser, *flags, "--dump-dom", copy.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = re.search(r"PROBE([A-Za-z0-9+/=]+)", done.stdout)
+    assert found, done.stderr[-2000:]
+    said: dict[str, Any] = json.loads(unquote(base64.b64decode(found[1]).decode()))
+    return said
+
+
+def test_tables_sort_and_filter_and_the_theme_changes(tmp_path: Path) -> None:
+    say = ask(page_of(tmp_path, NAMES), USE, tmp_path)
+    assert say["before"] == NAMES
+    assert say["sorted"] == NAMES[::-1]
+    assert say["aria"] == "descending"
+    assert say["filtered"] == ["ADAM"]
+    assert say["theme"] in ("light", "dark")
+    assert say["figures"] > 10
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of more optimizers than a table has room for."""
+    return page_of(tmp_path_factory.mktemp("wide"), MANY)
+
+
+@pytest.mark.parametrize("width", [1300, 800])
+def test_nothing_sticks_out_or_is_cut(wide: str, width: int, tmp_path: Path) -> None:
+    say = ask(wide, MEASURE, tmp_path, width)
+    assert say["width"] == width
+    assert say["boxes"] >= 4
+    assert (say["out"], say["cut"]) == ([], [])
+    assert say["page"] <= width
+    # What everybody reads first needs no scrolling.
+    assert say["claims"] <= 0

@@ -1,0 +1,77 @@
+"""Intervals, and what diverged runs do to them."""
+
+import numpy as np
+import pytest
+
+from suite.report.statistics.intervals import (
+    mean_band,
+    mean_interval,
+    paired_difference,
+    ratio_of_means,
+    spread_of_means,
+)
+
+RNG = np.random.default_rng(0)
+LUCK = np.exp(RNG.normal(size=100))
+
+
+def test_mean_interval_has_about_the_width_of_the_normal_one():
+    values = RNG.normal(5.0, 2.0, size=400)
+    found = mean_interval(values)
+    assert found.estimate == pytest.approx(values.mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 2.0 / 20, rel=0.15)
+    assert found == mean_interval(values)
+
+
+def test_diverged_runs_are_left_out_of_means():
+    found = mean_interval(np.array([1.0, 2.0, np.inf, 3.0, np.nan]))
+    assert (found.estimate, found.n) == (2.0, 3)
+
+
+def test_degenerate_samples_have_no_false_precision():
+    assert mean_interval(np.empty(0)).n == 0
+    assert np.isnan(mean_interval(np.array([1.0])).low)
+    same = mean_interval(np.full(5, 2.0))
+    assert (same.low, same.high) == (2.0, 2.0)
+
+
+def test_pairing_sees_a_difference_far_below_the_spread_of_runs():
+    better = LUCK * 0.98
+    found = paired_difference(better, LUCK)
+    assert found.high < 0
+    unpaired = mean_interval(better)
+    assert unpaired.low < LUCK.mean() < unpaired.high
+
+
+def test_divergence_of_the_lower_side_counts_against_it():
+    one, five = LUCK * 0.5, LUCK * 0.5
+    one[0] = np.inf
+    five[:5] = np.inf
+    assert paired_difference(one, LUCK).high == np.inf
+    assert paired_difference(one, LUCK).low < 0
+    assert paired_difference(five, LUCK).low == np.inf
+
+
+def test_divergence_of_the_higher_side_is_left_out_unless_all_of_it_is():
+    some = LUCK.copy()
+    some[:5] = np.inf
+    found = paired_difference(LUCK * 0.5, some)
+    assert found.n == 95
+    assert found.estimate == pytest.approx(-0.5 * LUCK[5:].mean())
+    assert paired_difference(LUCK, np.full(100, np.inf)).high == -np.inf
+
+
+def test_ratios_and_spreads():
+    assert ratio_of_means(LUCK * 0.5, LUCK).estimate == pytest.approx(0.5)
+    noise = 1 + 0.01 * RNG.normal(size=(100, 3))
+    spread = spread_of_means(np.stack([LUCK, LUCK * 1.2, LUCK * 1.1], axis=1) * noise)
+    assert spread.estimate == pytest.approx(1.2, rel=0.01)
+    assert spread.low < spread.estimate < spread.high
+
+
+def test_band_is_around_the_mean_and_repeats():
+    losses = np.exp(RNG.normal(size=(50, 7)))
+    mean, low, high = mean_band(losses)
+    assert np.allclose(mean, losses.mean(axis=0))
+    assert (low < mean).all() and (mean < high).all()
+    assert np.array_equal(low, mean_band(losses)[1])

@@ -1,0 +1,90 @@
+"""Intervals over several trainings hold for other trainings too, and so do the claims on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from tidy_curves import INSTANCES, condensed, experiment, known, rows
+
+import suite.report.statistics.two_level
+from suite.report.claims.verdicts import check_claims
+from suite.report.statistics.intervals import mean_interval, paired_difference
+from suite.report.statistics.two_level import difference_over_trainings
+
+TRAININGS = 5
+
+
+def losses(rng: np.random.Generator, n: int, between: float) -> np.ndarray:
+    """Of each training on each instance [TRAININGS, n], of mean 0; normal at both levels."""
+    training = between * rng.normal(size=(TRAININGS, 1))
+    return training + 0.3 * rng.normal(size=(1, n)) + 0.3 * rng.normal(size=(TRAININGS, n))
+
+
+@pytest.mark.parametrize("between", [0.0, 0.1, 0.3])
+def test_the_interval_holds_the_mean_over_all_trainings(
+    between: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite.report.statistics.two_level, "RESAMPLES", 399)
+    rng = np.random.default_rng(1)
+    held, naive, repetitions = 0, 0, 300
+    for _ in range(repetitions):
+        sample = losses(rng, 50, between)
+        found = difference_over_trainings(sample, np.zeros(50))
+        held += found.low <= 0 <= found.high
+        pooled = mean_interval(sample.mean(axis=0))
+        naive += pooled.low <= 0 <= pooled.high
+    chance = 2 * (0.93 * 0.07 / repetitions) ** 0.5
+    assert held / repetitions >= 0.93 - chance
+    # That of instances alone takes these five trainings for all there are.
+    assert between < 0.3 or naive / repetitions < 0.85
+
+
+def test_estimate_and_ends_are_those_of_one_table_of_differences() -> None:
+    sample = losses(np.random.default_rng(2), 30, 0.1)
+    higher = np.random.default_rng(3).normal(size=30)
+    found = difference_over_trainings(sample, higher)
+    assert found.estimate == pytest.approx((sample - higher).mean())
+    assert found.low < found.estimate < found.high
+    assert found == difference_over_trainings(sample, higher)
+    assert np.isnan(difference_over_trainings(sample[:2], higher).low)
+
+
+def test_divergence_counts_as_in_plain_differences() -> None:
+    sample = losses(np.random.default_rng(2), 30, 0.1) - 2
+    sample[3, 7] = np.inf
+    found = difference_over_trainings(sample, np.zeros(30))
+    assert found == paired_difference(sample.mean(axis=0), np.zeros(30))
+    assert found.high == np.inf
+    higher = np.zeros(30)
+    higher[7] = np.inf
+    sample[3, 7] = 0.0
+    assert difference_over_trainings(sample, higher).n == 29
+
+
+def verdict(test: str, ends: list[float], **options: object) -> pd.Series:
+    names = [f"LSTM {number}" for number in range(len(ends))]
+    all_options = {"panel": "p", "optimizers": names, **options}
+    info = experiment([*names, "ADAM"], test, all_options)
+    curves = [rows(name, end) for name, end in zip(names, ends, strict=True)]
+    tables = condensed(info, pd.concat([*curves, rows("ADAM", 0.2)]))
+    return check_claims([info], *known(tables)).iloc[0]
+
+
+def test_trainings_that_agree_decide_and_those_that_differ_do_not() -> None:
+    row = verdict("trainings_end_below_all", [0.15, 0.151, 0.149, 0.152, 0.15])
+    assert (row.verdict, row.n) == ("reproduced", INSTANCES)
+    assert "5 trainings" in row.note
+    assert "one training" not in row.note
+    # Each but one is below on all instances, yet another training may not be.
+    assert verdict("trainings_end_below_all", [0.15, 0.15, 0.3, 0.14, 0.15]).verdict == (
+        "inconclusive"
+    )
+    assert verdict("trainings_end_below_all", [0.3, 0.31, 0.29, 0.3, 0.3]).verdict == "contradicted"
+    assert verdict("trainings_end_below_all", [0.15, 0.15]).verdict == "inconclusive"
+
+
+def test_sums_of_trainings_are_compared_with_the_bound() -> None:
+    ends = [0.15, 0.151, 0.149, 0.152, 0.15]
+    assert verdict("trainings_sum_below", ends, bound=100.0).verdict == "reproduced"
+    assert verdict("trainings_sum_below", ends, bound=1.0).verdict == "contradicted"

@@ -1,0 +1,219 @@
+"""The results folder: nothing is computed twice, lost, or read half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import suite.run.store
+from suite.core.errors import SuiteError
+from suite.files.atomic import write_text_atomic
+from suite.files.progress import read_progress
+from suite.files.storage import StorageError
+from suite.plan.cells import CELLS, Cell, make_cell
+from suite.run.kinds import RUNNERS, Job
+from suite.run.store import open_results, run_cell, state_of, unfinished
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    open_results(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Configurations that the fake kind of cell was run with; each writes `out.txt`."""
+    seen: list[str] = []
+
+    def work(job: Job) -> None:
+        seen.append(job.config["text"])
+        write_text_atomic(job.folder / "out.txt", job.config["text"])
+
+    monkeypatch.setitem(RUNNERS, "fake", work)
+    return seen
+
+
+def fake(text: str = "a", *inputs: Cell) -> Cell:
+    return make_cell("fake", text, {"text": text}, inputs)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def work(job: Job) -> None:
+        write_text_atomic(job.folder / "half.txt", "half")
+        raise error
+
+    monkeypatch.setitem(RUNNERS, "fake", work)
+
+
+def test_finished_cell_is_not_computed_again(root: Path, calls: list[str]) -> None:
+    assert state_of(fake(), root) == "missing"
+    assert run_cell(fake(), root, "cpu").state == "done"
+    assert state_of(fake(), root) == "done"
+    assert run_cell(fake(), root, "cpu").seconds == 0
+    assert calls == ["a"]
+
+
+def test_record_leads_to_configuration_and_versions(root: Path, calls: list[str]) -> None:
+    run_cell(fake(), root, "cpu")
+    record = json.loads((fake().folder(root) / "cell.json").read_text())
+    assert record["config"] == {"text": "a"}
+    assert set(record["versions"]) == {"python", "torch", "numpy"}
+    assert list(record["files"]) == ["out.txt"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "out.txt").write_text("b"),
+        lambda folder: (folder / "out.txt").unlink(),
+        lambda folder: (folder / "cell.json").write_text("{"),
+        lambda folder: (folder / "cell.json").write_text("[]"),
+        lambda folder: (folder / "cell.json").write_text('{"key": 1}'),
+    ],
+)
+def test_damaged_cell_is_computed_again(
+    root: Path, calls: list[str], damage: Callable[[Path], None]
+) -> None:
+    run_cell(fake(), root, "cpu")
+    damage(fake().folder(root))
+    assert state_of(fake(), root) == "missing"
+    assert run_cell(fake(), root, "cpu").state == "done"
+    assert calls == ["a", "a"]
+    assert (fake().folder(root) / "out.txt").read_text() == "a"
+
+
+def test_leftovers_of_a_killed_process_are_swept_and_its_state_is_kept(
+    root: Path, calls: list[str]
+) -> None:
+    folder = fake().folder(root)
+    folder.mkdir()
+    (folder / ".out.1a2b.txt").write_text("half")
+    (folder / "state.txt").write_text("resumable")
+    run_cell(fake(), root, "cpu")
+    assert not (folder / ".out.1a2b.txt").exists()
+    assert (folder / "state.txt").read_text() == "resumable"
+
+
+def test_failed_cell_keeps_its_sentence_and_is_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, SuiteError("the loss is not finite at θ_0"))
+    assert run_cell(fake(), root, "cpu").error == "the loss is not finite at θ_0"
+    assert state_of(fake(), root) == "failed"
+    assert suite.run.store.failure_of(fake(), root) == "the loss is not finite at θ_0"
+    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    assert run_cell(fake(), root, "cpu").state == "done"
+
+
+def test_unexpected_failure_leaves_a_traceback_in_the_cells_log(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, ZeroDivisionError("oh"))
+    error = run_cell(fake(), root, "cpu").error
+    assert error.startswith("ZeroDivisionError: oh (")
+    assert "test_cells.py, line" in error
+    assert "Traceback" in (fake().folder(root) / "log.txt").read_text()
+
+
+def test_folder_of_another_version_is_refused(root: Path) -> None:
+    (root / CELLS / "version.json").write_text('{"results_version": 0}')
+    with pytest.raises(SuiteError, match="results version 0 made this folder, but this is version"):
+        open_results(root)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_full_or_read_only_disk_stops_the_run_in_one_sentence(
+    root: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    run_cell(fake("before"), root, "cpu")
+
+    def refuse(source: object, target: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StorageError, match=f"cannot be written to .{os.strerror(code)}."):
+        run_cell(fake("after"), root, "cpu")
+    monkeypatch.undo()
+    assert state_of(fake("before"), root) == "done"
+    assert state_of(fake("after"), root) == "missing"
+
+
+def test_unreadable_data_is_the_cells_failure_and_not_the_folders(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, PermissionError(errno.EACCES, "Permission denied", "/data/images"))
+    assert run_cell(fake(), root, "cpu").state == "failed"
+
+
+def test_results_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SuiteError, match="cannot be written to"):
+        open_results(tmp_path / "file")
+
+
+def test_what_is_done_needs_no_inputs_any_more(root: Path, calls: list[str]) -> None:
+    first = fake("first")
+    second = fake("second", first)
+    assert [cell.name for cell in unfinished([second], root)] == ["first", "second"]
+    run_cell(second, root, "cpu")
+    assert unfinished([second], root) == ()
+
+
+def test_names_never_leave_the_folder() -> None:
+    cell = make_cell("tune", "../../etc/Näme x", {})
+    assert cell.folder(Path("root")).parent == Path("root") / CELLS
+    assert cell.label.startswith("tune-etc-n-me-x-")
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from suite.plan.cells import make_cell
+from suite.run.kinds import RUNNERS
+from suite.run.store import run_cell
+
+def work(job):
+    job.progress(1, 4, "on its way")
+    print("at work", flush=True)
+    time.sleep(60)
+
+RUNNERS["fake"] = work
+run_cell(make_cell("fake", "a", {"text": "a"}), Path(sys.argv[1]), "cpu")
+"""
+
+
+def test_lock_keeps_others_out_and_is_free_once_its_owner_is_killed(
+    root: Path, calls: list[str]
+) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(root)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "at work\n"
+        assert state_of(fake(), root) == "running"
+        assert run_cell(fake(), root, "cpu").state == "busy"
+        assert read_progress(fake().folder(root)).pid == owner.pid
+    finally:
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+    deadline = time.monotonic() + 5
+    while state_of(fake(), root) == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert run_cell(fake(), root, "cpu").state == "done"
+    assert calls == ["a"]
