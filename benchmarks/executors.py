@@ -16,9 +16,10 @@ import pandas as pd
 from suite.core.plugins import load_plugin
 from suite.files.progress import Step
 from suite.plan.cells import Cell, make_cell
-from suite.run.executors import Settings, find_executor
+from suite.run.executors import find_executor
 from suite.run.scheduler import run_all
 from suite.run.store import Outcome, open_results
+from suite.run.workers import Settings
 
 PLUGIN = """
 from suite.files.atomic import write_text_atomic

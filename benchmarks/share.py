@@ -21,7 +21,7 @@ from suite.inner.loop import start, walk
 from suite.inner.objective import Objective
 from suite.inner.process import keep_freed_memory
 from suite.meta.estimators.truncated import window_gradient
-from suite.plan.config import Training
+from suite.meta.schedule import Training
 
 WINDOWS = 3
 

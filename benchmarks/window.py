@@ -28,7 +28,7 @@ from suite.inner.objective import Objective
 from suite.inner.process import keep_freed_memory
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 WINDOW = 20
 WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")

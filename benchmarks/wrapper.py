@@ -10,15 +10,15 @@ from benchmarks.timing import interleaved
 from optimizers.kernels import operators
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
-from optimizers.learned.pretrained import SHIPPED
 from optimizers.torch_optimizer import LearnedOptimizer
 from suite.core.seeds import Rng
+from suite.files.places import CHECKPOINTS
 
 
 @torch.no_grad()
 def wrapper(repeats: int, parameters: int = 10**6, tensors: int = 20) -> pd.DataFrame:
     """A step of the wrapper on many tensors, and of the bare kernel on one of all."""
-    shipped = load_optimizer(SHIPPED / "mnist-lstm.safetensors")
+    shipped = load_optimizer(CHECKPOINTS / "mnist-lstm.safetensors")
     assert isinstance(shipped, LSTM)
     grads = Rng(0, "gradients").normal(parameters)
     own = [nn.Parameter(torch.zeros(parameters // tensors)) for _ in range(tensors)]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from suite.core.errors import SuiteError
+from suite.files.places import DATA
 
 DATA_ROOT = "L2L_DATA"
 # What comes with the project, for whoever has no data; README.md there says from where.
@@ -28,7 +29,7 @@ def data_root() -> Path:
     """
     named = os.environ.get(DATA_ROOT)
     if not named:
-        return Path(__file__).parents[1] / "data"
+        return DATA
     root = os.path.expanduser(named)
     if not os.path.isdir(root):
         raise SuiteError(

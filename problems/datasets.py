@@ -17,7 +17,7 @@ from problems.downloads import downloading, why_no_download
 from problems.image_tensors import HELD_OUT, Images, as_images
 from problems.sample_images import SAMPLE_IMAGES
 from suite.core.errors import DataMissing, SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
 
 # What torchvision's data sets call their splits, most usual first.
 SPLITS = {True: ("train", "trainval", "train-standard"), False: ("test", "val", "valid")}

@@ -15,7 +15,7 @@ from torch import Tensor
 from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
 from suite.core.digests import tensors_digest
 from suite.core.errors import DataMissing, SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
 from suite.files.tensors import load_tensors
 
 # Images are here in units of UNIT grey levels around the mean RGB of ImageNet, so of order 1.

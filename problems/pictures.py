@@ -12,7 +12,7 @@ from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_i
 from problems.image_tensors import SIDE, middle_square
 from suite.core.digests import current_digest, digest
 from suite.core.errors import DataMissing, SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
 from suite.core.seeds import Rng
 
 # The folder of each split below `photos/`.

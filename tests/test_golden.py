@@ -17,8 +17,8 @@ import pytest
 from safetensors.torch import load_file
 
 from suite.plan.cells import KINDS, RESULTS_VERSION, Cell
-from suite.plan.config import build, read_experiment
 from suite.plan.plan import make_plan
+from suite.plan.profiles import build, read_experiment
 from suite.run.store import open_results, run_cell
 
 GOLDEN = Path(__file__).parent / "golden.json"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import EXPERIMENT, ROOT, command, write_experiment
+from command_line import EXPERIMENT, ROOT, command, write_experiment
 
 from optimizers.kernels.build import BuildError, compiler
 

@@ -34,20 +34,21 @@ from suite.core.seeds import Rng
 from suite.files.atomic import write_text_atomic
 from suite.files.json import MAX_BYTES, read_json
 from suite.files.parquet import REAL, TEXT, WHOLE, load_parquet
+from suite.files.places import CANDIDATE, CELLS, SOURCES, TRAINING_STATE
 from suite.files.provenance import load_provenance
 from suite.files.tensors import DIGEST, digest_of
 from suite.inner.pictures import load_pictures, save_pictures
 from suite.inner.trace_tables import COLUMNS, Traces, load_traces, save_traces
-from suite.meta.state import FILE, TrainingState, load_state, save_state
-from suite.plan.cells import CELLS, Cell, make_cell
+from suite.meta.state import TrainingState, load_state, save_state
+from suite.plan.cells import Cell, make_cell
 from suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
 from suite.plan.plan import Curve, Plan
-from suite.plan.population import CANDIDATE, read_candidate
+from suite.plan.population import read_candidate
 from suite.report.claims.verdicts import check_claims
 from suite.report.collect import collect_tables
 from suite.report.final import final_losses
 from suite.report.result_tables import load_tables, save_tables
-from suite.report.results import SOURCE_COLUMNS, SOURCES, load_sources
+from suite.report.results import SOURCE_COLUMNS, load_sources
 from suite.report.runs import runs_of
 from suite.report.shown_pictures import load_stored_pictures, store_pictures
 from suite.run.kinds import RUNNERS, _tuned_rate
@@ -118,8 +119,8 @@ def state() -> TrainingState:
 def test_damaged_training_state_is_never_taken_for_another(
     folder: Path, data: st.DataObject
 ) -> None:
-    whole = written(folder / FILE, lambda p: save_state(p.parent, state()))
-    (folder / FILE).write_bytes(data.draw(damaged(whole)))
+    whole = written(folder / TRAINING_STATE, lambda p: save_state(p.parent, state()))
+    (folder / TRAINING_STATE).write_bytes(data.draw(damaged(whole)))
     if not refused(load_state, folder):
         found = load_state(folder)
         assert found is not None
@@ -134,7 +135,7 @@ def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -
     header = {n: json.dumps(getattr(state(), n)) for n in names if n != "moments"} | change
     tensors = {"weights": torch.zeros(3), "best_weights": torch.ones(3)}
     header[DIGEST] = digest_of(tensors, header)
-    save_file(tensors, folder / FILE, header)
+    save_file(tensors, folder / TRAINING_STATE, header)
     with pytest.raises(SuiteError) as told:
         load_state(folder)
     assert "digest" not in str(told.value)
@@ -142,13 +143,13 @@ def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -
 
 def test_state_without_a_digest_is_refused(folder: Path) -> None:
     save_state(folder, state())
-    with safe_open(folder / FILE, "pt") as file:
+    with safe_open(folder / TRAINING_STATE, "pt") as file:
         header = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(tensors, folder / FILE, header)
+    save_file(tensors, folder / TRAINING_STATE, header)
     assert load_state(folder) is not None
     del header[DIGEST]
-    save_file(tensors, folder / FILE, header)
+    save_file(tensors, folder / TRAINING_STATE, header)
     assert refused(load_state, folder)
 
 
@@ -447,7 +448,7 @@ def test_any_curves_of_the_paper_are_read_or_refused(
     ]
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.getbasetemp()
-        patch.setattr(suite.report.paper, "FOLDER", folder)
+        patch.setattr(suite.report.paper, "PAPER", folder)
         (folder / name).write_bytes(data.draw(damaged(whole)))
         refused(suite.report.paper._read, name)
 
@@ -456,7 +457,7 @@ def test_large_files_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch)
     with (folder / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     assert read_json(folder / "large") is None
-    monkeypatch.setattr(suite.report.paper, "FOLDER", folder)
+    monkeypatch.setattr(suite.report.paper, "PAPER", folder)
     with (folder / "figure_curves.csv").open("wb") as file:
         file.truncate(suite.report.paper.MAX_BYTES + 1)
     with pytest.raises(SuiteError, match="more than"):

@@ -10,11 +10,11 @@ from optimizers.kernels import reference
 from optimizers.kernels.dispatch import kernel_for, self_check
 from optimizers.kernels.shape import LSTMShape
 from optimizers.learned.checkpoint import load_optimizer
-from optimizers.learned.pretrained import SHIPPED
 from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.quadratic import Quadratic
 from suite.core.types import Optimizer, Problem
+from suite.files.places import CHECKPOINTS
 from suite.inner.evaluate import evaluate
 from suite.inner.process import full_float32
 
@@ -79,7 +79,7 @@ def devices(device: str, steps: int = 100, instances: int = 16) -> pd.DataFrame:
     Raises:
         AssertionError: mean losses differ by more than single runs do.
     """
-    lstm = load_optimizer(SHIPPED / "mnist-lstm.safetensors")
+    lstm = load_optimizer(CHECKPOINTS / "mnist-lstm.safetensors")
     cases: list[tuple[str, Problem, Optimizer, int, int]] = [
         ("quadratics, ADAM", Quadratic(), Adam(0.3), steps, instances),
         ("MNIST, ADAM", MLP(), Adam(0.03), steps, instances),

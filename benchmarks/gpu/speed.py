@@ -14,18 +14,18 @@ from benchmarks.window import by_autograd, by_suite, evaluate, learned, using
 from optimizers.kernels.dispatch import kernel_for
 from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
-from optimizers.learned.pretrained import SHIPPED
 from problems.convnet import ConvNet
 from problems.mlp import MLP
 from problems.neural_art import NeuralArt
 from suite.core.registry import optimizers
 from suite.core.seeds import Rng
 from suite.core.types import Problem
+from suite.files.places import CHECKPOINTS
 from suite.inner.evaluate import evaluate as evaluate_runs
 from suite.inner.loop import start, walk
 from suite.inner.objective import Objective
 from suite.meta.estimators.truncated import window_gradient
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 STEPS = 20
 # Hidden units of the MNIST network, for about 10^4, 10^5, 10^6 and 10^7 coordinates.
@@ -174,7 +174,7 @@ def side_by_side(device: str) -> pd.DataFrame:
 
 def whole_runs(device: str) -> pd.DataFrame:
     """Seconds of an evaluation of 128 runs on MNIST, and of Figure 7's training, from a part."""
-    lstm = load_optimizer(SHIPPED / "mnist-lstm.safetensors", device)
+    lstm = load_optimizer(CHECKPOINTS / "mnist-lstm.safetensors", device)
     count = 128 if device == "cuda" else 4
     evaluate_runs(MLP(), lstm, 5, count, 0, device)
     wait_for(device)

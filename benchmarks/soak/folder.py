@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 from suite.core.digests import file_digest
-from suite.plan.cells import CELLS, KINDS
+from suite.files.places import CELL_LOG, CELLS, RECORD, SOURCES
+from suite.plan.cells import KINDS
 from suite.report.result_tables import COLUMNS
-from suite.report.results import SOURCES
-from suite.run.store import LOG, RECORD
 
 PHASES = ("plan", *KINDS, "collect", "report")
 
@@ -85,7 +84,7 @@ def finished(root: Path) -> dict[str, int]:
 
 def starts(root: Path) -> dict[str, int]:
     """How often each cell was begun, by the name of its folder."""
-    logs = (root / CELLS).glob(f"*/{LOG}")
+    logs = (root / CELLS).glob(f"*/{CELL_LOG}")
     return {path.parent.name: path.read_text(encoding="utf-8").count(" starts\n") for path in logs}
 
 

@@ -11,9 +11,8 @@ from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
 from suite.core.digests import file_digest
 from suite.core.errors import SuiteError
-from suite.core.registry import nearest
-
-SHIPPED = Path(__file__).parents[2] / "results" / "checkpoints"
+from suite.core.nearest import nearest
+from suite.files.places import CHECKPOINTS
 
 
 class Pretrained:
@@ -63,10 +62,10 @@ def find_checkpoint(checkpoint: str) -> Path:
     path = Path(os.path.expanduser(checkpoint))
     if path.suffix or len(path.parts) > 1:
         return path
-    shipped = SHIPPED / f"{checkpoint}.safetensors"
+    shipped = CHECKPOINTS / f"{checkpoint}.safetensors"
     if not shipped.is_file():
-        known = sorted(each.stem for each in SHIPPED.glob("*.safetensors"))
+        known = sorted(each.stem for each in CHECKPOINTS.glob("*.safetensors"))
         raise SuiteError(
-            f"there is no checkpoint {checkpoint!r} in {SHIPPED}: {nearest(checkpoint, known)}"
+            f"there is no checkpoint {checkpoint!r} in {CHECKPOINTS}: {nearest(checkpoint, known)}"
         )
     return shipped

@@ -14,7 +14,8 @@ from optimizers.layout import Layout
 from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
 from suite import ParamSpec, Rng, register_optimizer
-from suite.core.registry import nearest, optimizers
+from suite.core.nearest import nearest
+from suite.core.registry import optimizers
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from suite.commands.request import raw_experiments
 from suite.core.convert import describe, field_types, is_required
 from suite.core.registry import Registry, optimizers, problems
-from suite.plan.config import build
+from suite.plan.profiles import build
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from filelock import Timeout
 
 from suite.core.errors import SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
 from suite.files.links import refuse_links
-from suite.plan.cells import CELLS, KINDS, SHORT
-from suite.run.store import VERSION, held, is_locked
+from suite.files.places import CELLS, VERSION
+from suite.plan.cells import KINDS, SHORT
+from suite.run.store import held, is_locked
 
 _CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

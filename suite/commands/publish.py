@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.commands.request import REQUEST, Request, plan_request, saved_request
+from suite.commands.request import Request, plan_request, saved_request
 from suite.core.errors import SuiteError
 from suite.files.links import refuse_links
-from suite.files.provenance import PROVENANCE, gather_provenance, load_provenance
+from suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
+from suite.files.provenance import gather_provenance, load_provenance
 from suite.files.storage import guarded
-from suite.plan.cells import CELLS
 from suite.plan.definitions import load_experiments
 from suite.plan.plan import Plan
 from suite.report.collect import collect_cells, collect_pictures, collect_tables, experiment_infos
-from suite.report.results import EXPERIMENTS, Results, load_results, store_results
+from suite.report.results import Results, load_results, store_results
 from suite.report.write import Report, write_report
 from suite.run.store import check_version, record_of, reporting
 
@@ -57,11 +57,11 @@ def publish(
 
 def _beside_others(found: Results, root: Path) -> Results:
     """With what the folder has of experiments that were not asked for this time."""
-    if not (root / EXPERIMENTS).exists():
+    if not (root / EXPERIMENT_INFOS).exists():
         return found
     try:
         own = {each.name for each in found.experiments}
-        if all(each.name in own for each in load_experiments(root / EXPERIMENTS)):
+        if all(each.name in own for each in load_experiments(root / EXPERIMENT_INFOS)):
             return found
         return found.beside(load_results(root))
     except SuiteError as error:
@@ -87,6 +87,6 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     recorded = load_provenance(root / PROVENANCE)
     plan = plan_request(request, probing=False)
     cleaned = not any(record_of(cell, root) for cell in plan.results)
-    if cleaned and (root / EXPERIMENTS).exists():
+    if cleaned and (root / EXPERIMENT_INFOS).exists():
         return write_report(root)
     return publish(plan, request, root, recorded)

@@ -11,20 +11,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from suite.core.convert import fill, nearest
+from suite.core.convert import fill
 from suite.core.errors import SuiteError
+from suite.core.nearest import nearest
 from suite.core.plugins import load_plugin
 from suite.files.atomic import write_text_atomic
 from suite.files.json import load_table
-from suite.plan.cells import CELLS
-from suite.plan.config import Experiment, RawExperiment, build, read_experiment
-from suite.plan.plan import ROOT, Plan, make_plan
+from suite.files.places import CELLS, EXPERIMENTS, REQUEST
+from suite.plan.config import Experiment
+from suite.plan.plan import Plan, make_plan
 from suite.plan.probe import untried
+from suite.plan.profiles import RawExperiment, build, read_experiment
 from suite.report.claims.verdicts import claim_test
 from suite.report.collect import experiment_infos
-
-EXPERIMENTS = ROOT / "experiments"
-REQUEST = "request.json"
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from suite.files.places import CELLS, RECORD
 from suite.files.progress import read_progress
-from suite.plan.cells import CELLS, Cell
+from suite.plan.cells import Cell
 from suite.plan.plan import Plan
-from suite.run.store import (
-    RECORD,
-    failure_of,
-    owner_of,
-    read_record,
-    record_of,
-    state_of,
-    unfinished,
-)
+from suite.run.store import failure_of, owner_of, read_record, record_of, state_of, unfinished
 
 STATES = ("done", "running", "failed", "missing")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,10 @@ class NotEmpty:
     def holds(self, value: Any) -> bool:
         """Whether `value` has an entry."""
         return len(value) > 0
+
+
+Count = Annotated[int, AtLeast(1)]
+Natural = Annotated[int, AtLeast(0)]
+Name = Annotated[str, FileName()]
+# Name and fields of a problem or an optimizer.
+Spec = dict[str, Any]

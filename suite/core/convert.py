@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from suite.core.errors import SuiteError
+from suite.core.nearest import nearest
 
 T = TypeVar("T")
 
 # On a dataclass field of mappings: takes all the keys that no other field has.
 REST = {"rest": True}
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause that names the closest of `known`, for the end of an error message."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    if close:
-        return f"did you mean {' or '.join(repr(c) for c in close)}?"
-    return f"known are {', '.join(names)}" if names else "there are none"
 
 
 def below(where: str, key: object) -> str:

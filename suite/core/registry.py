@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 
 from suite.core.blame import blamed, shown, told
 from suite.core.convert import fields_of
-from suite.core.convert import nearest as nearest
 from suite.core.errors import SuiteError
 from suite.core.generators import noticed_draws, seeded_generators
+from suite.core.nearest import nearest
 from suite.core.types import Optimizer, Problem
 
 T = TypeVar("T", bound=type)

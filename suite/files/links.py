@@ -6,11 +6,7 @@ import os
 from pathlib import Path
 
 from suite.core.errors import SuiteError
-from suite.files.logs import LATEST, LOGS
-from suite.plan.cells import CELLS
-
-FIGURES = "figures"
-TABLES = "tables"
+from suite.files.places import CELLS, FIGURES, LATEST, LOGS, TABLES
 
 
 def refuse_links(root: Path) -> None:

@@ -10,9 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from suite.core.errors import SuiteError
-
-LOGS = "logs"
-LATEST = "latest.log"
+from suite.files.places import LATEST, LOGS
 
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
+from suite.files.places import PIECE
 from suite.files.tensors import load_tensors, save_tensors
 
-PREFIX = "piece-"
 # A piece is the losses of some runs.
 MAX_BYTES = 2**28
 
@@ -34,7 +34,7 @@ class Pieces:
 
     def __call__(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         """The piece of that name, computed if it is not there or damaged."""
-        path = self._folder / f"{PREFIX}{name}.safetensors"
+        path = self._folder / f"{PIECE}{name}.safetensors"
         if path.exists():
             try:
                 return load_tensors(path, MAX_BYTES)[0]["value"]
@@ -47,5 +47,5 @@ class Pieces:
 
 def remove_pieces(folder: Path) -> None:
     """Delete those of a cell that is done."""
-    for path in folder.glob(f"{PREFIX}*"):
+    for path in folder.glob(f"{PIECE}*"):
         path.unlink()

@@ -14,8 +14,8 @@ from suite.core.convert import fill
 from suite.core.errors import SuiteError
 from suite.files.atomic import write_text_atomic
 from suite.files.json import read_json
+from suite.files.places import PROGRESS
 
-PROGRESS = "progress.json"
 # Seconds between writes of the file, and between lines in the log.
 INTERVAL = 2.0
 LOG_INTERVAL = 30.0

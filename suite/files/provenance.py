@@ -16,11 +16,10 @@ from typing import Any
 import torch
 
 from suite.core.errors import SuiteError
+from suite.core.imports import REPOSITORY
 from suite.files.atomic import write_text_atomic
 from suite.files.json import load_table
 
-ROOT = Path(__file__).parents[2]
-PROVENANCE = "provenance.json"
 EARLIER = "earlier"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib")
 
@@ -115,11 +114,11 @@ def without_home(text: str) -> str:
 
 def _git(*arguments: str) -> str | None:
     """What git says of this checkout; None if the suite is not one, or git is not there."""
-    if not (ROOT / ".git").exists():
+    if not (REPOSITORY / ".git").exists():
         return None
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments],
+            ["git", "-C", str(REPOSITORY), *arguments],
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -16,6 +16,14 @@ from suite.inner.memory import runs_at_once
 from suite.inner.objective import Objective
 
 
+def final_steps(steps: int) -> range:
+    """The steps whose mean loss is the final one of a run: the last tenth, at least the last.
+
+    A loss is of one minibatch, which says little of where a run ends.
+    """
+    return range(steps - max(1, steps // 10) + 1, steps + 1)
+
+
 @torch.no_grad()
 def evaluate(
     problem: Problem,

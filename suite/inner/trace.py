@@ -20,8 +20,8 @@ from suite.files.progress import Progress, silent
 from suite.inner.loop import descend
 from suite.inner.memory import rows_at_once
 from suite.inner.objective import Objective
+from suite.inner.trace_settings import Trace
 from suite.inner.trace_tables import COLUMNS, Traces, joined
-from suite.plan.config import Trace
 
 # Gradients turned round, one in each copy of a history, to see what later updates make of it.
 TURNED = 16

@@ -1,7 +1,7 @@
 """Learning rates of hand-designed optimizers, by the best final loss (section 3).
 
 The final loss is the mean over the last tenth of the updates
-(`suite.report.scores.losses.last_tenth`).
+(`suite.inner.evaluate.final_steps`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from suite.core.registry import optimizers
 from suite.core.types import Problem
 from suite.files.pieces import Keep, anew
 from suite.files.progress import Progress, silent
+from suite.inner.evaluate import final_steps
 from suite.inner.loop import descend
 from suite.inner.memory import runs_at_once
 from suite.inner.objective import Objective
-from suite.report.scores.losses import last_tenth
 
 # Exponents of 10, in quarters: half decades from 1e−4 to 10, then quarters around the best. A grid
 # of this ratio meets the figure's SGD and NAG within a few percent (docs/calibration.md); a finer
@@ -65,7 +65,7 @@ def tune(
         SuiteError: every rate diverges.
     """
     base = optimizers.make({**spec, _tuned(spec): 1.0})
-    end = last_tenth(steps)
+    end = final_steps(steps)
     group = max(1, runs_at_once(problem, base, torch.device(device)) // instances)
 
     def run(first: int, some: Sequence[float], of: int) -> Tensor:
@@ -77,11 +77,11 @@ def tune(
         )
         summed = torch.zeros(len(column), device=device)
         for point in descend(objective, optimizer, steps):
-            if point.step >= end.first:
+            if point.step in end:
                 summed = summed + point.loss
             done = first + len(some) * point.step // steps
             progress(done, of, f"rates from {some[0]:.2g}, step {point.step}")
-        return (summed / (end.last - end.first + 1)).view(len(some), instances).cpu()
+        return (summed / len(end)).view(len(some), instances).cpu()
 
     def finals_at(rates: Sequence[float]) -> Iterator[Tensor]:
         """Final losses [instances] for each rate, as many side by side as memory allows."""

@@ -16,16 +16,16 @@ from suite.core.registry import optimizers
 from suite.core.seeds import Rng
 from suite.core.types import Problem
 from suite.files.atomic import write_text_atomic
+from suite.files.places import OPTIMIZER, TRAINING_LOG
 from suite.files.progress import Progress, silent
-from suite.inner.evaluate import evaluate
+from suite.inner.evaluate import evaluate, final_steps
 from suite.inner.loop import start, walk
 from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
 from suite.meta.meta_optimizers import meta_optimizer
+from suite.meta.schedule import Phase, Training
 from suite.meta.state import TrainingState, load_state, save_state
-from suite.plan.config import Phase, Training
-from suite.report.scores.losses import last_tenth
 
 # In the header of an optimizer's file, why training left φ as it was.
 UNTRAINED = "untrained"
@@ -84,10 +84,10 @@ def metatrain(
                 if phase.patience is not None:
                     state.retreat(phase.patience)
                 save_state(folder, state)
-                write_text_atomic(folder / "log.csv", state.log_csv())
+                write_text_atomic(folder / TRAINING_LOG, state.log_csv())
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
         first += phase.runs
-    write_text_atomic(folder / "log.csv", state.log_csv())
+    write_text_atomic(folder / TRAINING_LOG, state.log_csv())
     about = {
         "seed": seed,
         "validation": state.best,
@@ -100,7 +100,7 @@ def metatrain(
         log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
         about[UNTRAINED] = failed
     weights = untrained.with_weights(state.best_weights)
-    save_optimizer(folder / "optimizer.safetensors", optimizer_spec, weights, about)
+    save_optimizer(folder / OPTIMIZER, optimizer_spec, weights, about)
 
 
 def untrained_because(state: TrainingState, phases: Sequence[Phase]) -> str:
@@ -191,7 +191,7 @@ def _validate(
     losses = evaluate(
         problem, optimizer, steps, training.validation_instances, seed, device, "validation"
     )
-    tail = losses[:, last_tenth(steps).first :]
+    tail = losses[:, final_steps(steps).start :]
     state.record(
         validation=(losses.mean() if training.criterion == "mean" else tail.mean()).item(),
         final=tail.mean().item(),

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from suite.core.errors import SuiteError
+from suite.files.places import TRAINING_STATE
 from suite.files.tensors import load_tensors, save_tensors
 from suite.meta.meta_optimizers import MetaState
 
-FILE = "state.safetensors"
 # A state holds a few vectors of some thousand weights; anything of this size is something else.
 MAX_BYTES = 2**30
 NUMBERS = (
@@ -141,7 +141,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     }
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
-    save_tensors(folder / FILE, tensors, header)
+    save_tensors(folder / TRAINING_STATE, tensors, header)
 
 
 def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingState | None:
@@ -150,7 +150,7 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
     Raises:
         SuiteError: the file is not whole, or not such a file.
     """
-    path = folder / FILE
+    path = folder / TRAINING_STATE
     if not path.exists():
         return None
     try:

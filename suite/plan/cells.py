@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from suite.core.digests import digest
+from suite.files.places import CELLS
 
 # Raised whenever the harness computes other numbers from the same configuration.
 RESULTS_VERSION = 2
@@ -17,7 +18,6 @@ RESULTS_VERSION = 2
 # Those that many wait for come first.
 KINDS = ("promote", "metatrain", "select", "tune", "evaluate", "trace")
 
-CELLS = "cells"
 SHORT = 12
 
 

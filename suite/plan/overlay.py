@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from suite.core.convert import below, field_types, nearest
+from suite.core.convert import below, field_types
 from suite.core.errors import SuiteError
+from suite.core.nearest import nearest
 from suite.files.yaml import MAX_DEPTH, parse_yaml
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from optimizers.learned.checkpoint import load_optimizer
 from suite.core.blame import blamed
-from suite.core.convert import nearest
+from suite.core.bounds import Spec
 from suite.core.digests import definition_digest, file_digest
 from suite.core.errors import DataMissing, SuiteError
+from suite.core.nearest import nearest
 from suite.core.registry import optimizers, problems
+from suite.files.places import CHECKPOINTS
 from suite.inner.objective import param_spec
+from suite.inner.trace_settings import Trace
+from suite.meta.schedule import Training
 from suite.plan.cells import Cell, in_order, make_cell
-from suite.plan.config import Experiment, Panel, Spec, Trace, Training
+from suite.plan.config import Experiment, Panel
 from suite.plan.population import population_cells
 from suite.plan.probe import probe_optimizer, probe_problem
 from suite.plan.trainable import check_trainable
 from suite.plan.unchanged import declared_files, fingerprints
-
-ROOT = Path(__file__).resolve().parents[2]
-CHECKPOINTS = ROOT / "results" / "checkpoints"
 
 # Seeds of a training are compared on validation instances that none of them has seen.
 SELECTION_SEED = 2**31

@@ -21,11 +21,9 @@ from suite.core.errors import SuiteError
 from suite.core.seeds import Rng
 from suite.files.atomic import write_bytes_atomic, write_text_atomic
 from suite.files.json import load_table
-from suite.meta.state import FILE
+from suite.files.places import CANDIDATE, TRAINING_STATE
+from suite.meta.schedule import Population, Training
 from suite.plan.cells import Cell, make_cell
-from suite.plan.config import Population, Training
-
-CANDIDATE = "candidate.json"
 
 
 @dataclass(frozen=True)
@@ -136,16 +134,16 @@ def begin(config: Mapping[str, Any], inputs: tuple[Path, ...], folder: Path) -> 
         candidate = fill(Candidate, config["candidate"], "candidate")
     else:
         candidate = read_candidate(inputs[0] / _ranked(CANDIDATE, config["rank"]))
-        if not (folder / FILE).exists():
-            state = inputs[0] / _ranked(FILE, config["rank"])
-            write_bytes_atomic(folder / FILE, state.read_bytes())
+        if not (folder / TRAINING_STATE).exists():
+            state = inputs[0] / _ranked(TRAINING_STATE, config["rank"])
+            write_bytes_atomic(folder / TRAINING_STATE, state.read_bytes())
     write_text_atomic(folder / CANDIDATE, json.dumps(asdict(candidate)))
     return candidate
 
 
 def hand_on(trained: Path, rank: int, folder: Path) -> None:
     """Keep a rung's candidate and its state in a promoting cell's `folder`, at its rank."""
-    for name in (CANDIDATE, FILE):
+    for name in (CANDIDATE, TRAINING_STATE):
         write_bytes_atomic(folder / _ranked(name, rank), (trained / name).read_bytes())
 
 

@@ -13,7 +13,7 @@ from suite.core.seeds import Rng
 from suite.core.trees import a, kind_of
 from suite.core.types import Problem
 from suite.inner.objective import param_spec
-from suite.plan.config import Training
+from suite.meta.schedule import Training
 from suite.plan.probe_optimizer import reduced
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from suite.files.places import CURVES, NOTICE, PICTURES
 from suite.files.yaml import dump_yaml
 from suite.inner.pictures import Pictures, load_pictures
 from suite.inner.trace_tables import joined, load_traces
@@ -24,7 +25,6 @@ from suite.report.results import SOURCE_COLUMNS
 from suite.report.runs import Runs, load_runs
 from suite.report.scores.losses import Recorded, last_tenth
 from suite.report.shown_pictures import shown_pictures
-from suite.run.kinds import CURVES, NOTICE, PICTURES
 from suite.run.store import record_of
 
 

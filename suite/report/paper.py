@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from suite.core.errors import SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
+from suite.files.places import PAPER
 
-FOLDER = Path(__file__).parents[2] / "results" / "paper"
 MAX_BYTES = 16 * 2**20
 # By file, its columns of text and of numbers.
 COLUMNS = {
@@ -116,7 +115,7 @@ def final_loss(figure: str, panel: str, optimizer: str) -> float | None:
 
 
 def _read(name: str) -> pd.DataFrame:
-    path = FOLDER / name
+    path = PAPER / name
     texts, numbers = COLUMNS[name]
     kinds = {**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)}
     try:

@@ -12,15 +12,13 @@ import pandas as pd
 
 from suite.core.errors import SuiteError
 from suite.files.atomic import write_text_atomic
-from suite.files.provenance import PROVENANCE, joined_provenance, load_provenance, save_provenance
+from suite.files.places import EXPERIMENT_INFOS, PICTURES, PROVENANCE, SOURCES
+from suite.files.provenance import joined_provenance, load_provenance, save_provenance
 from suite.inner.pictures import Pictures
 from suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
 from suite.report.result_tables import Tables, join_tables, load_tables, save_tables
 from suite.report.shown_pictures import load_stored_pictures, store_pictures
 
-EXPERIMENTS = "experiments.json"
-PICTURES = "pictures.safetensors"
-SOURCES = "cells.csv"
 SOURCE_COLUMNS = (
     *("experiment", "panel", "optimizer"),
     *("cell", "kind", "seconds", "finished", "commit"),
@@ -86,7 +84,7 @@ def store_results(folder: Path, results: Results) -> None:
     """
     save_tables(folder, results.tables)
     write_text_atomic(folder / SOURCES, results.sources.to_csv(index=False))
-    save_experiments(folder / EXPERIMENTS, results.experiments)
+    save_experiments(folder / EXPERIMENT_INFOS, results.experiments)
     save_provenance(folder / PROVENANCE, results.provenance)
     (folder / PICTURES).unlink(missing_ok=True)
     if results.pictures:
@@ -100,7 +98,7 @@ def load_results(folder: Path) -> Results:
         SuiteError: a file is missing or damaged.
     """
     return Results(
-        tuple(load_experiments(folder / EXPERIMENTS)),
+        tuple(load_experiments(folder / EXPERIMENT_INFOS)),
         load_tables(folder),
         load_provenance(folder / PROVENANCE),
         load_stored_pictures(folder / PICTURES) if (folder / PICTURES).exists() else {},

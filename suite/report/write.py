@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from suite.files.atomic import write_text_atomic
-from suite.files.links import TABLES
+from suite.files.places import CLAIMS, FINAL, REPORT_HTML, REPORT_MARKDOWN, TABLES
 from suite.plan.definitions import ExperimentInfo
 from suite.report.claims.verdicts import check_claims
 from suite.report.curves import curves_by_optimizer
@@ -72,8 +72,8 @@ def write_report(folder: Path) -> Report:
     curves, scores = curves_by_optimizer(tables.curves), scores_by_run(tables.scores)
     final = final_losses(experiments, curves, scores)
     claims = check_claims(experiments, curves, scores)
-    write_text_atomic(folder / "final.csv", final.to_csv(index=False))
-    write_text_atomic(folder / "claims.csv", claims.to_csv(index=False))
+    write_text_atomic(folder / FINAL, final.to_csv(index=False))
+    write_text_atomic(folder / CLAIMS, claims.to_csv(index=False))
 
     figures = draw_figures(results, curves, final, folder)
     content = Content(
@@ -90,7 +90,7 @@ def write_report(folder: Path) -> Report:
     for table in (*made, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
     pages = Report(
-        *(folder / "report.html", folder / "report.md", claims, final),
+        *(folder / REPORT_HTML, folder / REPORT_MARKDOWN, claims, final),
         *(failures(figures), untrained_optimizers(experiments)),
     )
     write_text_atomic(pages.html, html_page(content))

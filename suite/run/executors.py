@@ -14,61 +14,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.context import SpawnContext, SpawnProcess
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from suite.core.device import find_device
 from suite.core.errors import SuiteError
+from suite.core.nearest import nearest
 from suite.core.plugins import load_plugin
-from suite.core.registry import nearest
 from suite.files.logs import log_to
 from suite.files.progress import Show
 from suite.inner.process import keep_freed_memory
 from suite.plan.cells import Cell
 from suite.run.store import Outcome, run_cell
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How cells are run; none of it changes what they compute.
-
-    Args:
-        root: the results folder.
-        device: ``cpu`` or ``cuda``; ``auto`` where only the executor can tell.
-        jobs: cells at a time; if None, one here, and on a cluster as many as fit.
-        plugins: users' files, which every process has to import.
-        log: the run's log file.
-    """
-
-    root: Path
-    device: str
-    jobs: int | None = None
-    plugins: tuple[Path, ...] = ()
-    log: Path | None = None
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What the scheduler needs of an executor.
-
-    Args:
-        capacity: cells at a time.
-        submit: start a cell; its future gives the outcome, or `WorkerDied`.
-        attempts: workers that may die at one cell. One may have been short of memory, or hit by
-            something; on a machine of its own twice is no accident.
-    """
-
-    capacity: int
-    submit: Callable[[Cell, Show], Future[Outcome]]
-    attempts: int = 2
-
-
-class WorkerDied(Exception):
-    """The process that computed a cell is gone; its cell can be resumed by another."""
+from suite.run.workers import Settings, WorkerDied, Workers, translated
 
 
 class _Spawn(SpawnContext):
@@ -187,24 +148,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def translated(inner: Future[Any], known: Callable[[BaseException], BaseException]) -> Future[Any]:
-    """The same future, with the error that is `known` to the scheduler for its own."""
-    outer: Future[Any] = Future()
-
-    def copy(done: Future[Any]) -> None:
-        if done.cancelled():
-            outer.cancel()
-            return
-        error = done.exception()
-        if error is not None:
-            outer.set_exception(known(error))
-        else:
-            outer.set_result(done.result())
-
-    inner.add_done_callback(copy)
-    return outer
 
 
 def _known(error: BaseException) -> BaseException:

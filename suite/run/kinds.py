@@ -21,18 +21,21 @@ from suite.files.atomic import write_bytes_atomic, write_text_atomic
 from suite.files.json import read_json
 from suite.files.parquet import save_parquet
 from suite.files.pieces import Pieces, remove_pieces
+from suite.files.places import (
+    BEST,
+    CANDIDATE,
+    CHECKPOINTS,
+    CURVES,
+    NOTICE,
+    OPTIMIZER,
+    PICTURES,
+    SELECTION,
+    TUNING,
+)
 from suite.files.progress import Progress
-from suite.plan.config import Trace, Training
-from suite.plan.plan import CHECKPOINTS
-from suite.plan.population import CANDIDATE, at_rate, begin, hand_on, read_candidate
-
-OPTIMIZER = "optimizer.safetensors"
-SELECTION = "selection.csv"
-TUNING = "tuning.csv"
-BEST = "best.json"
-CURVES = "curves.parquet"
-PICTURES = "pictures.safetensors"
-NOTICE = "untrained.txt"
+from suite.inner.trace_settings import Trace
+from suite.meta.schedule import Training
+from suite.plan.population import at_rate, begin, hand_on, read_candidate
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def run_select(job: Job) -> None:
 def _validations(job: Job) -> pd.DataFrame:
     """The inputs' losses on common validation instances, which none of them has seen."""
     from optimizers.learned.checkpoint import load_optimizer
-    from suite.inner.evaluate import evaluate
+    from suite.inner.evaluate import evaluate, final_steps
 
     config = job.config
     rows = []
@@ -123,8 +126,8 @@ def _validations(job: Job) -> pd.DataFrame:
             job.device,
             "validation",
         )
-        considered = losses if config["criterion"] == "mean" else last_tenth(losses)
-        row = {"cell": folder.name, "validation": considered.mean().item()}
+        first = 0 if config["criterion"] == "mean" else final_steps(config["steps"]).start
+        row = {"cell": folder.name, "validation": losses[:, first:].mean().item()}
         if (folder / CANDIDATE).exists():
             row |= asdict(read_candidate(folder / CANDIDATE))
         rows.append(row)
@@ -132,11 +135,6 @@ def _validations(job: Job) -> pd.DataFrame:
     if not math.isfinite(table["validation"].min()):
         raise SuiteError("every seed of this training diverges on a validation instance")
     return table
-
-
-def last_tenth(losses: Tensor) -> Tensor:
-    """The last tenth of the steps of losses [n, steps + 1], at least one."""
-    return losses[:, -max(1, (losses.shape[1] - 1) // 10) :]
 
 
 def run_tune(job: Job) -> None:

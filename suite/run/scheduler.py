@@ -13,8 +13,8 @@ from typing import Protocol
 
 from suite.files.progress import Step, read_progress
 from suite.plan.cells import KINDS, Cell
-from suite.run.executors import WorkerDied, Workers
 from suite.run.store import Outcome, failure
+from suite.run.workers import WorkerDied, Workers
 
 # Seconds between looks at running cells, and at cells that another process has.
 POLL = 0.5

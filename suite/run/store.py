@@ -32,23 +32,28 @@ from suite.files.atomic import write_text_atomic
 from suite.files.json import read_json
 from suite.files.links import refuse_links
 from suite.files.logs import LogFile
-from suite.files.pieces import PREFIX, remove_pieces
-from suite.files.progress import PROGRESS, CellProgress, Show
+from suite.files.pieces import remove_pieces
+from suite.files.places import (
+    CELL_LOG,
+    CELLS,
+    FAILURE,
+    LOCKS,
+    PIECE,
+    PROGRESS,
+    RECORD,
+    REPORT_LOCK,
+    VERSION,
+)
+from suite.files.progress import CellProgress, Show
 from suite.files.provenance import checkout
 from suite.files.storage import guarded, storage_cause
 from suite.inner.process import follow_environment, full_float32, one_thread_beside_the_kernel
-from suite.plan.cells import CELLS, RESULTS_VERSION, Cell
+from suite.plan.cells import RESULTS_VERSION, Cell
 from suite.plan.unchanged import check_unchanged
 from suite.run.kinds import RUNNERS, Job
 from suite.run.owner import Owner, owned, read_owner
 
-RECORD = "cell.json"
-FAILURE = "failed.json"
-LOG = "log.txt"
-LOCKS = ".locks"
-REPORT_LOCK = "report.lock"
-VERSION = "version.json"
-NOT_RESULTS = (RECORD, FAILURE, LOG, PROGRESS)
+NOT_RESULTS = (RECORD, FAILURE, CELL_LOG, PROGRESS)
 
 State = Literal["done", "running", "failed", "missing"]
 
@@ -247,7 +252,7 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     inputs = tuple(each.folder(root) for each in cell.inputs)
     follow_environment()
     with (
-        _log_to(folder / LOG),
+        _log_to(folder / CELL_LOG),
         one_thread_beside_the_kernel(),
         full_float32(),
         seeded_generators(),
@@ -280,7 +285,7 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
     files = sorted(
         path.name
         for path in folder.iterdir()
-        if path.is_file() and path.name not in NOT_RESULTS and not path.name.startswith(PREFIX)
+        if path.is_file() and path.name not in NOT_RESULTS and not path.name.startswith(PIECE)
     )
     record = {
         "results_version": RESULTS_VERSION,

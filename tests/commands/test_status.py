@@ -15,12 +15,13 @@ from suite.commands.status import Status, status_of
 from suite.commands.tell import duration
 from suite.core.errors import SuiteError
 from suite.files.atomic import write_text_atomic
+from suite.files.places import CELLS, LOCKS
 from suite.files.progress import CellProgress
-from suite.plan.cells import CELLS, Cell, make_cell
+from suite.plan.cells import Cell, make_cell
 from suite.plan.plan import Curve, Plan
 from suite.run.kinds import RUNNERS, Job
 from suite.run.owner import owned
-from suite.run.store import LOCKS, open_results, record_of, run_cell
+from suite.run.store import open_results, record_of, run_cell
 
 
 @pytest.fixture

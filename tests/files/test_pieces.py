@@ -16,15 +16,15 @@ from torch import Tensor
 
 import suite.inner.objective
 from problems.quadratic import Quadratic
+from suite.core.bounds import Spec
 from suite.core.digests import definition_digest
 from suite.core.registry import problems, register_problem
 from suite.core.types import Problem
-from suite.files.pieces import PREFIX, Pieces
+from suite.files.pieces import Pieces
+from suite.files.places import CURVES, PICTURES, PIECE, TUNING
 from suite.inner.memory import ONE_BY_ONE
 from suite.inner.pictures import load_pictures
 from suite.plan.cells import Cell, make_cell
-from suite.plan.config import Spec
-from suite.run.kinds import CURVES, PICTURES, TUNING
 from suite.run.store import open_results, record_of, run_cell
 
 STEPS, RUNS = 9, 11
@@ -97,7 +97,7 @@ def test_interrupted_cell_goes_on_and_ends_with_the_same_bits(
     with pytest.raises(Killed):
         run_cell(one, split, "cpu")
     assert record_of(one, split) is None
-    assert len(list(one.folder(split).glob(f"{PREFIX}*"))) == 1
+    assert len(list(one.folder(split).glob(f"{PIECE}*"))) == 1
     if lost:
         # Without its pictures a group of runs is of no use.
         (one.folder(split) / PICTURES).write_bytes(b"damaged")
@@ -112,10 +112,10 @@ def test_interrupted_cell_goes_on_and_ends_with_the_same_bits(
         assert {key[0] for key in pictures[0]} == {0, 1, 2}
         assert all(torch.equal(pictures[0][key], pictures[1][key]) for key in pictures[0])
     for folder in folders:
-        assert not list(folder.glob(f"{PREFIX}*"))
+        assert not list(folder.glob(f"{PIECE}*"))
     record = record_of(one, split)
     assert record is not None
-    assert not any(name.startswith(PREFIX) for name in record["files"])
+    assert not any(name.startswith(PIECE) for name in record["files"])
 
 
 def test_runs_of_a_large_problem_are_kept_a_few_at_a_time() -> None:

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import command
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import command
 
 from suite.commands.request import find_experiments
 from suite.core.convert import convert
 from suite.core.errors import SuiteError
 from suite.files.yaml import dump_yaml, parse_yaml, read_yaml
-from suite.plan.config import Experiment, build, read_experiment
+from suite.plan.config import Experiment
+from suite.plan.profiles import build, read_experiment
 
 
 @pytest.mark.parametrize(

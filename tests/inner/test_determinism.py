@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import ROOT, write_experiment
+from command_line import ROOT, write_experiment
 
 from optimizers.learned.checkpoint import load_optimizer
 from suite.commands.request import Request, plan_request

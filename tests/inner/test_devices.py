@@ -28,7 +28,7 @@ from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
 from suite.meta.metatrain import metatrain
-from suite.plan.config import Phase, Training
+from suite.meta.schedule import Phase, Training
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

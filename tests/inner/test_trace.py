@@ -26,10 +26,11 @@ from suite.core.types import Optimizer, ParamSpec
 from suite.inner.loop import descend, start, walk
 from suite.inner.objective import Objective
 from suite.inner.trace import choose, impulses, replay, trace, updates_at
+from suite.inner.trace_settings import Trace
 from suite.inner.trace_tables import COLUMNS, load_traces
 from suite.plan.cells import Cell
-from suite.plan.config import Trace, build, read_experiment
 from suite.plan.plan import make_plan
+from suite.plan.profiles import build, read_experiment
 from suite.report.collect import collect_tables, experiment_infos
 from suite.report.result_tables import no_tables, save_tables
 from suite.run.store import open_results, run_cell, state_of

@@ -24,7 +24,7 @@ from suite.inner import loop
 from suite.inner.loop import Point, advance, start
 from suite.inner.objective import Objective, param_spec
 from suite.meta.estimators.truncated import window_gradient
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 SEED = 5
 QUADRATIC = Quadratic(dim=4)

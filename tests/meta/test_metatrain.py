@@ -28,14 +28,15 @@ from suite.core.errors import SuiteError
 from suite.core.registry import optimizers
 from suite.core.seeds import Rng
 from suite.core.types import ParamSpec, Problem
+from suite.files.places import TRAINING_STATE
 from suite.inner.evaluate import evaluate
 from suite.inner.loop import advance, start
 from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
 from suite.meta.metatrain import metatrain
-from suite.meta.state import FILE, TrainingState, load_state
-from suite.plan.config import Phase, Training
+from suite.meta.schedule import Phase, Training
+from suite.meta.state import TrainingState, load_state
 
 PROBLEM = Quadratic(dim=3)
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
@@ -392,9 +393,9 @@ def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> N
     folder, expected = tmp_path / "killed", tmp_path / "expected"
     phase = Phase(runs=250, horizon=10, window=10, rate=0.01, clip=True)
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path[:0] = ['tests', 'tests/meta']\n"
         "from pathlib import Path\n"
-        "from suite.plan.config import Phase\n"
+        "from suite.meta.schedule import Phase\n"
         "from test_metatrain import train\n"
         f"train(Path({str(folder)!r}), {phase!r}, every=10)"
     )
@@ -404,7 +405,7 @@ def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> N
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 40
-    while not (folder / FILE).exists():
+    while not (folder / TRAINING_STATE).exists():
         assert time.monotonic() < deadline, "it never wrote a state"
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.005)
@@ -422,7 +423,7 @@ def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> N
 @pytest.mark.parametrize("size", [0, 4, 100, -1])
 def test_truncated_state_is_named_and_left_alone(tmp_path: Path, size: int) -> None:
     train(tmp_path, SHORT)
-    path = tmp_path / FILE
+    path = tmp_path / TRAINING_STATE
     whole = path.read_bytes()
     path.write_bytes(whole[:size])
     with pytest.raises(SuiteError, match=r"state.safetensors: is not a whole training state"):

@@ -24,7 +24,7 @@ from suite.inner.loop import Point, advance, start
 from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 SEED = 7
 INSTANCES = (3, 1)

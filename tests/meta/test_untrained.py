@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import command, write_experiment
+from command_line import command, write_experiment
 from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training
 from torch import Tensor
 

@@ -19,8 +19,8 @@ from suite.core.registry import optimizers
 from suite.core.seeds import Rng
 from suite.core.types import ParamSpec
 from suite.meta.metatrain import metatrain
+from suite.meta.schedule import Phase, Training
 from suite.meta.state import load_state
-from suite.plan.config import Phase, Training
 
 SPEC = ParamSpec({"theta": torch.Size([6])})
 KINDS = list(PREPROCESSINGS)

@@ -16,7 +16,7 @@ from suite.core.types import ParamSpec
 from suite.inner.loop import advance, start
 from suite.inner.objective import Objective
 from suite.meta.estimators.truncated import window_gradient
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 SPEC = ParamSpec(
     {"w": torch.Size([3, 2]), "b": torch.Size([4]), "v": torch.Size([5])},

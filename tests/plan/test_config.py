@@ -8,8 +8,9 @@ import pytest
 
 from suite.commands.request import find_experiments
 from suite.core.errors import SuiteError
-from suite.plan.config import Experiment, build, read_experiment
+from suite.plan.config import Experiment
 from suite.plan.definitions import PaperPanel
+from suite.plan.profiles import build, read_experiment
 
 FILE = """
 title: Tiny

@@ -12,12 +12,13 @@ from optimizers.learned.checkpoint import save_optimizer
 from problems.data_root import DATA_ROOT
 from suite.commands.request import Request, plan_request
 from suite.core.errors import DataMissing, SuiteError
-from suite.core.imports import definition_files
+from suite.core.imports import REPOSITORY, definition_files
 from suite.core.plugins import load_plugin
 from suite.core.registry import optimizers, problems
 from suite.core.seeds import Rng
-from suite.plan.config import Experiment, build, read_experiment
+from suite.plan.config import Experiment
 from suite.plan.plan import Plan, make_plan
+from suite.plan.profiles import build, read_experiment
 
 FILE = """
 title: Tiny
@@ -173,7 +174,7 @@ def test_plugin_cannot_take_the_name_of_a_class_that_is_there(tmp_path: Path) ->
 
 
 def test_digest_follows_imports_between_definitions() -> None:
-    assert "problems/datasets.py" in definition_files(suite.plan.plan.ROOT / "problems" / "mlp.py")
+    assert "problems/datasets.py" in definition_files(REPOSITORY / "problems" / "mlp.py")
 
 
 def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(

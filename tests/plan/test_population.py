@@ -12,11 +12,14 @@ import pytest
 from optimizers.learned.checkpoint import load_optimizer
 from suite.commands.status import work_of
 from suite.core.errors import SuiteError
+from suite.files.places import CANDIDATE
+from suite.meta.schedule import Population, Training
 from suite.meta.state import load_state
 from suite.plan.cells import Cell, in_order
-from suite.plan.config import Experiment, Population, Training, build, read_experiment
+from suite.plan.config import Experiment
 from suite.plan.plan import Plan, make_plan
-from suite.plan.population import CANDIDATE, Rung, at_rate, candidates, rungs
+from suite.plan.population import Rung, at_rate, candidates, rungs
+from suite.plan.profiles import build, read_experiment
 from suite.run.store import open_results, run_cell
 
 FILE = """

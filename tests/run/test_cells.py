@@ -17,9 +17,10 @@ import pytest
 import suite.run.store
 from suite.core.errors import SuiteError
 from suite.files.atomic import write_text_atomic
+from suite.files.places import CELLS
 from suite.files.progress import read_progress
 from suite.files.storage import StorageError
-from suite.plan.cells import CELLS, Cell, make_cell
+from suite.plan.cells import Cell, make_cell
 from suite.run.kinds import RUNNERS, Job
 from suite.run.store import open_results, run_cell, state_of, unfinished
 

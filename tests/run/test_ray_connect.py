@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_cli import command, write_experiment
+from command_line import command, write_experiment
 
 from suite.core.errors import SuiteError
 from suite.run.ray.connect import CONNECTED, connect

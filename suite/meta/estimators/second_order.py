@@ -11,7 +11,7 @@ from optimizers.learned.base import Learned
 from suite.inner.loop import Point
 from suite.inner.objective import Objective
 from suite.meta.estimators.truncated import loss_weights
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from optimizers.learned.base import Learned
 from optimizers.learned.cotangents import cotangents
 from suite.core.seeds import Rng
 from suite.inner.loop import Point
-from suite.plan.config import Phase
+from suite.meta.schedule import Phase
 
 
 def loss_weights(points: Sequence[Point], objective: str) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from suite.core.errors import SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
 from suite.plan.definitions import ExperimentInfo, PanelInfo
 from suite.report.curves import Curve, CurveTable
 from suite.report.final import paper_loss

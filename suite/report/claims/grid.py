@@ -9,7 +9,8 @@ import numpy as np
 
 from suite.plan.definitions import PanelInfo
 from suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
-from suite.report.claims.tests import EndsBelowAll, against_best, register_claim_test
+from suite.report.claims.registry import register_claim_test
+from suite.report.claims.tests import EndsBelowAll, against_best
 from suite.report.formatting import number
 from suite.report.paper import final_loss
 from suite.report.statistics.intervals import Interval

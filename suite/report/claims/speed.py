@@ -11,7 +11,8 @@ import pandas as pd
 
 from suite.plan.definitions import PanelInfo
 from suite.report.claims.evidence import Evidence, Outcome, finite_mean, judge, worst
-from suite.report.claims.tests import EndsBelowAll, against_best, register_claim_test
+from suite.report.claims.registry import register_claim_test
+from suite.report.claims.tests import EndsBelowAll, against_best
 from suite.report.curves import Curve
 from suite.report.formatting import number
 from suite.report.scores.losses import MeanLog, Score

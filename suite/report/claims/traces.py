@@ -14,7 +14,7 @@ import pandas as pd
 
 from suite.plan.definitions import PanelInfo
 from suite.report.claims.evidence import Evidence, Outcome, judge, judge_above, turning_above, worst
-from suite.report.claims.tests import register_claim_test
+from suite.report.claims.registry import register_claim_test
 from suite.report.formatting import interval, number
 from suite.report.scores.losses import Score
 from suite.report.scores.traces import (

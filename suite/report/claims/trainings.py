@@ -14,7 +14,8 @@ import numpy as np
 
 from suite.plan.definitions import PanelInfo
 from suite.report.claims.evidence import Evidence, Outcome, divergence, finite_mean, judge, turning
-from suite.report.claims.tests import register_claim_test, summed_losses
+from suite.report.claims.registry import register_claim_test
+from suite.report.claims.tests import summed_losses
 from suite.report.formatting import number
 from suite.report.scores.losses import Score
 from suite.report.statistics.bootstrap import TAIL

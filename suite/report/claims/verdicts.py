@@ -15,10 +15,10 @@ import suite.report.claims.grid
 import suite.report.claims.speed
 import suite.report.claims.traces  # noqa: F401, these register their tests
 from suite.core.errors import SuiteError
-from suite.core.registry import nearest
+from suite.core.nearest import nearest
 from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.report.claims.evidence import Evidence, MissingRunsError, Outcome
-from suite.report.claims.tests import CLAIM_TESTS, ClaimTest, ScoringTest
+from suite.report.claims.registry import CLAIM_TESTS, ClaimTest, ScoringTest
 from suite.report.claims.trainings import OfTrainings
 from suite.report.curves import CurveTable
 from suite.report.paper import last_update

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from suite.files.links import FIGURES
+from suite.files.places import FIGURES
 from suite.plan.definitions import ExperimentInfo
 from suite.report.curves import CurveTable
 from suite.report.results import Results

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from suite.core.errors import SuiteError
+from suite.inner.evaluate import final_steps
 from suite.inner.trace_tables import Traces, no_traces
 from suite.plan.definitions import PanelInfo
 from suite.report.runs import Runs
@@ -121,11 +122,9 @@ class LargestGap:
 
 
 def last_tenth(steps: int) -> MeanLoss:
-    """The final loss of runs of `steps` updates: the mean over the last tenth, at least the last.
-
-    A loss is of one minibatch, which says little of where a run ends.
-    """
-    return MeanLoss(steps - max(1, steps // 10) + 1, steps)
+    """The final loss of runs of `steps` updates; see `final_steps`."""
+    final = final_steps(steps)
+    return MeanLoss(final.start, final[-1])
 
 
 def nothing() -> pd.Series:

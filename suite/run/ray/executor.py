@@ -22,17 +22,18 @@ from typing import Any
 
 from suite.core.bounds import Above
 from suite.core.errors import SuiteError
+from suite.core.imports import REPOSITORY
 from suite.files.atomic import write_text_atomic
+from suite.files.places import CELLS
 from suite.files.progress import Show
 from suite.inner.process import DETERMINISM
-from suite.plan.cells import CELLS, Cell
-from suite.plan.plan import ROOT
-from suite.run.executors import Settings, Workers
+from suite.plan.cells import Cell
 from suite.run.ray.connect import connect
 from suite.run.ray.futures import translated
 from suite.run.ray.travel import travelling
 from suite.run.ray.worker import run_shared, sees
 from suite.run.store import Outcome
+from suite.run.workers import Settings, Workers
 
 # What a Ray task of ours asks for, and whether all nodes see the results folder.
 CPUS, GPUS, MEMORY = "L2L_RAY_CPUS", "L2L_RAY_GPUS", "L2L_RAY_MEMORY_MIB"
@@ -172,9 +173,9 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     sends_code = shared == "no" and not own
     if sends_code:
         # Nodes without our files get the code too.
-        code |= {"working_dir": str(ROOT), "excludes": not_code()}
+        code |= {"working_dir": str(REPOSITORY), "excludes": not_code()}
     else:
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         env_vars["PYTHONPATH"] = path
     on_sigterm = signal.getsignal(signal.SIGTERM)
     options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
@@ -208,8 +209,8 @@ def _start_own(options: dict[str, Any]) -> None:
 
 def not_code() -> list[str]:
     """What Ray leaves out when it sends the repository to nodes, in the manner of .gitignore."""
-    entries = [*ROOT.iterdir(), *(ROOT / "results").iterdir()]
-    names = [entry.relative_to(ROOT).as_posix() for entry in entries]
+    entries = [*REPOSITORY.iterdir(), *(REPOSITORY / "results").iterdir()]
+    names = [entry.relative_to(REPOSITORY).as_posix() for entry in entries]
     needed = {name for each in CODE for name in (each, each.partition("/")[0])}
     return ["__pycache__", *(f"/{name}" for name in names if name not in needed)]
 

@@ -7,15 +7,15 @@ from concurrent.futures import Future
 from typing import Any
 
 from suite.core.errors import SuiteError
-from suite.run import executors
-from suite.run.executors import WorkerDied
+from suite.run import workers
+from suite.run.workers import WorkerDied
 
 log = logging.getLogger("suite")
 
 
 def translated(inner: Future[Any]) -> Future[Any]:
     """The same future with the cell's own error, or `WorkerDied` for one that is Ray's."""
-    return executors.translated(inner, _known)
+    return workers.translated(inner, _known)
 
 
 def _known(error: BaseException) -> BaseException:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from suite.core.errors import SuiteError
 from suite.files.atomic import write_bytes_atomic
-from suite.run.store import RECORD
+from suite.files.places import RECORD
 
 Files = Mapping[str, bytes]
 

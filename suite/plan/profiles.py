@@ -1,0 +1,119 @@
+"""Experiment files to typed experiments: a profile and ``--set`` values laid over them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from suite.core.convert import field_types, fill
+from suite.core.errors import SuiteError
+from suite.core.nearest import nearest
+from suite.files.yaml import read_yaml
+from suite.meta.schedule import OF_TRAINING
+from suite.plan.config import Experiment
+from suite.plan.overlay import nested, overlay, parse_setting
+
+PROFILES = ("smoke", "quick", "reference", "paper")
+
+
+@dataclass(frozen=True)
+class RawExperiment:
+    """An experiment file as plain data, before profiles and settings."""
+
+    path: Path
+    data: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """How errors name the file."""
+        return f"{self.path.name}:"
+
+    @property
+    def name(self) -> str:
+        """What the experiment calls itself."""
+        return str(self.data["name"])
+
+
+def read_experiment(path: Path) -> RawExperiment:
+    """The file as plain data.
+
+    Raises:
+        SuiteError: it cannot be read, is not YAML, or is not a table.
+    """
+    data = read_yaml(path)
+    # Its rows and files are called so, which the file's own name is not fit for in every letter.
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "experiment"
+    return RawExperiment(path, {"name": name, **data})
+
+
+def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[Experiment]:
+    """Experiments from files, with the profile and then the ``--set`` values laid over them.
+
+    A setting's first key may be the name of an experiment; without one it goes to every experiment
+    that has the key.
+
+    Raises:
+        SuiteError: what is wrong, in which file or setting, under which key.
+    """
+    datas = {}
+    for raw in raws:
+        if raw.name in datas:
+            raise SuiteError(f"{raw.where} another experiment is also called {raw.name!r}")
+        datas[raw.name] = _with_profile(raw, profile)
+    for text in settings:
+        _set(datas, text)
+    experiments = [fill(Experiment, datas[raw.name], raw.where) for raw in raws]
+    for text in settings:
+        _refuse_idle(experiments, text)
+    return experiments
+
+
+def _refuse_idle(experiments: list[Experiment], text: str) -> None:
+    """Check that a setting of a training does not go to one that is not trained."""
+    keys, _ = parse_setting(text)
+    for experiment in experiments:
+        match keys if keys[0] != experiment.name else keys[1:]:
+            case ["training", name, field, *_] if field in OF_TRAINING:
+                training = experiment.training.get(name)
+                if training is not None and training.use == "shipped":
+                    raise SuiteError(
+                        f"--set {text}: training.{name} of {experiment.name} takes the shipped "
+                        f"checkpoint in this profile, so {field!r} decides nothing: also set "
+                        f"{experiment.name}.training.{name}.use=train"
+                    )
+
+
+def _with_profile(raw: RawExperiment, profile: str) -> dict[str, Any]:
+    data = dict(raw.data)
+    profiles = data.pop("profiles", {})
+    where = f"{raw.where} profiles"
+    if not isinstance(profiles, dict):
+        raise SuiteError(f"{where} must be a table of {', '.join(PROFILES)}")
+    for key in profiles:
+        if key not in PROFILES:
+            raise SuiteError(f"{where} has no {key!r}: known are {', '.join(PROFILES)}")
+    change = profiles.get(profile) or {}
+    if not isinstance(change, dict):
+        raise SuiteError(f"{where}.{profile} is {change!r:.60}, but must be a table")
+    result: dict[str, Any] = overlay(data, change, Experiment, f"{where}.{profile}")
+    return result
+
+
+def _set(datas: dict[str, dict[str, Any]], text: str) -> None:
+    keys, value = parse_setting(text)
+    known = {*datas, *field_types(Experiment)}
+    if keys[0] not in known:
+        raise SuiteError(f"--set {text}: there is no {keys[0]!r}: {nearest(keys[0], known)}")
+    chosen = [keys[0]] if keys[0] in datas else list(datas)
+    keys = keys[1:] if keys[0] in datas else keys
+    refused = []
+    for name in chosen:
+        where = f"--set {text}: {name}"
+        try:
+            datas[name] = overlay(datas[name], nested(keys, value), Experiment, where)
+        except SuiteError as error:
+            refused.append(error)
+    if len(refused) == len(chosen):
+        raise refused[0]

@@ -1,0 +1,42 @@
+"""The command line in this process, and a small experiment to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from reproduce import app
+
+ROOT = Path(__file__).parents[1]
+
+
+EXPERIMENT = """
+title: Tiny
+sizes: {test_instances: 4, tuning_instances: 2}
+training:
+  t:
+    problem: {name: quadratic, dim: 3}
+    optimizer: {name: lstm, preprocessing: none, hidden: 4}
+    phases: [{runs: 8, horizon: 10, window: 5, rate: 0.01, batch: 2}]
+    validate_every: 2
+    validation_instances: 4
+panels:
+  quadratics:
+    title: Quadratics
+    problem: {name: quadratic, dim: 3}
+    steps: 10
+    optimizers: {LSTM: {trained: t}, SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}}
+claims:
+  T-1: {text: "SGD ends below all", test: ends_below_all, panel: quadratics, optimizer: SGD}
+"""
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def write_experiment(folder: Path, text: str = EXPERIMENT) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return path
