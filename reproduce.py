@@ -135,7 +135,7 @@ def status(
         from suite.commands.status import status_of
         from suite.commands.tell import print_json, print_status
         from suite.files.links import refuse_links
-        from suite.run.store import check_version
+        from suite.run.folder import check_version
 
         check_version(results)
         refuse_links(results)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from suite.commands.request import Request, plan_request
 from suite.commands.status import Speeds, seconds_for, speeds_of, work_of
+from suite.files.json import read_json
 from suite.files.places import CELLS, RECORD
 from suite.plan.cells import Cell
-from suite.run.store import read_json
 
 HOUR = 3600.0
 

@@ -17,8 +17,9 @@ from suite.core.plugins import load_plugin
 from suite.files.progress import Step
 from suite.plan.cells import Cell, make_cell
 from suite.run.executors import find_executor
+from suite.run.folder import open_results
 from suite.run.scheduler import run_all
-from suite.run.store import Outcome, open_results
+from suite.run.store import Outcome
 from suite.run.workers import Settings
 
 PLUGIN = """

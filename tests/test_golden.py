@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from suite.plan.cells import KINDS, RESULTS_VERSION, Cell
 from suite.plan.plan import make_plan
 from suite.plan.profiles import build, read_experiment
-from suite.run.store import open_results, run_cell
+from suite.run.folder import open_results
+from suite.run.store import run_cell
 
 GOLDEN = Path(__file__).parent / "golden.json"
 WRITE = "L2L_GOLDEN"

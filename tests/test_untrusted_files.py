@@ -51,9 +51,11 @@ from suite.report.result_tables import load_tables, save_tables
 from suite.report.results import SOURCE_COLUMNS, load_sources
 from suite.report.runs import runs_of
 from suite.report.shown_pictures import load_stored_pictures, store_pictures
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS, _tuned_rate
 from suite.run.ray.transport import pack, unpack
-from suite.run.store import open_results, record_of, run_cell
+from suite.run.records import record_of
+from suite.run.store import run_cell
 
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 2, "layers": 1}
 TUNE = make_cell("tune", "t", {"steps": 3, "instances": 2, "problem": {"spec": {"name": "q"}}})

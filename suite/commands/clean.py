@@ -17,7 +17,7 @@ from suite.core.nearest import nearest
 from suite.files.links import refuse_links
 from suite.files.places import CELLS, VERSION
 from suite.plan.cells import KINDS, SHORT
-from suite.run.store import held, is_locked
+from suite.run.locks import held, is_locked
 
 _CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

@@ -19,7 +19,8 @@ from suite.plan.plan import Plan
 from suite.report.collect import collect_cells, collect_pictures, collect_tables, experiment_infos
 from suite.report.results import Results, load_results, store_results
 from suite.report.write import Report, write_report
-from suite.run.store import check_version, record_of, reporting
+from suite.run.folder import check_version, reporting
+from suite.run.records import record_of
 
 log = logging.getLogger("suite")
 

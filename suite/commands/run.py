@@ -21,8 +21,10 @@ from suite.plan.cells import Cell
 from suite.plan.plan import Plan
 from suite.report.write import Report
 from suite.run.executors import find_executor
+from suite.run.folder import open_results
+from suite.run.records import unfinished
 from suite.run.scheduler import run_all
-from suite.run.store import Outcome, open_results, unfinished
+from suite.run.store import Outcome
 from suite.run.workers import Settings
 
 log = logging.getLogger("suite")

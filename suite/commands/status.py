@@ -16,7 +16,8 @@ from suite.files.places import CELLS, RECORD
 from suite.files.progress import read_progress
 from suite.plan.cells import Cell
 from suite.plan.plan import Plan
-from suite.run.store import failure_of, owner_of, read_record, record_of, state_of, unfinished
+from suite.run.locks import owner_of
+from suite.run.records import failure_of, read_record, record_of, state_of, unfinished
 
 STATES = ("done", "running", "failed", "missing")
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optimizers.learned.checkpoint import load_optimizer
-from suite.core.blame import blamed
 from suite.core.bounds import Spec
-from suite.core.digests import definition_digest, file_digest
+from suite.core.digests import file_digest
 from suite.core.errors import DataMissing, SuiteError
 from suite.core.nearest import nearest
 from suite.core.registry import optimizers, problems
@@ -21,9 +20,8 @@ from suite.meta.schedule import Training
 from suite.plan.cells import Cell, in_order, make_cell
 from suite.plan.config import Experiment, Panel
 from suite.plan.population import population_cells
-from suite.plan.probe import probe_optimizer, probe_problem
+from suite.plan.resolved import optimizer_config, problem_config
 from suite.plan.trainable import check_trainable
-from suite.plan.unchanged import declared_files, fingerprints
 
 # Seeds of a training are compared on validation instances that none of them has seen.
 SELECTION_SEED = 2**31
@@ -130,10 +128,10 @@ def _planned(
 ) -> _Planned:
     """Curves and trace of one panel, and the notice on its data."""
     place = f"{experiment.name}.yaml: panels.{name}"
-    problem = _problem_config(panel.problem, f"{place}.problem")
+    problem = problem_config(panel.problem, f"{place}.problem")
     swept = problem
     if panel.tuning_problem is not None:
-        swept = _problem_config(panel.tuning_problem, f"{place}.tuning_problem")
+        swept = problem_config(panel.tuning_problem, f"{place}.tuning_problem")
     evaluated = {
         label: _evaluate(
             experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
@@ -158,8 +156,8 @@ class _Trained:
 
 
 def _trained(training: Training, where: str) -> _Trained:
-    problem = _problem_config(training.problem, f"{where}.problem")
-    optimizer = _optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
+    problem = problem_config(training.problem, f"{where}.problem")
+    optimizer = optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
     name = str(training.optimizer["name"])
     check_trainable(training, where)
     if training.use == "shipped":
@@ -233,7 +231,7 @@ def _evaluate(
         learned = _find_trained(spec, trained, where)
         name = f"{problem['spec']['name']}-{learned.name}"
         return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
-    optimizer = _optimizer_config(spec, panel.problem, where)
+    optimizer = optimizer_config(spec, panel.problem, where)
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
@@ -286,58 +284,3 @@ def _find_trained(
     if isinstance(found, DataMissing):
         raise found
     return found
-
-
-def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
-    """What decides a problem: its fields, its code, and which data it found."""
-    problem = problems.make(spec, where)
-    try:
-        with blamed(f"{type(problem).__name__}.notice raises"):
-            notice = problem.notice
-        files, data = declared_files(problem), fingerprints(problem)
-    except SuiteError as error:
-        raise type(error)(f"{where}: {error}") from error
-    probe_problem(problem, spec, where)
-    return {
-        "spec": _resolved(type(problem), spec),
-        "code": definition_digest(type(problem)),
-        "notice": notice,
-        # Part of the key only where there are some, so that it decides no other problem's.
-        **({"files": files} if files else {}),
-        **({"data": data} if data else {}),
-    }
-
-
-def _optimizer_config(spec: Spec, problem: Spec, where: str) -> dict[str, Any]:
-    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept."""
-    cls, given = optimizers.options(spec, where, optional=_tuned_field(spec, where))
-    tuned = cls.tuned if cls.tuned not in given else None
-    # Made once here, so that a value which the class refuses is found before the work starts.
-    optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
-    probe_optimizer(cls, given, spec, problem, where)
-    return {
-        "spec": _resolved(cls, {**spec, **given}),
-        "tuned": tuned,
-        "code": definition_digest(cls),
-    }
-
-
-def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:
-    name = spec.get("name")
-    if not isinstance(name, str) or name not in optimizers:
-        return ()
-    try:
-        tuned = optimizers.cls(name).tuned
-    except SuiteError as error:
-        raise SuiteError(f"{where}: {error}") from None
-    return (tuned,) if tuned else ()
-
-
-def _resolved(cls: type, spec: Spec) -> dict[str, Any]:
-    """The spec with the defaults of the fields that it leaves out, as far as they are plain."""
-    defaults = {
-        entry.name: entry.default
-        for entry in dataclasses.fields(cls)
-        if entry.init and isinstance(entry.default, int | float | str | bool)
-    }
-    return {**defaults, **spec}

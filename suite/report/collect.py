@@ -25,7 +25,7 @@ from suite.report.results import SOURCE_COLUMNS
 from suite.report.runs import Runs, load_runs
 from suite.report.scores.losses import Recorded, last_tenth
 from suite.report.shown_pictures import shown_pictures
-from suite.run.store import record_of
+from suite.run.records import record_of
 
 
 def collect_tables(plan: Plan, root: Path, experiments: Sequence[ExperimentInfo]) -> Tables:

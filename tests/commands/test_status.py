@@ -19,9 +19,11 @@ from suite.files.places import CELLS, LOCKS
 from suite.files.progress import CellProgress
 from suite.plan.cells import Cell, make_cell
 from suite.plan.plan import Curve, Plan
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS, Job
-from suite.run.owner import owned
-from suite.run.store import open_results, record_of, run_cell
+from suite.run.locks import owned
+from suite.run.records import record_of
+from suite.run.store import run_cell
 
 
 @pytest.fixture

@@ -18,9 +18,11 @@ from suite.core.plugins import load_plugin, plugin_files
 from suite.core.registry import optimizers, problems
 from suite.plan.cells import Cell, make_cell
 from suite.plan.plan import _problem_config
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS, Job
 from suite.run.ray.worker import Order, run_travelling
-from suite.run.store import failure_of, open_results, run_cell
+from suite.run.records import failure_of
+from suite.run.store import run_cell
 
 PLUGIN = """
 from dataclasses import dataclass

@@ -25,7 +25,9 @@ from suite.files.places import CURVES, PICTURES, PIECE, TUNING
 from suite.inner.memory import ONE_BY_ONE
 from suite.inner.pictures import load_pictures
 from suite.plan.cells import Cell, make_cell
-from suite.run.store import open_results, record_of, run_cell
+from suite.run.folder import open_results
+from suite.run.records import record_of
+from suite.run.store import run_cell
 
 STEPS, RUNS = 9, 11
 

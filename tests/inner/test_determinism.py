@@ -16,8 +16,9 @@ from optimizers.learned.checkpoint import load_optimizer
 from suite.commands.request import Request, plan_request
 from suite.inner.process import DETERMINISTIC, deterministic
 from suite.plan.cells import make_cell
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS
-from suite.run.store import open_results, run_cell
+from suite.run.store import run_cell
 
 ON_IMAGES = """
 title: Tiny

@@ -33,7 +33,9 @@ from suite.plan.plan import make_plan
 from suite.plan.profiles import build, read_experiment
 from suite.report.collect import collect_tables, experiment_infos
 from suite.report.result_tables import no_tables, save_tables
-from suite.run.store import open_results, run_cell, state_of
+from suite.run.folder import open_results
+from suite.run.records import state_of
+from suite.run.store import run_cell
 
 SETTINGS = Trace(along="LSTM", coordinates=3, probed=2, response_steps=4, points=21, lags=3)
 SPEC = ParamSpec({"w": torch.Size([4]), "b": torch.Size([2])}, {"w": "conv", "b": "fc"})

@@ -19,9 +19,11 @@ from suite.core.types import Problem
 from suite.plan.cells import Cell, make_cell
 from suite.plan.plan import _problem_config
 from suite.plan.unchanged import fingerprints
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS
 from suite.run.ray.worker import Order, run_travelling
-from suite.run.store import failure_of, open_results, run_cell
+from suite.run.records import failure_of
+from suite.run.store import run_cell
 
 DIGITS = Path(__file__).parents[2] / "docs" / "examples" / "digits_net.py"
 ART = {

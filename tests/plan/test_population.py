@@ -20,7 +20,8 @@ from suite.plan.config import Experiment
 from suite.plan.plan import Plan, make_plan
 from suite.plan.population import Rung, at_rate, candidates, rungs
 from suite.plan.profiles import build, read_experiment
-from suite.run.store import open_results, run_cell
+from suite.run.folder import open_results
+from suite.run.store import run_cell
 
 FILE = """
 title: Tiny

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-import suite.run.store
 from suite.core.errors import SuiteError
 from suite.files.atomic import write_text_atomic
 from suite.files.places import CELLS
 from suite.files.progress import read_progress
 from suite.files.storage import StorageError
 from suite.plan.cells import Cell, make_cell
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS, Job
-from suite.run.store import open_results, run_cell, state_of, unfinished
+from suite.run.records import failure_of, state_of, unfinished
+from suite.run.store import run_cell
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,7 +114,7 @@ def test_failed_cell_keeps_its_sentence_and_is_tried_again(
     failing(monkeypatch, SuiteError("the loss is not finite at θ_0"))
     assert run_cell(fake(), root, "cpu").error == "the loss is not finite at θ_0"
     assert state_of(fake(), root) == "failed"
-    assert suite.run.store.failure_of(fake(), root) == "the loss is not finite at θ_0"
+    assert failure_of(fake(), root) == "the loss is not finite at θ_0"
     monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
     assert run_cell(fake(), root, "cpu").state == "done"
 

@@ -19,9 +19,11 @@ from suite.files.progress import Step
 from suite.files.storage import StorageError
 from suite.plan.cells import Cell, make_cell
 from suite.run.executors import find_executor, local
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS
+from suite.run.records import failure_of, state_of
 from suite.run.scheduler import run_all
-from suite.run.store import Outcome, failure_of, open_results, state_of
+from suite.run.store import Outcome
 from suite.run.workers import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -26,12 +26,15 @@ from suite.files.storage import StorageError
 from suite.plan.cells import Cell
 from suite.report.collect import collect_tables, experiment_infos
 from suite.run.executors import find_executor
+from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS
+from suite.run.locks import held, owner_of
 from suite.run.ray.executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
 from suite.run.ray.futures import translated
 from suite.run.ray.travel import _Travels
+from suite.run.records import state_of
 from suite.run.scheduler import run_all
-from suite.run.store import Outcome, held, open_results, owner_of, state_of
+from suite.run.store import Outcome
 from suite.run.workers import Settings, WorkerDied
 
 os.environ.update(QUIET)

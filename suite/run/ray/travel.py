@@ -18,10 +18,12 @@ from suite.core.plugins import plugin_files
 from suite.files.progress import Show
 from suite.files.storage import guarded
 from suite.plan.cells import Cell
+from suite.run.locks import held
 from suite.run.ray.futures import translated
 from suite.run.ray.transport import Files, pack, unpack
 from suite.run.ray.worker import Order, Returned, run_travelling
-from suite.run.store import Outcome, held, prepare, record_of, tidy
+from suite.run.records import record_of
+from suite.run.store import Outcome, prepare, tidy
 from suite.run.workers import Settings, WorkerDied, Workers
 
 # Seconds between looks into the mailbox.

@@ -18,8 +18,9 @@ from suite.files.logs import log_to
 from suite.files.progress import Step
 from suite.inner.process import keep_freed_memory
 from suite.plan.cells import Cell
+from suite.run.folder import check_version, open_results
 from suite.run.ray.transport import Files, pack, unpack
-from suite.run.store import Outcome, check_version, open_results, run_cell
+from suite.run.store import Outcome, run_cell
 from suite.run.workers import Settings
 
 # Seconds between checkpoints that are sent home.

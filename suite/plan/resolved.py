@@ -1,0 +1,69 @@
+"""Problems and optimizers as they stand in a cell's configuration: all that decides a result."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from suite.core.blame import blamed
+from suite.core.bounds import Spec
+from suite.core.digests import definition_digest
+from suite.core.errors import SuiteError
+from suite.core.registry import optimizers, problems
+from suite.plan.probe import probe_optimizer, probe_problem
+from suite.plan.unchanged import declared_files, fingerprints
+
+
+def problem_config(spec: Spec, where: str) -> dict[str, Any]:
+    """What decides a problem: its fields, its code, and which data it found."""
+    problem = problems.make(spec, where)
+    try:
+        with blamed(f"{type(problem).__name__}.notice raises"):
+            notice = problem.notice
+        files, data = declared_files(problem), fingerprints(problem)
+    except SuiteError as error:
+        raise type(error)(f"{where}: {error}") from error
+    probe_problem(problem, spec, where)
+    return {
+        "spec": _resolved(type(problem), spec),
+        "code": definition_digest(type(problem)),
+        "notice": notice,
+        # Part of the key only where there are some, so that it decides no other problem's.
+        **({"files": files} if files else {}),
+        **({"data": data} if data else {}),
+    }
+
+
+def optimizer_config(spec: Spec, problem: Spec, where: str) -> dict[str, Any]:
+    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept."""
+    cls, given = optimizers.options(spec, where, optional=_tuned_field(spec, where))
+    tuned = cls.tuned if cls.tuned not in given else None
+    # Made once here, so that a value which the class refuses is found before the work starts.
+    optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
+    probe_optimizer(cls, given, spec, problem, where)
+    return {
+        "spec": _resolved(cls, {**spec, **given}),
+        "tuned": tuned,
+        "code": definition_digest(cls),
+    }
+
+
+def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:
+    name = spec.get("name")
+    if not isinstance(name, str) or name not in optimizers:
+        return ()
+    try:
+        tuned = optimizers.cls(name).tuned
+    except SuiteError as error:
+        raise SuiteError(f"{where}: {error}") from None
+    return (tuned,) if tuned else ()
+
+
+def _resolved(cls: type, spec: Spec) -> dict[str, Any]:
+    """The spec with the defaults of the fields that it leaves out, as far as they are plain."""
+    defaults = {
+        entry.name: entry.default
+        for entry in dataclasses.fields(cls)
+        if entry.init and isinstance(entry.default, int | float | str | bool)
+    }
+    return {**defaults, **spec}

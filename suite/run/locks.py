@@ -1,0 +1,92 @@
+"""Locks of cells, the operating system's own, and who holds one, for people to be told."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from suite.core.convert import fill
+from suite.core.errors import SuiteError
+from suite.files.atomic import write_text_atomic
+from suite.files.json import read_json
+from suite.files.places import CELLS, LOCKS
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that works on a cell, and since when (UTC)."""
+
+    host: str
+    pid: int
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Write this process's name into `path` for the length of the block."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    write_text_atomic(path, json.dumps(asdict(Owner(platform.node(), os.getpid(), since))))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Who wrote the file; a process that was killed leaves it, so it counts only under a lock."""
+    try:
+        return fill(Owner, read_json(path) or {}, path.name)
+    except SuiteError:
+        return None
+
+
+def is_locked(label: str, root: Path) -> bool:
+    """Whether a living process works on the cell in folder `label`."""
+    path = _lock_file(label, root)
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        # A folder that cannot be written to has nobody at work in it.
+        return False
+
+
+@contextmanager
+def held(label: str, root: Path) -> Iterator[None]:
+    """Hold the cell in folder `label` for the length of the block, which any thread may end.
+
+    Raises:
+        Timeout: another process holds it.
+    """
+    lock = FileLock(_lock_file(label, root), timeout=0, thread_local=False)
+    with lock, owned(_owner_file(label, root)):
+        yield
+
+
+def owner_of(label: str, root: Path) -> Owner | str:
+    """Who works on the cell in folder `label`, which is locked."""
+    return read_owner(_owner_file(label, root)) or "another process"
+
+
+def _lock_file(label: str, root: Path) -> Path:
+    """What whoever works on the cell in folder `label` holds locked."""
+    return root / CELLS / LOCKS / f"{label}.lock"
+
+
+def _owner_file(label: str, root: Path) -> Path:
+    return root / CELLS / LOCKS / f"{label}.json"

@@ -1,0 +1,81 @@
+"""What cells left: whether it is whole, and what of a plan is still to be done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from suite.core.digests import file_digest
+from suite.files.json import read_json
+from suite.files.places import FAILURE, RECORD
+from suite.plan.cells import Cell
+from suite.run.locks import is_locked
+
+State = Literal["done", "running", "failed", "missing"]
+
+
+def record_of(cell: Cell, root: Path) -> dict[str, Any] | None:
+    """What `cell.json` says, if the cell is done and all its files are as they were written."""
+    folder = cell.folder(root)
+    record = read_record(folder / RECORD)
+    if record is None or record["key"] != cell.key:
+        return None
+    try:
+        # A file's own name: a record never leads out of its folder.
+        whole = all(
+            Path(name).name == name and file_digest(folder / name) == digest
+            for name, digest in record["files"].items()
+        )
+    except (OSError, ValueError):
+        return None
+    return record if whole else None
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a `cell.json` says; None if it is not there, not whole, or says something else."""
+    record = read_json(path)
+    if record is None:
+        return None
+    tables = all(isinstance(record.get(name), dict) for name in ("config", "files"))
+    texts = all(isinstance(record.get(name), str) for name in ("key", "kind", "finished"))
+    seconds = record.get("seconds")
+    timed = isinstance(seconds, int | float) and 0 <= seconds < math.inf
+    return record if tables and texts and timed else None
+
+
+def unfinished(cells: Iterable[Cell], root: Path) -> tuple[Cell, ...]:
+    """What has to be done for these cells to be done, inputs before what reads them.
+
+    What is done needs no inputs any more, be they there or not.
+    """
+    needed: dict[str, Cell] = {}
+    seen = set()
+
+    def visit(cell: Cell) -> None:
+        if cell.key in seen:
+            return
+        seen.add(cell.key)
+        if record_of(cell, root) is None:
+            for each in cell.inputs:
+                visit(each)
+            needed[cell.key] = cell
+
+    for cell in cells:
+        visit(cell)
+    return tuple(needed.values())
+
+
+def failure_of(cell: Cell, root: Path) -> str:
+    """The sentence that a failed cell left."""
+    return str((read_json(cell.folder(root) / FAILURE) or {}).get("error", "unknown"))
+
+
+def state_of(cell: Cell, root: Path) -> State:
+    """Where a cell stands now."""
+    if record_of(cell, root) is not None:
+        return "done"
+    if is_locked(cell.label, root):
+        return "running"
+    return "failed" if (cell.folder(root) / FAILURE).exists() else "missing"
