@@ -10,7 +10,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-from suite.core.imports import HARNESS, PACKAGES
+from suite.core.imports import PACKAGES
+from suite.core.syntax import HARNESS
 
 
 class Beside(MetaPathFinder, Loader):

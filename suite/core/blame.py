@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from suite.core.errors import SuiteError
-from suite.core.imports import HARNESS, REPOSITORY, is_shipped
+from suite.core.imports import REPOSITORY, is_shipped
+from suite.core.syntax import HARNESS
 
 LIBRARIES = {
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")

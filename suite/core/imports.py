@@ -7,12 +7,13 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+from suite.core.syntax import HARNESS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Packages whose modules define results.
 PACKAGES = ("problems", "optimizers")
 # Faster ways to the same numbers. A change that alters numbers raises RESULTS_VERSION instead.
 NOT_RESULTS = ("optimizers.kernels",)
-HARNESS = "suite"
 
 
 def definition_files(path: Path) -> dict[str, Path]:

@@ -1,4 +1,8 @@
-"""Digests of code; comments, docstrings, layout and Python's version do not change them."""
+"""Digests of code, which decide whether results are computed again.
+
+Comments, docstrings, layout and Python's version do not change them, nor does the module of the
+harness that a name is imported from.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from typing import Any
+
+# The package that authors import from.
+HARNESS = "suite"
 
 
 @functools.cache
@@ -34,6 +41,8 @@ def _written(node: Any) -> Iterator[str]:
         else:
             for name in node._fields:
                 value = _without_docstring(name, getattr(node, name, None))
+                if isinstance(node, ast.ImportFrom) and name == "module":
+                    value = _without_place(node)
                 # What is empty is omitted, for later versions add fields to old nodes. Whether a
                 # name is read or written (`ctx`) follows from its place.
                 if name != "ctx" and value is not None and value != []:
@@ -48,6 +57,12 @@ def _written(node: Any) -> Iterator[str]:
         yield "]"
     else:
         yield ascii(node)
+
+
+def _without_place(node: ast.ImportFrom) -> str | None:
+    """The module that names are imported from; of the harness its name alone."""
+    inside = node.level == 0 and (node.module or "").startswith(f"{HARNESS}.")
+    return HARNESS if inside else node.module
 
 
 def _without_docstring(name: str, value: Any) -> Any:

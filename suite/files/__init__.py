@@ -1,1 +1,1 @@
-"""Reading and writing files, each whole or not at all, and where every one of them lies."""
+"""Files: read as if damaged, written whole or not at all, and where each one lies."""

@@ -1,1 +1,1 @@
-"""Training φ: the schedule, the loop over windows, and what moves φ."""
+"""Training φ: its schedule, its loop over windows, what moves φ, and its state."""

@@ -1,1 +1,1 @@
-"""From finished folders to tables, figures and pages."""
+"""From finished folders to curves, scores, claims, figures, tables and pages."""

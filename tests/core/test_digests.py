@@ -114,6 +114,14 @@ def test_code_counts(old: str, new: str) -> None:
     assert code_digest(SOURCE.replace(old, new).encode()) != DIGEST
 
 
+def test_module_of_the_harness_that_a_name_is_from_does_not_count() -> None:
+    plain = code_digest(b"from suite import Rng")
+    assert code_digest(b"from suite.core.seeds import Rng") == plain
+    for other in ("suite import Problem", "suite import Rng as R", ".suite.core import Rng"):
+        assert code_digest(f"from {other}".encode()) != plain
+    assert code_digest(b"from suited.core import Rng") != plain
+
+
 def write(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Estimators of the meta-gradient, one in each module."""
+"""Estimators of the meta-gradient, each in a module of its own."""
