@@ -10,7 +10,7 @@ import pytest
 from suite.core.errors import SuiteError
 from suite.core.plugins import load_plugin
 from suite.core.registry import optimizers, problems
-from suite.plan.plan import _optimizer_config, _problem_config
+from suite.plan.resolved import optimizer_config, problem_config
 
 FILE = Path("mine.py")
 HEAD = """
@@ -31,9 +31,9 @@ def planned(text: str) -> None:
     FILE.write_text(text, encoding="utf-8")
     load_plugin(FILE)
     if "mine" in problems:
-        _problem_config({"name": "mine"}, "my.yaml: panels.p")
+        problem_config({"name": "mine"}, "my.yaml: panels.p")
     else:
-        _optimizer_config({"name": "mine"}, {"name": "quadratic"}, "my.yaml: panels.p")
+        optimizer_config({"name": "mine"}, {"name": "quadratic"}, "my.yaml: panels.p")
 
 
 def complaint(text: str) -> str:

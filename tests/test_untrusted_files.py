@@ -34,7 +34,7 @@ from suite.core.seeds import Rng
 from suite.files.atomic import write_text_atomic
 from suite.files.json import MAX_BYTES, read_json
 from suite.files.parquet import REAL, TEXT, WHOLE, load_parquet
-from suite.files.places import CANDIDATE, CELLS, SOURCES, TRAINING_STATE
+from suite.files.places import CANDIDATE, CELLS, PAPER, SOURCES, TRAINING_STATE
 from suite.files.provenance import load_provenance
 from suite.files.tensors import DIGEST, digest_of
 from suite.inner.pictures import load_pictures, save_pictures
@@ -445,9 +445,7 @@ def test_any_curves_of_the_paper_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from(list(suite.report.paper.COLUMNS)))
-    whole = (Path(suite.report.paper.__file__).parents[1] / "results/paper" / name).read_bytes()[
-        :600
-    ]
+    whole = (PAPER / name).read_bytes()[:600]
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.getbasetemp()
         patch.setattr(suite.report.paper, "PAPER", folder)

@@ -17,7 +17,7 @@ from suite.core.errors import DataMissing, SuiteError
 from suite.core.plugins import load_plugin, plugin_files
 from suite.core.registry import optimizers, problems
 from suite.plan.cells import Cell, make_cell
-from suite.plan.plan import _problem_config
+from suite.plan.resolved import problem_config
 from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS, Job
 from suite.run.ray.worker import Order, run_travelling
@@ -76,7 +76,7 @@ def write(folder: Path, name: str = "own-bowl", **changed: str) -> Path:
 def key(folder: Path) -> str:
     """Of a cell with the plugin's problem."""
     load_plugin(folder / "mine.py")
-    config = {"problem": _problem_config({"name": "own-bowl"}, "here")}
+    config = {"problem": problem_config({"name": "own-bowl"}, "here")}
     return make_cell("evaluate", "own", config).key
 
 
@@ -148,12 +148,12 @@ def test_cells_follow_the_files_that_a_problem_declares(tmp_path: Path, given: s
 
 def test_problem_without_files_has_the_key_that_it_had(tmp_path: Path) -> None:
     load_plugin(write(tmp_path))
-    assert set(_problem_config({"name": "own-bowl"}, "here")) == {"spec", "code", "notice"}
+    assert set(problem_config({"name": "own-bowl"}, "here")) == {"spec", "code", "notice"}
 
 
 def cell_of(folder: Path) -> Cell:
     load_plugin(folder / "mine.py")
-    config = {"problem": _problem_config({"name": "own-bowl"}, "here")}
+    config = {"problem": problem_config({"name": "own-bowl"}, "here")}
     return make_cell("fake", "own", config)
 
 
@@ -255,7 +255,7 @@ def test_random_numbers_drawn_while_a_module_of_the_suite_is_imported_are_told(
         with pytest.raises(
             SuiteError, match=r"Bowl\.init .* gives a value at \['theta'\] that depends on"
         ):
-            _problem_config({"name": "own-bowl"}, "here")
+            problem_config({"name": "own-bowl"}, "here")
         cls = problems.cls("own-bowl")
         assert sys.modules["problems.own_module"].Bowl is package.own_module.Bowl is cls
     finally:

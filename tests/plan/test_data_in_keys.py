@@ -17,7 +17,7 @@ from suite.core.plugins import load_plugin
 from suite.core.registry import optimizers, problems
 from suite.core.types import Problem
 from suite.plan.cells import Cell, make_cell
-from suite.plan.plan import _problem_config
+from suite.plan.resolved import problem_config
 from suite.plan.unchanged import fingerprints
 from suite.run.folder import open_results
 from suite.run.kinds import RUNNERS
@@ -65,7 +65,7 @@ def root(tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> I
 def cell_of(name: str) -> Cell:
     """As a process that starts now plans it."""
     forget_data()
-    return make_cell("fake", name, {"problem": _problem_config(SPECS[name], "here")})
+    return make_cell("fake", name, {"problem": problem_config(SPECS[name], "here")})
 
 
 def replace_photo(root: Path) -> None:

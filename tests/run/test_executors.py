@@ -188,7 +188,7 @@ from pathlib import Path
 from suite.run.executors import Settings, local
 from suite.core.plugins import load_plugin
 from suite.run.scheduler import run_all
-from tests.test_executors import Seen, fake
+from tests.run.test_executors import Seen, fake
 
 if __name__ == "__main__":
     plugin, root, jobs, seconds, count = sys.argv[1:]

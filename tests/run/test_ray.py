@@ -214,7 +214,7 @@ from pathlib import Path
 from suite.run.executors import Settings, find_executor
 from suite.core.plugins import load_plugin
 from suite.run.scheduler import run_all
-from tests.test_executors import Seen, fake
+from tests.run.test_executors import Seen, fake
 
 plugin, root = map(Path, sys.argv[1:])
 load_plugin(plugin)
