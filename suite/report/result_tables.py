@@ -86,11 +86,6 @@ def join_tables(parts: Sequence[Tables]) -> Tables:
     return Tables(**found)
 
 
-def no_tables() -> Tables:
-    """Those of no experiment."""
-    return join_tables([])
-
-
 def save_tables(folder: Path, tables: Tables) -> None:
     """Write each as Parquet; traces only if there are some.
 

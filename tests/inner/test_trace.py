@@ -32,7 +32,7 @@ from suite.plan.cells import Cell
 from suite.plan.plan import make_plan
 from suite.plan.profiles import build, read_experiment
 from suite.report.collect import collect_tables, experiment_infos
-from suite.report.result_tables import no_tables, save_tables
+from suite.report.result_tables import join_tables, save_tables
 from suite.run.folder import open_results
 from suite.run.records import state_of
 from suite.run.store import run_cell
@@ -238,7 +238,7 @@ def test_settings_that_name_what_is_not_there_are_refused(tmp_path: Path) -> Non
 
 def test_folder_without_traces_has_no_files_of_them(tmp_path: Path) -> None:
     (tmp_path / "traces.parquet").write_text("of an earlier run")
-    save_tables(tmp_path, no_tables())
+    save_tables(tmp_path, join_tables([]))
     assert sorted(path.stem for path in tmp_path.glob("*.parquet")) == [
         "curves",
         "losses",

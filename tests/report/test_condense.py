@@ -15,7 +15,7 @@ from suite.plan.definitions import ExperimentInfo
 from suite.report.claims.verdicts import check_claims
 from suite.report.condense import kept_steps, rounded
 from suite.report.final import final_losses
-from suite.report.result_tables import load_tables, no_tables, save_tables
+from suite.report.result_tables import join_tables, load_tables, save_tables
 from suite.report.statistics.intervals import mean_band
 
 STEPS = 300
@@ -126,7 +126,7 @@ def test_rounding_keeps_infinity_and_zero() -> None:
 def test_types_are_the_same_with_and_without_rows(tmp_path: Path, runs: pd.DataFrame) -> None:
     save_tables(tmp_path, condensed(info_of(), runs))
     whole = load_tables(tmp_path)
-    save_tables(tmp_path, no_tables())
+    save_tables(tmp_path, join_tables([]))
     empty = load_tables(tmp_path)
     for name in ("curves", "losses", "scores"):
         assert list(empty.by_name()[name].dtypes) == list(whole.by_name()[name].dtypes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from suite.core.errors import SuiteError
@@ -15,12 +15,11 @@ Files = Mapping[str, bytes]
 LIMIT = 2**29
 
 
-def pack(folder: Path, leave_out: Collection[str] = (), limit: int = LIMIT) -> dict[str, bytes]:
+def pack(folder: Path, limit: int = LIMIT) -> dict[str, bytes]:
     """The files in `folder` by name; empty if it is not there. Links and subfolders stay behind.
 
     Args:
         folder: a cell's.
-        leave_out: names of files that are not wanted.
         limit: bytes in all.
 
     Raises:
@@ -29,9 +28,7 @@ def pack(folder: Path, leave_out: Collection[str] = (), limit: int = LIMIT) -> d
     files: dict[str, bytes] = {}
     size = 0
     for path in sorted(folder.glob("*")):
-        if path.name.startswith(".") or path.name in leave_out:
-            continue
-        if path.is_symlink() or not path.is_file():
+        if path.name.startswith(".") or path.is_symlink() or not path.is_file():
             continue
         files[path.name] = path.read_bytes()
         size += len(files[path.name])
