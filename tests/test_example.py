@@ -111,7 +111,7 @@ class States(Optimizer):
     def init(self, spec, n):
         return Memory(0, None, (torch.zeros(n, spec.size), (1.5, "text")))
 
-    def update(self, grads, state):
+    def update(self, grads, state, params):
         last, others = state.inner
         return -self.lr * (grads + 0.5 * last), Memory(state.steps + 1, None, (grads, others))
 """

@@ -19,7 +19,7 @@ class Mine(Optimizer):
     def init(self, spec, n):
         {STATE}
 
-    def update(self, grads, state):
+    def update(self, grads, state, params):
         {UPDATE}
 """
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 
 class AdamState(NamedTuple):
@@ -35,7 +35,7 @@ class Adam(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> AdamState:
         return AdamState(torch.zeros(n, spec.size), torch.zeros(n, spec.size), torch.zeros(()))
 
-    def update(self, grads: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
+    def update(self, grads: Tensor, state: AdamState, params: Params) -> tuple[Tensor, AdamState]:
         mean = state.mean.lerp(grads, 1 - self.beta1)
         square = (self.beta2 * state.square).addcmul_(grads, grads, value=1 - self.beta2)
         updates = state.updates + 1
