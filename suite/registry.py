@@ -231,12 +231,20 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
         return wrapped(cls, arguments)
 
     def _fault(self, cls: type[Optimizer]) -> str | None:
-        names = list(inspect.signature(cls.update).parameters)
-        if len(names) == 4 and "into" not in names:
+        signature = inspect.signature(cls.update)
+        try:
+            signature.bind("self", "grads", "state", "params")
+        except TypeError:
+            fits = False
+        else:
+            # Where a state goes that is moved in place is no part of `update`.
+            fits = "into" not in signature.parameters
+        if fits:
             return None
+        names = ", ".join(signature.parameters)
         return (
-            f"has {cls.update.__qualname__}({', '.join(names)}), but must have update(self, grads, "
-            "state, params): params.theta is the iterate [n, P]"
+            f"has update({names}), but must have update(self, grads, state, params), where "
+            "params.theta is the iterate [n, P]"
         )
 
 
