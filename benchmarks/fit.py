@@ -71,8 +71,8 @@ def candidates(settings: Mapping[str, Any], vary: Mapping[str, Any]) -> Iterator
 
 def split_lists(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is fixed, and what is a list of values to try."""
-    fixed = {k: v for k, v in settings.items() if not isinstance(v, list)}
-    return fixed, {k: v for k, v in settings.items() if isinstance(v, list)}
+    fixed = {k: v for k, v in settings.items() if not isinstance(v, (list, tuple))}
+    return fixed, {k: v for k, v in settings.items() if isinstance(v, (list, tuple))}
 
 
 @torch.no_grad()

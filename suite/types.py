@@ -148,6 +148,9 @@ class Optimizer:
 
     # The hyperparameter that `tune` sweeps; set by `register_optimizer`.
     tuned: ClassVar[str | None] = None
+    # How many runs on other instances come before each run, whose state is kept; 0 begins afresh.
+    # The curves of the paper's ADAM and RMSprop are those of a state that was never reset.
+    earlier_runs: int = 0
 
     def init(self, spec: ParamSpec, n: int) -> Any:
         """The state before the first step."""

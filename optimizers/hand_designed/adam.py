@@ -26,15 +26,14 @@ class Adam(Optimizer):
 
     m ← β₁m + (1 − β₁)∇, v ← β₂v + (1 − β₂)∇², θ ← θ − η √(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε).
 
-    Without `correct_mean` there is no factor 1/(1 − β₁ᵗ), so that the first updates are smaller: the
-    figures' curves start that way (docs/calibration.md).
+    The figures' curves are those with `earlier_runs` (docs/calibration.md).
     """
 
     lr: Tensor | float
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    correct_mean: bool = True
+    earlier_runs: int = 0
 
     def init(self, spec: ParamSpec, n: int) -> AdamState:
         return AdamState(torch.zeros(n, spec.size), torch.zeros(n, spec.size), torch.zeros(()))
@@ -43,8 +42,6 @@ class Adam(Optimizer):
         mean = state.mean.lerp(grads, 1 - self.beta1)
         square = (self.beta2 * state.square).addcmul_(grads, grads, value=1 - self.beta2)
         updates = state.updates + 1
-        correction = (1 - self.beta2**updates).sqrt()
-        if self.correct_mean:
-            correction = correction / (1 - self.beta1**updates)
+        correction = (1 - self.beta2**updates).sqrt() / (1 - self.beta1**updates)
         update = mean / square.sqrt().add_(self.epsilon)
         return update * (-self.lr * correction), AdamState(mean, square, updates)

@@ -31,6 +31,7 @@ class RMSprop(Optimizer):
     alpha: float = 0.99
     epsilon: float = 1e-8
     momentum: float = 0.0
+    earlier_runs: int = 0
 
     def init(self, spec: ParamSpec, n: int) -> RMSpropState:
         return RMSpropState(torch.zeros(n, spec.size), torch.zeros(n, spec.size))
