@@ -1,4 +1,4 @@
-"""Clipping, weight decay and learning-rate schedules, for every optimizer with a tuned rate."""
+"""Clipping, weight decay, schedules and a kept state, for every optimizer with a tuned rate."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Options:
             line (``linear``) or half a cosine (``cosine``).
         warmup: steps in which η_t rises to η first: η/w, 2η/w, …
         schedule_steps: when it has fallen to 0; a panel fills in its number of steps.
+        earlier_runs: how many runs on other instances come before each run, whose state is kept in
+            place of a new one. The curves of the paper's ADAM and RMSprop are those of a state that
+            was never reset (docs/calibration.md).
     """
 
     clip_norm: Annotated[float, Above(0)] | None = None
@@ -32,10 +35,13 @@ class Options:
     schedule: Literal["constant", "linear", "cosine"] | None = None
     warmup: Annotated[int, AtLeast(0)] = 0
     schedule_steps: Annotated[int, AtLeast(1)] | None = None
+    earlier_runs: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self) -> None:
         if self.schedule is None and (self.warmup or self.schedule_steps):
             raise ValueError("'warmup' and 'schedule_steps' belong to a 'schedule': add one")
+        if self.schedule is not None and self.earlier_runs:
+            raise ValueError("'earlier_runs' would use up the 'schedule': omit one of them")
         if self.schedule is not None and self.schedule_steps is None:
             raise ValueError("'schedule' needs 'schedule_steps', the steps of a run")
         if self.schedule_steps is not None and self.warmup > self.schedule_steps:
@@ -85,6 +91,10 @@ class Wrapped(Optimizer):
         if self.inner.tuned is None:
             given = ", ".join(f.name for f in fields(Options) if getattr(self.options, f.name))
             raise ValueError(f"it has no learning rate that is tuned, so omit {given}")
+
+    @property
+    def earlier_runs(self) -> int:
+        return self.options.earlier_runs
 
     def init(self, spec: ParamSpec, n: int) -> WrappedState:
         return WrappedState(0, self.inner.init(spec, n))

@@ -51,16 +51,17 @@ class Point:
         return replace(self, theta=self.theta.new_empty(0), state=None)
 
 
-def start(objective: Objective, optimizer: Optimizer) -> Point:
-    """θ_0, with loss and gradient there.
+def start(objective: Objective, optimizer: Optimizer, state: Any = None) -> Point:
+    """θ_0, with loss and gradient there, and an optimizer's `state`, or its first one if None.
 
     Raises:
         SuiteError: loss or gradient are not finite there, before any optimizer did anything.
     """
     theta = objective.start()
     # Authors write torch.zeros(n, P) without a device, and get it where the run is.
-    with theta.device:
-        state = optimizer.init(objective.spec, objective.rows)
+    if state is None:
+        with theta.device:
+            state = optimizer.init(objective.spec, objective.rows)
     alive = torch.ones(objective.rows, dtype=torch.bool, device=theta.device)
     point = _evaluated(objective, optimizer, 0, theta, state, alive)
     for what, finite in (("loss", point.alive), ("gradient", point.grads.isfinite().all(1))):
@@ -113,7 +114,15 @@ def walk(
 
 def descend(objective: Objective, optimizer: Optimizer, steps: int) -> Iterator[Point]:
     """The points after 0, 1, …, `steps` updates; only the last one's θ and state are to be read."""
-    point = start(objective, optimizer)
+    state = None
+    for number in range(optimizer.earlier_runs):
+        earlier = _run(objective.earlier(number), optimizer, steps, state)
+        state = functools.reduce(lambda _, point: point, earlier).state
+    yield from _run(objective, optimizer, steps, state)
+
+
+def _run(objective: Objective, optimizer: Optimizer, steps: int, state: Any) -> Iterator[Point]:
+    point = start(objective, optimizer, state)
     yield point
     for _ in range(steps):
         point = advance(objective, optimizer, point, reuse=True)

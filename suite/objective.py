@@ -80,6 +80,11 @@ class Objective:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
 
+    def earlier(self, number: int) -> Objective:
+        """The same runs on instances, θ_0 and minibatches of their own: see `earlier_runs`."""
+        split = f"{self._split}/earlier-{number}"
+        return Objective(self.problem, self.instances, split, self._seed, self.copies, self.device)
+
     @property
     def rows(self) -> int:
         """r·n."""

@@ -198,6 +198,11 @@ class Optimizer:
     # Whether each coordinate's updates depend on its own gradients alone. Tracing tries it.
     coordinatewise: ClassVar[bool] = True
 
+    @property
+    def earlier_runs(self) -> int:
+        """How many runs, on other instances, come before each run, whose state is kept."""
+        return 0
+
     def init(self, spec: ParamSpec, n: int) -> Any:
         """The state before the first step."""
         return None

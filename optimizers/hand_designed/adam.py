@@ -25,6 +25,8 @@ class Adam(Optimizer):
     """Kingma and Ba's ADAM, with ε outside the bias correction (Torch7 `optim.adam`).
 
     m ← β₁m + (1 − β₁)∇, v ← β₂v + (1 − β₂)∇², θ ← θ − η √(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε).
+
+    The figures' curves are those with `earlier_runs` (docs/calibration.md).
     """
 
     lr: Tensor | float
