@@ -23,6 +23,7 @@ from optimizers.kernels import reference
 from optimizers.learned.lstm import LSTM
 from problems.mlp import MLP
 from suite.core.seeds import Rng
+from suite.core.types import Params
 from suite.inner.loop import descend, start, walk
 from suite.inner.objective import Objective
 from suite.inner.process import keep_freed_memory
@@ -66,7 +67,7 @@ def by_autograd(
         for step in range(steps):
             kept = second_order and step > 0
             _, grads = objective.value_and_grad(theta if kept else theta.detach(), step)
-            update, state = moving.update(grads, state)
+            update, state = moving.update(grads, state, Params(theta, objective.spec))
             theta = theta + update
             total = total + objective.value(theta, step + 1).sum()
         torch.autograd.grad(total, phi)

@@ -2,11 +2,12 @@
 
 from suite.core.registry import register_optimizer, register_problem
 from suite.core.seeds import Rng
-from suite.core.types import Optimizer, ParamSpec, Problem, Tensors
+from suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
 
 __all__ = [
     "Optimizer",
     "ParamSpec",
+    "Params",
     "Problem",
     "Rng",
     "Tensors",

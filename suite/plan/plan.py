@@ -231,14 +231,15 @@ def _evaluate(
         learned = _find_trained(spec, trained, where)
         name = f"{problem['spec']['name']}-{learned.name}"
         return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
-    optimizer = optimizer_config(spec, panel.problem, where)
+    optimizer = optimizer_config(spec, panel.problem, where, panel.steps)
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
+        steps = panel.tuning_steps or panel.steps
         sweep = {
             "problem": swept,
-            "optimizer": optimizer,
-            "steps": panel.tuning_steps or panel.steps,
+            "optimizer": optimizer_config(spec, panel.problem, where, steps),
+            "steps": steps,
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
             "seed": experiment.seed,
         }

@@ -15,6 +15,7 @@ from typing import Any
 from suite.core.errors import SuiteError
 from suite.core.registry import problems
 from suite.core.types import Optimizer, ParamSpec, Problem
+from suite.core.wrapper import options_in
 from suite.inner.process import one_thread_beside_the_kernel
 from suite.plan.probe_optimizer import check_optimizer, reduced
 from suite.plan.probe_problem import check_problem
@@ -95,6 +96,11 @@ def _check(
     cls: type[Optimizer], arguments: Mapping[str, Any], small: ParamSpec, layout: ParamSpec
 ) -> None:
     """Try an optimizer on few parameters; if it fails there, on as many as it is made for."""
+    wrapping = options_in(cls, arguments)
+    if wrapping:
+        # By itself first, so that its own mistakes are told as such.
+        own = {name: value for name, value in arguments.items() if name not in wrapping}
+        _check(cls, own, small, layout)
     try:
         check_optimizer(cls, arguments, small)
     except SuiteError:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.core.abilities import has
 from suite.core.blame import blamed, method_of, refused, told
 from suite.core.errors import SuiteError
 from suite.core.generators import seeded_generators
 from suite.core.trees import a, close, copied, difference, name_of
 from suite.core.types import ParamSpec, Problem
-from suite.inner.objective import Objective, holds_for
+from suite.inner.objective import Objective
 
 # What `loss` is given, by the method that draws it.
 INPUTS = {"init": "params", "instance": "instance", "batch": "batch"}
@@ -108,8 +109,8 @@ def check_side_by_side(objective: Objective, second: Draws, loss: Tensor, gradie
     """
     problem = objective.problem
     method = "loss"
-    if holds_for(problem, "losses", "loss"):
-        by_hand = holds_for(problem, "losses_and_grads", "losses")
+    if has(problem, "losses"):
+        by_hand = has(problem, "losses_and_grads")
         method = "losses_and_grads" if by_hand else "losses"
     theta = objective.start()
     theta[2:] += 0.01

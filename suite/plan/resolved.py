@@ -10,6 +10,7 @@ from suite.core.bounds import Spec
 from suite.core.digests import definition_digest
 from suite.core.errors import SuiteError
 from suite.core.registry import optimizers, problems
+from suite.core.wrapper import Wrapped, options_in
 from suite.plan.probe import probe_optimizer, probe_problem
 from suite.plan.unchanged import declared_files, fingerprints
 
@@ -34,18 +35,26 @@ def problem_config(spec: Spec, where: str) -> dict[str, Any]:
     }
 
 
-def optimizer_config(spec: Spec, problem: Spec, where: str) -> dict[str, Any]:
-    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept."""
+def optimizer_config(
+    spec: Spec, problem: Spec, where: str, steps: int | None = None
+) -> dict[str, Any]:
+    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept.
+
+    A schedule of its rate lasts `steps` unless the spec says otherwise.
+    """
     cls, given = optimizers.options(spec, where, optional=_tuned_field(spec, where))
+    if options_in(cls, given).get("schedule") and steps is not None:
+        given = {"schedule_steps": steps, **given}
+    spec = {**spec, **given}
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
     optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
     probe_optimizer(cls, given, spec, problem, where)
-    return {
-        "spec": _resolved(cls, {**spec, **given}),
-        "tuned": tuned,
-        "code": definition_digest(cls),
-    }
+    config = {"spec": _resolved(cls, spec), "tuned": tuned, "code": definition_digest(cls)}
+    if options_in(cls, given):
+        # Part of the key only where it wraps, so that it decides no other optimizer's.
+        config["wrapper"] = definition_digest(Wrapped)
+    return config
 
 
 def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from optimizers.hand_designed.sgd import SGD
 from problems.quadratic import Quadratic
 from suite.core.errors import SuiteError
 from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Tensors
+from suite.core.types import Optimizer, Params, Tensors
 from suite.inner.loop import Point, descend, start, walk
 from suite.inner.objective import Objective
 
@@ -58,8 +58,8 @@ def test_a_parameter_may_be_a_single_number() -> None:
 
 def test_updates_of_more_precision_keep_it() -> None:
     class Precise(SGD):
-        def update(self, grads: Tensor, state: Any) -> tuple[Tensor, Any]:
-            return super().update(grads.double(), state)
+        def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+            return super().update(grads.double(), state, params)
 
     whole = run(Bowl(), Precise(lr=0.1), 4, [0, 1])
     points = list(descend(Objective(Bowl(), [0, 1], "test", 0), Precise(lr=0.1), 4))
