@@ -26,9 +26,9 @@ class ConvNet(Problem):
     `layers` times convolution, batch normalization, 2×2 max pooling and ReLU, then a fully
     connected layer of `units`, batch normalization, ReLU, and the classifier. Batch normalization
     takes the minibatch's own statistics. Layers before it have no biases, which it would cancel.
-    θ_0 is Gaussian around 0 with deviation `scale`, but for the factors of batch normalization, which
-    are around `factor`. "IID Gaussian" (section 3) makes no exception of them, and the plateaus at the
-    start of the figure's curves need a `factor` of 0 (docs/calibration.md).
+    θ_0 is Gaussian around 0 with deviation `scale`, but for the factors of batch normalization,
+    which are around `factor`. "IID Gaussian" (section 3) makes no exception of them, and the
+    plateaus of the figure's curves need a `factor` of 0 (docs/calibration.md).
 
     `labels` are those of a subset such as CIFAR-5's, all if empty; `split` is that of the data set.
     """

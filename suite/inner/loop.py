@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import collections
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -118,7 +118,8 @@ def descend(objective: Objective, optimizer: Optimizer, steps: int) -> Iterator[
     state = None
     for number in range(optimizer.earlier_runs):
         earlier = _run(objective.earlier(number), optimizer, steps, state)
-        state = functools.reduce(lambda _, point: point, earlier).state
+        (last,) = collections.deque(earlier, maxlen=1)
+        state = last.state
     yield from _run(objective, optimizer, steps, state)
 
 
