@@ -82,6 +82,8 @@ class Objective:
         if is_one_by_one(problem, self.device):
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
+            if holds_for(problem, "losses_and_grads", "loss"):
+                self._grads_and_losses = self._grads_and_losses_by_hand
         elif holds_for(problem, "losses", "loss"):
             self._losses = self._losses_at_once
             self._grads_and_losses = self._grads_and_losses_by_autograd
