@@ -15,6 +15,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace {
 
 constexpr int WIDTH = 16;  // channels that are worked on at once
@@ -44,7 +48,12 @@ struct Lanes {
   }
   vec floats(const float *from) const { return load<vec>(from); }
   ivec places(const uint8_t *from) const {
-    return __builtin_convertvector(load<bytes>(from), ivec);
+    const bytes x = load<bytes>(from);
+#if defined(__AVX512F__)
+    return (ivec)_mm512_cvtepu8_epi32((__m128i)x);  // gcc would take one after the other
+#else
+    return __builtin_convertvector(x, ivec);
+#endif
   }
   void store_places(uint8_t *to, ivec x) const { store(to, __builtin_convertvector(x, bytes)); }
 };
@@ -104,27 +113,33 @@ struct Distances {
 
   template <class L>
   void add_row(const float *row, long count, long C, vec mean, L lanes) {
-    for (long x = 0; x < count; x++) {
+    auto add = [&](long x, int to) {
       const vec d = lanes.floats(row + x * C) - mean;
-      sums[x % 4] += d;
-      squares[x % 4] += d * d;
-    }
+      sums[to] += d;
+      squares[to] += d * d;
+    };
+    long x = 0;
+    for (; x + 3 < count; x += 4)
+      for (int k = 0; k < 4; k++) add(x + k, k);
+    for (; x < count; x++) add(x, 0);
   }
   static dvec total(const vec (&x)[4]) { return widened((x[0] + x[1]) + (x[2] + x[3])); }
 };
 
-// Of one image: extremes, places, and the sums of z and z² of each channel. Two rows at a time,
-// which stay in the innermost cache, are first summed and then compared with about their own mean:
-// so nothing is lost where the mean is large beside the deviation.
+// What follows is done for one image and some of its channels, whose first values are pointed to.
+
+// Extremes, places, and the sums of z and z². Two rows at a time, which stay in the innermost cache,
+// are first summed and then compared with about their own mean: so nothing is lost where the mean is
+// large beside the deviation.
 template <class L>
-void extremes_and_sums(const Sizes &s, const float *z, vec sign, float *extreme, uint8_t *place,
-                       L lanes, dvec &sum, dvec &square) {
+void take_extremes(Sizes s, const float *z, vec sign, float *extreme, uint8_t *place, L lanes,
+                   dvec &sum, dvec &square) {
   const long C = s.C, row = s.W * C;
   for (long y = 0; y < s.H; y += 2, z += 2 * row) {
     const bool pooled = y + 1 < s.H;
     vec total{};
     long x = 0;
-    for (; pooled && x + 1 < s.W; x += 2) {
+    for (; pooled && x + 1 < s.W; x += 2, extreme += C, place += C) {
       const float *corner = z + x * C;
       const vec values[4] = {lanes.floats(corner), lanes.floats(corner + C),
                              lanes.floats(corner + row), lanes.floats(corner + row + C)};
@@ -140,7 +155,6 @@ void extremes_and_sums(const Sizes &s, const float *z, vec sign, float *extreme,
       total += (values[0] + values[1]) + (values[2] + values[3]);
       lanes.store(extreme, chosen);
       lanes.store_places(place, at);
-      extreme += C, place += C;
     }
     for (; x < s.W; x++) {
       total += lanes.floats(z + x * C);
@@ -157,14 +171,72 @@ void extremes_and_sums(const Sizes &s, const float *z, vec sign, float *extreme,
   }
 }
 
+// Outputs, and CLOSED in their places.
+template <class L>
+void normalise(Sizes s, const float *extreme, vec factor, Means means, vec offset, float *out,
+               uint8_t *place, L lanes) {
+  offset -= factor * means.rest;
+  for (long i = 0; i < s.pooled(); i += s.C) {
+    const vec value = factor * (lanes.floats(extreme + i) - means.middle) + offset;
+    const ivec closed = value <= 0;  // NaN is not, and goes on
+    lanes.store(out + i, closed ? vec{} : value);
+    lanes.store_places(place + i, lanes.places(place + i) | (closed & CLOSED));
+  }
+}
+
+// The sums of the gradient after normalization, and of its product with z less its mean.
+template <class L>
+void sum_gradient(Sizes s, const float *extreme, const uint8_t *place, const float *d_out,
+                  Means means, L lanes, dvec &sum, dvec &product) {
+  const long row = s.W / 2 * s.C;
+  for (long first = 0; first < s.pooled(); first += row) {
+    vec row_sum{}, row_product{};
+    for (long i = first; i < first + row; i += s.C) {
+      const vec d = lanes.places(place + i) < CLOSED ? lanes.floats(d_out + i) : vec{};
+      row_sum += d;
+      row_product += d * (lanes.floats(extreme + i) - means.middle);
+    }
+    sum += widened(row_sum);
+    product += widened(row_product - row_sum * means.rest);
+  }
+}
+
+// From z to its gradient: `factor` times that after normalization, less a linear function of z.
+template <class L>
+void replace_by_gradient(Sizes s, float *z, const uint8_t *place, const float *d_out, vec factor,
+                         Means means, vec constant, vec slope, L lanes) {
+  const long C = s.C, row = s.W * C;
+  constant -= slope * means.rest;
+  auto replace = [=](float *at, vec lead) {
+    lanes.store(at, (lead - constant) - slope * (lanes.floats(at) - means.middle));
+  };
+  for (long y = 0; y < s.H; y += 2, z += 2 * row) {
+    const bool pooled = y + 1 < s.H;
+    long x = 0;
+    for (; pooled && x + 1 < s.W; x += 2, place += C, d_out += C) {
+      const ivec at = lanes.places(place);
+      const vec d = factor * lanes.floats(d_out);
+      float *corner = z + x * C;
+      replace(corner, at == 0 ? d : vec{});
+      replace(corner + C, at == 1 ? d : vec{});
+      replace(corner + row, at == 2 ? d : vec{});
+      replace(corner + row + C, at == 3 ? d : vec{});
+    }
+    for (; x < s.W; x++) {
+      replace(z + x * C, vec{});
+      if (pooled) replace(z + row + x * C, vec{});
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
 
 // Also gives the statistics [C] of z, and takes `sums` [N][2][C] as memory to work in.
 void norm_pool_forward(const float *z, const float *gamma, const float *beta, float *extreme,
-                       uint8_t *place, float *out, double *sums, double *mean,
-                       float *inverse_std, double eps, long N, long H, long W, long C, int threads) {
+                       uint8_t *place, float *out, double *sums, double *mean, float *inverse_std,
+                       double eps, long N, long H, long W, long C, int threads) {
   const Sizes s{N, H, W, C};
   const Sums partial{sums, s};
   for_each_group(s, threads, [&](long n, long c, auto lanes) {
@@ -173,26 +245,19 @@ void norm_pool_forward(const float *z, const float *gamma, const float *beta, fl
     const vec sign = factor > 0 ? 1 - vec{} : factor < 0 ? -1 - vec{} : vec{};
     const long at = n * s.pooled() + c;
     dvec sum{}, square{};
-    extremes_and_sums(s, z + n * s.image() + c, sign, extreme + at, place + at, lanes, sum, square);
+    take_extremes(s, z + n * s.image() + c, sign, extreme + at, place + at, lanes, sum, square);
     partial.set(n, c, lanes, sum, square);
   });
   for (long c = 0; c < C; c++) {
-    const double average = partial.total(0, c) / s.values();
-    const double variance = partial.total(1, c) / s.values() - average * average;
-    mean[c] = average;
+    mean[c] = partial.total(0, c) / s.values();
+    const double variance = partial.total(1, c) / s.values() - mean[c] * mean[c];
     inverse_std[c] = 1 / std::sqrt((variance < 0 ? 0 : variance) + eps);
   }
   for_each_group(s, threads, [&](long n, long c, auto lanes) {
     const vec factor = lanes.floats(gamma + c) * lanes.floats(inverse_std + c);
-    const Means means(mean + c, lanes);
-    const vec offset = lanes.floats(beta + c) - factor * means.rest;
-    const long first = n * s.pooled() + c, end = (n + 1) * s.pooled();
-    for (long i = first; i < end; i += C) {
-      const vec value = factor * (lanes.floats(extreme + i) - means.middle) + offset;
-      const ivec closed = value <= 0;  // NaN is not, and goes on
-      lanes.store(out + i, closed ? vec{} : value);
-      lanes.store_places(place + i, lanes.places(place + i) | (closed & CLOSED));
-    }
+    const long at = n * s.pooled() + c;
+    normalise(s, extreme + at, factor, Means(mean + c, lanes), lanes.floats(beta + c), out + at,
+              place + at, lanes);
   });
 }
 
@@ -203,60 +268,24 @@ void norm_pool_backward(float *z, const float *gamma, const float *extreme, cons
                         int threads) {
   const Sizes s{N, H, W, C};
   const Sums partial{sums, s};
-  const long h = H / 2, w = W / 2;
   for_each_group(s, threads, [&](long n, long c, auto lanes) {
-    const Means means(mean + c, lanes);
+    const long at = n * s.pooled() + c;
     dvec sum{}, product{};
-    for (long y = 0; y < h; y++) {
-      const long first = n * s.pooled() + y * w * C + c;
-      vec row_sum{}, row_product{};
-      for (long i = first; i < first + w * C; i += C) {
-        const ivec open = lanes.places(place + i) < CLOSED;
-        const vec d = open ? lanes.floats(d_out + i) : vec{};
-        row_sum += d;
-        row_product += d * (lanes.floats(extreme + i) - means.middle);
-      }
-      sum += widened(row_sum);
-      product += widened(row_product - row_sum * means.rest);
-    }
+    sum_gradient(s, extreme + at, place + at, d_out + at, Means(mean + c, lanes), lanes, sum,
+                 product);
     partial.set(n, c, lanes, sum, product);
   });
-  // The sums of the gradient after normalization, and of its product with what is normalised.
-  float *of_ones = d_beta, *of_normalised = d_gamma;
   for (long c = 0; c < C; c++) {
-    of_ones[c] = partial.total(0, c);
-    of_normalised[c] = partial.total(1, c) * inverse_std[c];
+    d_beta[c] = partial.total(0, c);
+    d_gamma[c] = partial.total(1, c) * inverse_std[c];
   }
   for_each_group(s, threads, [&](long n, long c, auto lanes) {
-    const Means means(mean + c, lanes);
-    const vec inverse = lanes.floats(inverse_std + c);
-    const vec factor = lanes.floats(gamma + c) * inverse, share = factor / float(s.values());
-    const vec slope = share * lanes.floats(of_normalised + c) * inverse;
-    const vec constant = share * lanes.floats(of_ones + c) - slope * means.rest;
-    const long row = W * C;
-    float *image = z + n * s.image() + c;
-    long i = n * s.pooled() + c;
-    auto store = [&](float *at, vec lead) {
-      lanes.store(at, (lead - constant) - slope * (lanes.floats(at) - means.middle));
-    };
-    for (long y = 0; y < H; y += 2) {
-      const bool pooled = y + 1 < H;
-      float *upper = image + y * row;
-      long x = 0;
-      for (; pooled && x + 1 < W; x += 2, i += C) {
-        const ivec at = lanes.places(place + i);
-        const vec d = factor * lanes.floats(d_out + i);
-        float *corner = upper + x * C;
-        store(corner, at == 0 ? d : vec{});
-        store(corner + C, at == 1 ? d : vec{});
-        store(corner + row, at == 2 ? d : vec{});
-        store(corner + row + C, at == 3 ? d : vec{});
-      }
-      for (; x < W; x++) {
-        store(upper + x * C, vec{});
-        if (pooled) store(upper + row + x * C, vec{});
-      }
-    }
+    const vec inverse = lanes.floats(inverse_std + c), factor = lanes.floats(gamma + c) * inverse;
+    const vec share = factor / float(s.values());
+    const long at = n * s.pooled() + c;
+    replace_by_gradient(s, z + n * s.image() + c, place + at, d_out + at, factor,
+                        Means(mean + c, lanes), share * lanes.floats(d_beta + c),
+                        share * lanes.floats(d_gamma + c) * inverse, lanes);
   });
 }
 }
