@@ -16,10 +16,10 @@ _pool_started = False
 _pool_lost = False
 
 
-def threads() -> ctypes.c_int:
-    """How many threads a kernel may take here."""
+def threads(wanted: int | None = None) -> ctypes.c_int:
+    """How many threads a kernel takes: `wanted`, or else as many as it may."""
     global _pool_started
-    count = 1 if _pool_lost else kernel_threads.get() or torch.get_num_threads()
+    count = 1 if _pool_lost else wanted or kernel_threads.get() or torch.get_num_threads()
     _pool_started |= count > 1
     return ctypes.c_int(count)
 

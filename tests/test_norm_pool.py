@@ -12,7 +12,6 @@ from problems import convnet
 from problems.convnet import ConvNet
 from problems.kernels import norm_pool
 from suite import native_build
-from suite.native_calls import kernel_threads
 from suite.objective import Objective
 from suite.seeds import Rng
 
@@ -129,11 +128,14 @@ def test_value_that_is_not_finite_is_told_by_the_result() -> None:
 @fused
 def test_results_do_not_depend_on_threads() -> None:
     case = make_case((9, 19, 10, 11))
-    results = []
-    for count in (1, 2, 5):
-        token = kernel_threads.set(count)
-        results.append(of_kernel(*case))
-        kernel_threads.reset(token)
+    results, before = [], torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            assert norm_pool._threads().value == count
+            results.append(of_kernel(*case))
+    finally:
+        torch.set_num_threads(before)
     for others in results[1:]:
         assert all(torch.equal(*pair) for pair in zip(others, results[0], strict=True))
 

@@ -62,7 +62,7 @@ class _NormPool(torch.autograd.Function):
         mean, inverse_std = torch.empty_like(factor, dtype=torch.float64), torch.empty_like(factor)
         arrays = (z, factor, offset, extreme, place, out, _sums(z), mean, inverse_std)
         load_library(SOURCE).norm_pool_forward(
-            *map(pointer, arrays), ctypes.c_double(EPS), *_sizes(z), threads()
+            *map(pointer, arrays), ctypes.c_double(EPS), *_sizes(z), _threads()
         )
         ctx.save_for_backward(z, factor, extreme, place, mean, inverse_std)
         ctx.overwritten = False
@@ -78,8 +78,14 @@ class _NormPool(torch.autograd.Function):
         d_out = d_out.contiguous(memory_format=torch.channels_last)
         d_factor, d_offset = torch.empty_like(factor), torch.empty_like(factor)
         arrays = (z, factor, *kept, d_out, _sums(z), d_factor, d_offset)
-        load_library(SOURCE).norm_pool_backward(*map(pointer, arrays), *_sizes(z), threads())
+        load_library(SOURCE).norm_pool_backward(*map(pointer, arrays), *_sizes(z), _threads())
         return z, d_factor, d_offset
+
+
+def _threads() -> ctypes.c_int:
+    # As the convolutions before and after it. It is a small part of a step, in short pieces: with
+    # more threads than these, each would wait for the slowest, on a busy machine for its turn.
+    return threads(torch.get_num_threads())
 
 
 def _sizes(z: Tensor) -> map[ctypes.c_long]:
