@@ -35,10 +35,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def one_thread_beside_the_kernel() -> Iterator[None]:
-    """PyTorch on one thread, and the fused kernel on as many as PyTorch had.
+    """PyTorch on one thread, and the fused LSTM on as many as PyTorch had.
 
     Convolutions, products of matrices and sums round in another way on another number of threads;
-    the kernel does not. So results depend neither on the machine's cores nor on how many cells
+    the LSTM's kernel does not. So results depend neither on the machine's cores nor on how many cells
     share them.
     """
     threads = torch.get_num_threads()

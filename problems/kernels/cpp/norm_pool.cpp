@@ -15,13 +15,21 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
 namespace {
 
-constexpr int WIDTH = 16;  // channels that are worked on at once
+// Channels that are worked on at once. Of wider vectors than the processor's, gcc takes each lane
+// by itself.
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
 constexpr int CLOSED = 4;
 
 typedef float vec __attribute__((vector_size(WIDTH * 4)));
@@ -49,8 +57,11 @@ struct Lanes {
   vec floats(const float *from) const { return load<vec>(from); }
   ivec places(const uint8_t *from) const {
     const bytes x = load<bytes>(from);
+    // gcc's own conversion would take each lane by itself.
 #if defined(__AVX512F__)
-    return (ivec)_mm512_cvtepu8_epi32((__m128i)x);  // gcc would take one after the other
+    return (ivec)_mm512_cvtepu8_epi32((__m128i)x);
+#elif defined(__AVX2__)
+    return (ivec)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)x));
 #else
     return __builtin_convertvector(x, ivec);
 #endif
