@@ -38,8 +38,8 @@ def one_thread_beside_the_kernel() -> Iterator[None]:
     """PyTorch on one thread, and the fused LSTM on as many as PyTorch had.
 
     Convolutions, products of matrices and sums round in another way on another number of threads;
-    the LSTM's kernel does not. So results depend neither on the machine's cores nor on how many cells
-    share them.
+    the LSTM's kernel does not. So results depend neither on the machine's cores nor on how many
+    cells share them.
     """
     threads = torch.get_num_threads()
     token = kernel_threads.set(threads)
