@@ -29,6 +29,7 @@ from suite.objective import Objective
 from suite.process import keep_freed_memory
 from suite.second_order import second_order_gradient
 from suite.seeds import Rng
+from suite.types import Params
 
 WINDOW = 20
 WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")
@@ -66,7 +67,7 @@ def by_autograd(
         for step in range(steps):
             kept = second_order and step > 0
             _, grads = objective.value_and_grad(theta if kept else theta.detach(), step)
-            update, state = moving.update(grads, state)
+            update, state = moving.update(grads, state, Params(theta, objective.spec))
             theta = theta + update
             total = total + objective.value(theta, step + 1).sum()
         torch.autograd.grad(total, phi)

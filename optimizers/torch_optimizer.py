@@ -21,6 +21,8 @@ from optimizers.torch_checks import (
     check_saved,
     numbered,
 )
+from suite import Params, ParamSpec
+from suite.abilities import has
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -194,6 +196,13 @@ def _update(lstm: LSTM, parameter: Tensor, hidden: Tensor) -> Tensor:
     """The update of a parameter, in its shape; its hidden state moves on in place."""
     assert parameter.grad is not None
     grads = parameter.grad.reshape(1, -1).to(hidden.dtype)
-    update, _ = lstm.update(grads.nan_to_num(nan=0.0), hidden, into=hidden)
+    params = Params.unread(grads)
+    if not has(lstm, "ignores_params"):
+        theta = parameter.detach().reshape(1, -1).to(hidden.dtype)
+        params = Params(theta, ParamSpec({"parameter": parameter.shape}))
+    step = lstm.update_in_place if has(lstm, "update_in_place") else lstm.update
+    update, following = step(grads.nan_to_num(nan=0.0), hidden, params)
+    if following is not hidden:
+        hidden.copy_(following)
     # Adds NaN where the gradient is NaN, and nothing elsewhere.
     return update.add_(grads.clamp(-1, 1), alpha=0).view_as(parameter)

@@ -2,11 +2,12 @@
 
 from suite.registry import register_optimizer, register_problem
 from suite.seeds import Rng
-from suite.types import Optimizer, ParamSpec, Problem, Tensors
+from suite.types import Optimizer, Params, ParamSpec, Problem, Tensors
 
 __all__ = [
     "Optimizer",
     "ParamSpec",
+    "Params",
     "Problem",
     "Rng",
     "Tensors",

@@ -85,9 +85,15 @@ def fill(cls: type[T], data: Mapping[str, Any], where: str) -> T:
 
 
 def fields_of(
-    cls: Any, data: Mapping[str, Any], where: str, optional: Sequence[str] = ()
+    cls: Any,
+    data: Mapping[str, Any],
+    where: str,
+    optional: Sequence[str] = (),
+    elsewhere: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The arguments that `data` gives to the dataclass `cls`; those in `optional` may be missing.
+
+    A misspelt key may have been meant as one of those `elsewhere`.
 
     Raises:
         SuiteError: unknown or missing keys, or wrong types.
@@ -102,7 +108,8 @@ def fields_of(
         elif rest is not None:
             arguments[rest][str(key)] = convert(value, Any, below(where, key))
         else:
-            hint = nearest(str(key), fields) if fields else "it has no options"
+            known = [*fields, *elsewhere]
+            hint = nearest(str(key), known) if known else "it has no options"
             if value is None and str(key).isdigit():
                 # In braces, the comma of 0,1 begins a new entry.
                 hint = "a number is written with a point, such as 0.1"

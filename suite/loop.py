@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
+import collections
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from suite.abilities import has
 from suite.errors import SuiteError
 from suite.objective import Objective
-from suite.types import Optimizer
+from suite.types import Optimizer, Params, ParamSpec
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Point:
         loss: f at the iterate [n]; infinite once a run has diverged.
         grads: ∇f at the iterate, or where the optimizer looks ahead [n, P]; 0 once diverged.
         alive: which runs have not diverged, bool [n].
+        spec: the layout of the iterate.
     """
 
     step: int
@@ -35,22 +36,33 @@ class Point:
     loss: Tensor
     grads: Tensor
     alive: Tensor
+    spec: ParamSpec
+
+    @property
+    def params(self) -> Params:
+        """The iterate, as an optimizer is given it."""
+        return Params(self.theta, self.spec)
+
+    def without_state(self) -> Point:
+        """Without the optimizer's state, which is most of a point's memory."""
+        return replace(self, state=None)
 
     def without_iterate(self) -> Point:
-        """Without θ and the state, which are most of a point's memory."""
+        """Without θ and the state."""
         return replace(self, theta=self.theta.new_empty(0), state=None)
 
 
-def start(objective: Objective, optimizer: Optimizer) -> Point:
-    """θ_0, with loss and gradient there.
+def start(objective: Objective, optimizer: Optimizer, state: Any = None) -> Point:
+    """θ_0, with loss and gradient there, and an optimizer's `state`, or its first one if None.
 
     Raises:
         SuiteError: loss or gradient are not finite there, before any optimizer did anything.
     """
     theta = objective.start()
     # Authors write torch.zeros(n, P) without a device, and get it where the run is.
-    with theta.device:
-        state = optimizer.init(objective.spec, objective.rows)
+    if state is None:
+        with theta.device:
+            state = optimizer.init(objective.spec, objective.rows)
     alive = torch.ones(objective.rows, dtype=torch.bool, device=theta.device)
     point = _evaluated(objective, optimizer, 0, theta, state, alive)
     for what, finite in (("loss", point.alive), ("gradient", point.grads.isfinite().all(1))):
@@ -69,13 +81,14 @@ def advance(objective: Objective, optimizer: Optimizer, point: Point, reuse: boo
     With `reuse` the next iterate and state may take the memory of these, which is faster by a
     third: the state of a large optimizee is read and written in the cache.
     """
-    into = {"into": point.state} if reuse and _takes_memory(type(optimizer).update) else {}
-    updates, state = optimizer.update(point.grads, point.state, **into)
+    in_place = reuse and has(optimizer, "update_in_place")
+    update = optimizer.update_in_place if in_place else optimizer.update
+    updates, state = update(point.grads, point.state, point.params)
     if not _surely_all(point.alive):
         updates = torch.where(point.alive.unsqueeze(1), updates, 0.0)
     # Neither losses nor gradients that points hold are views of θ.
-    in_place = reuse and updates.dtype == point.theta.dtype
-    theta = point.theta.add_(updates) if in_place else point.theta + updates
+    same = reuse and updates.dtype == point.theta.dtype
+    theta = point.theta.add_(updates) if same else point.theta + updates
     return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
 
 
@@ -84,14 +97,17 @@ def walk(
 ) -> list[Point]:
     """The points of a window: θ_0, which is given, … θ_T for a window of T `steps`.
 
-    Unless they are wanted `whole`, those between the ends have no iterate and no state.
+    Unless they are wanted `whole`, those between the ends have no state, and no iterate if the
+    optimizer ignores it.
     """
     points = [point]
+    ignored = has(optimizer, "ignores_params")
     for step in range(steps):
-        point = advance(objective, optimizer, point, reuse=step > 0 and not whole)
+        point = advance(objective, optimizer, point, reuse=step > 0 and ignored and not whole)
         points.append(point)
         if step > 0 and not whole:
-            points[-2] = points[-2].without_iterate()
+            last = points[-2]
+            points[-2] = last.without_iterate() if ignored else last.without_state()
     # What the window's gradient needs comes in its place.
     objective.release_batch()
     return points
@@ -99,16 +115,20 @@ def walk(
 
 def descend(objective: Objective, optimizer: Optimizer, steps: int) -> Iterator[Point]:
     """The points after 0, 1, …, `steps` updates; only the last one's θ and state are to be read."""
-    point = start(objective, optimizer)
+    state = None
+    for number in range(optimizer.earlier_runs):
+        earlier = _run(objective.earlier(number), optimizer, steps, state)
+        (last,) = collections.deque(earlier, maxlen=1)
+        state = last.state
+    yield from _run(objective, optimizer, steps, state)
+
+
+def _run(objective: Objective, optimizer: Optimizer, steps: int, state: Any) -> Iterator[Point]:
+    point = start(objective, optimizer, state)
     yield point
     for _ in range(steps):
         point = advance(objective, optimizer, point, reuse=True)
         yield point
-
-
-@functools.cache
-def _takes_memory(update: Callable[..., Any]) -> bool:
-    return "into" in inspect.signature(update).parameters
 
 
 def _evaluated(
@@ -132,7 +152,7 @@ def _evaluated(
     loss = torch.where(alive, loss, torch.inf)
     if not _surely_all(alive):
         grads = torch.where(alive.unsqueeze(1), grads, 0.0)
-    return Point(step, theta, state, loss, grads, alive)
+    return Point(step, theta, state, loss, grads, alive, objective.spec)
 
 
 def _surely_all(alive: Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from optimizers.hand_designed.adam import Adam, AdamState
 from optimizers.layout import Layout
+from suite.types import Params
 
 # Tensors by name, so that a training's state can be kept in a file whatever moves φ.
 MetaState = dict[str, Tensor]
@@ -44,7 +45,8 @@ class MetaAdam:
 
     def update(self, gradient: Tensor, state: MetaState, rate: float) -> tuple[Tensor, MetaState]:
         adam = Adam(rate, beta2=self.beta2)
-        update, following = adam.update(gradient.unsqueeze(0), AdamState(**state))
+        grads = gradient.unsqueeze(0)
+        update, following = adam.update(grads, AdamState(**state), Params.unread(grads))
         return update[0], following._asdict()
 
 

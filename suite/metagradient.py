@@ -9,9 +9,11 @@ from torch import Tensor
 
 from optimizers.learned.base import Learned
 from optimizers.learned.cotangents import cotangents
+from suite.abilities import has
 from suite.config import Phase
 from suite.loop import Point
 from suite.seeds import Rng
+from suite.types import Params
 
 
 def loss_weights(points: Sequence[Point], objective: str) -> Tensor:
@@ -40,18 +42,25 @@ def window_gradient(optimizer: Learned, points: Sequence[Point], phase: Phase, r
         grads = [torch.where(alive, each, 0.0) for each in grads]
     weights = loss_weights(points, phase.objective)
     state = points[0].state
+    params = None
+    if not has(optimizer, "ignores_params"):
+        # Where a run diverged, θ may not be finite.
+        theta = torch.stack([torch.where(alive, point.theta, 0.0) for point in points[:-1]])
+        params = Params(theta, points[0].spec)
     if phase.sample is None or phase.sample >= grads[0].shape[1]:
-        return optimizer.loss_gradient(grads, state, weights, phase.discount)
+        return optimizer.loss_gradient(grads, state, weights, phase.discount, params)
     inputs = torch.stack(grads[:-1])
     lambdas = cotangents(torch.stack(grads[1:]), weights.unsqueeze(-1), phase.discount)
     parts = []
-    for network, own_grads, own_state, own in optimizer.networks(inputs, state, lambdas):
+    networks = optimizer.networks(inputs, state, lambdas, params)
+    for network, own_grads, own_state, own, own_params in networks:
         if phase.sample < own_grads.shape[-1]:
             kept, scale = _importance_sample(own, phase.sample, rng)
             own_state = own_state.index_select(-1, kept)
             own_grads = own_grads.flatten(1).index_select(-1, kept).unsqueeze(1)
             own = (own.flatten(1).index_select(-1, kept) * scale).unsqueeze(1)
-        parts.append(network.window_gradient(own_grads, own_state, own))
+            own_params = own_params and own_params.coordinates(kept)
+        parts.append(network.window_gradient(own_grads, own_state, own, own_params))
     return torch.cat(parts)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
+from suite.abilities import has
 from suite.device import to_device
 from suite.errors import SuiteError
 from suite.seeds import Rng
@@ -25,18 +26,6 @@ def param_spec(problem: Problem) -> ParamSpec:
         {name: value.shape for name, value in params.items()},
         {name: problem.group(name) for name in params},
     )
-
-
-def holds_for(problem: Problem, method: str, other: str) -> bool:
-    """Whether a problem has an optional method, which speaks for the `other` that it has.
-
-    It does not where a subclass has another `other` alone.
-    """
-
-    def owner(name: str) -> type:
-        return next(cls for cls in type(problem).__mro__ if name in vars(cls))
-
-    return owner(method) is not Problem and issubclass(owner(method), owner(other))
 
 
 def is_one_by_one(problem: Problem, device: torch.device) -> bool:
@@ -75,23 +64,28 @@ class Objective:
         self._split = split
         self._seed = seed
         self._fixed = self._stack([problem.instance(self.rng("instance", i)) for i in instances])
-        self._has_batches = type(problem).batch is not Problem.batch
-        self._all_batches = holds_for(problem, "batches", "batch")
+        self._has_batches = has(problem, "batch")
+        self._all_batches = has(problem, "batches")
         self._batch: tuple[int, Any] = (-1, None)
 
         if is_one_by_one(problem, self.device):
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
-            if holds_for(problem, "losses_and_grads", "loss"):
+            if has(problem, "losses_and_grads"):
                 self._grads_and_losses = self._grads_and_losses_by_hand
-        elif holds_for(problem, "losses", "loss"):
+        elif has(problem, "losses"):
             self._losses = self._losses_at_once
             self._grads_and_losses = self._grads_and_losses_by_autograd
-            if holds_for(problem, "losses_and_grads", "losses"):
+            if has(problem, "losses_and_grads"):
                 self._grads_and_losses = self._grads_and_losses_by_hand
         else:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
+
+    def earlier(self, number: int) -> Objective:
+        """The same runs on instances, θ_0 and minibatches of their own: see `earlier_runs`."""
+        split = f"{self._split}/earlier-{number}"
+        return Objective(self.problem, self.instances, split, self._seed, self.copies, self.device)
 
     @property
     def rows(self) -> int:

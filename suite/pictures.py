@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from suite.abilities import has
 from suite.errors import SuiteError
 from suite.files import write_bytes_atomic
 from suite.loop import Point
@@ -31,7 +32,7 @@ MAX_BYTES = 2**28
 
 def shows_pictures(problem: Problem) -> bool:
     """Whether the problem's parameters are an image."""
-    return type(problem).picture is not Problem.picture
+    return has(problem, "picture")
 
 
 class PictureLog:

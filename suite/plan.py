@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizers.learned.checkpoint import load_optimizer
+from optimizers.wrapper import Wrapped, options_in
 from suite.blame import blamed
 from suite.cells import Cell, in_order, make_cell
 from suite.config import Experiment, Panel, Spec, Trace, Training
@@ -233,14 +234,15 @@ def _evaluate(
         learned = _find_trained(spec, trained, where)
         name = f"{problem['spec']['name']}-{learned.name}"
         return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
-    optimizer = _optimizer_config(spec, panel.problem, where)
+    optimizer = _optimizer_config(spec, panel.problem, where, panel.steps)
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:
+        steps = panel.tuning_steps or panel.steps
         sweep = {
             "problem": swept,
-            "optimizer": optimizer,
-            "steps": panel.tuning_steps or panel.steps,
+            "optimizer": _optimizer_config(spec, panel.problem, where, steps),
+            "steps": steps,
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
             "seed": experiment.seed,
         }
@@ -308,18 +310,26 @@ def _problem_config(spec: Spec, where: str) -> dict[str, Any]:
     }
 
 
-def _optimizer_config(spec: Spec, problem: Spec, where: str) -> dict[str, Any]:
-    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept."""
+def _optimizer_config(
+    spec: Spec, problem: Spec, where: str, steps: int | None = None
+) -> dict[str, Any]:
+    """What decides an optimizer: its fields and its code; `tuned`, the field that is swept.
+
+    A schedule of its rate lasts `steps` unless the spec says otherwise.
+    """
     cls, given = optimizers.options(spec, where, optional=_tuned_field(spec, where))
+    if options_in(cls, given).get("schedule") and steps is not None:
+        given = {"schedule_steps": steps, **given}
+    spec = {**spec, **given}
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
     optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
     probe_optimizer(cls, given, spec, problem, where)
-    return {
-        "spec": _resolved(cls, {**spec, **given}),
-        "tuned": tuned,
-        "code": definition_digest(cls),
-    }
+    config = {"spec": _resolved(cls, spec), "tuned": tuned, "code": definition_digest(cls)}
+    if options_in(cls, given):
+        # Part of the key only where it wraps, so that it decides no other optimizer's.
+        config["wrapper"] = definition_digest(Wrapped)
+    return config
 
 
 def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from optimizers.wrapper import options_in
 from suite.errors import SuiteError
 from suite.probe_optimizer import check_optimizer, reduced
 from suite.probe_problem import check_problem
@@ -95,6 +96,11 @@ def _check(
     cls: type[Optimizer], arguments: Mapping[str, Any], small: ParamSpec, layout: ParamSpec
 ) -> None:
     """Try an optimizer on few parameters; if it fails there, on as many as it is made for."""
+    wrapping = options_in(cls, arguments)
+    if wrapping:
+        # By itself first, so that its own mistakes are told as such.
+        own = {name: value for name, value in arguments.items() if name not in wrapping}
+        _check(cls, own, small, layout)
     try:
         check_optimizer(cls, arguments, small)
     except SuiteError:

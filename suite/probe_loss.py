@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.abilities import has
 from suite.blame import blamed, method_of, refused, told
 from suite.errors import SuiteError
 from suite.generators import seeded_generators
-from suite.objective import Objective, holds_for
+from suite.objective import Objective
 from suite.trees import a, close, copied, difference, name_of
 from suite.types import ParamSpec, Problem
 
@@ -108,8 +109,8 @@ def check_side_by_side(objective: Objective, second: Draws, loss: Tensor, gradie
     """
     problem = objective.problem
     method = "loss"
-    if holds_for(problem, "losses", "loss"):
-        by_hand = holds_for(problem, "losses_and_grads", "losses")
+    if has(problem, "losses"):
+        by_hand = has(problem, "losses_and_grads")
         method = "losses_and_grads" if by_hand else "losses"
     theta = objective.start()
     theta[2:] += 0.01

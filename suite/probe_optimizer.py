@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from optimizers.kernels.dispatch import unfused
 from optimizers.learned.base import Learned
+from optimizers.wrapper import wrapped
+from suite.abilities import has
 from suite.blame import blamed, method_of, refused
 from suite.generators import seeded_generators
 from suite.plugins import twin
 from suite.seeds import Rng
 from suite.trees import a, close, copied, difference, kind_of
-from suite.types import Optimizer, ParamSpec
+from suite.types import Optimizer, Params, ParamSpec
 
 ROWS, STEPS = 2, 2
 # The rates of a sweep, one for each row.
@@ -45,16 +48,18 @@ def check_optimizer(cls: type[Optimizer], arguments: Mapping[str, Any], layout: 
         SuiteError: in one sentence, with the method and its line, and what to do.
     """
     gradients = Rng(SEED, "probe").normal(STEPS, ROWS, layout.size)
+    params = Params(Rng(SEED, "probe/theta").normal(STEPS, ROWS, layout.size), layout)
     with torch.no_grad(), unfused():
         optimizer = _made(cls, arguments, RATES[0])
-        _check_kinds(optimizer, layout, gradients)
-        updates = _updates(optimizer, layout, gradients)
-        _check_rows(optimizer, layout, gradients, updates)
+        _check_kinds(optimizer, params, gradients)
+        updates = _updates(optimizer, params, gradients)
+        _check_rows(optimizer, params, gradients, updates)
         if _is_swept(cls, arguments):
-            _check_rates(cls, arguments, layout, gradients)
-        _check_import(optimizer, arguments, layout, gradients, updates)
+            _check_rates(cls, arguments, params, gradients)
+        _check_import(cls, optimizer, arguments, params, gradients, updates)
+        _check_abilities(optimizer, params, gradients, updates)
         if isinstance(optimizer, Learned):
-            _check_learned(optimizer, layout, gradients)
+            _check_learned(optimizer, params, gradients)
 
 
 def _is_swept(cls: type[Optimizer], arguments: Mapping[str, Any]) -> bool:
@@ -65,7 +70,7 @@ def _made(cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tens
     """The optimizer at this rate, if its rate is swept, or with untrained weights."""
     swept = {str(cls.tuned): rate} if _is_swept(cls, arguments) else {}
     with blamed(f"{cls.__name__} raises"):
-        made = cls(**arguments, **swept)
+        made: Any = wrapped(cls, {**arguments, **swept})
     if isinstance(made, Learned):
         with blamed(f"{method_of(made, 'initial_weights')} raises"), seeded_generators(1):
             weights: Any = made.initial_weights(Rng(SEED, "phi"))
@@ -78,19 +83,28 @@ def _made(cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tens
     return made
 
 
-def _updates(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> Tensor:
-    """Updates [T, n, P] for gradients [T, n, P]."""
+def _updates(
+    optimizer: Optimizer, params: Params, gradients: Tensor, in_place: bool = False
+) -> Tensor:
+    """Updates [T, n, P] for gradients and iterates [T, n, P]."""
     made = []
+    method = optimizer.update_in_place if in_place else optimizer.update
     with seeded_generators(1):
-        state = optimizer.init(layout, gradients.shape[1])
-        for each in gradients:
-            update, state = optimizer.update(each, state)
+        state = optimizer.init(params.spec, gradients.shape[1])
+        for step, each in enumerate(gradients):
+            update, state = method(each, state, params.at(step))
             made.append(update)
     return torch.stack(made)
 
 
-def _check_kinds(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> None:
+def _row(params: Params, row: slice) -> Params:
+    """The iterates [T, 1, P] of one run."""
+    return Params(params.theta[:, row], params.spec)
+
+
+def _check_kinds(optimizer: Optimizer, params: Params, gradients: Tensor) -> None:
     """What `init` and `update` give, that both repeat, and that arguments stay as they are."""
+    layout = params.spec
     with blamed(f"{method_of(optimizer, 'init')} raises"), seeded_generators(1):
         state = optimizer.init(layout, ROWS)
     _check_state(optimizer, "init", state)
@@ -98,15 +112,18 @@ def _check_kinds(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> 
         place = difference(state, optimizer.init(layout, ROWS))
     if place is not None:
         raise refused(optimizer, "init", f"gives another state{place} when it is called again")
-    for grads in gradients:
+    for step, grads in enumerate(gradients):
+        at = params.at(step)
         with blamed(f"{method_of(optimizer, 'lookahead')} raises"):
             ahead = optimizer.lookahead(state)
         if ahead is not None:
             _check_shape(optimizer, "lookahead", ahead, grads)
-        before = copied((grads, state))
+        given = {"grads": grads, "state": state, "params.theta": at.theta}
+        before = copied(given)
         with blamed(f"{method_of(optimizer, 'update')} raises"), seeded_generators(1):
-            result: Any = optimizer.update(grads, state)
-        for name, old, new in zip(("grads", "state"), before, (grads, state), strict=True):
+            result: Any = optimizer.update(grads, state, at)
+        for name, new in given.items():
+            old = before[name]
             place = difference(old, new)
             if place is not None:
                 raise refused(
@@ -122,7 +139,7 @@ def _check_kinds(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> 
                 optimizer, "update", "gives updates that are not finite for finite gradients"
             )
         with seeded_generators(2):
-            again, _ = optimizer.update(grads, state)
+            again, _ = optimizer.update(grads, state, at)
         if not close(again, update):
             raise refused(
                 optimizer,
@@ -131,7 +148,21 @@ def _check_kinds(optimizer: Optimizer, layout: ParamSpec, gradients: Tensor) -> 
                 "changes from step to step belongs in the state",
             )
         _check_state(optimizer, "update", following)
+        if any(_same_memory(each, at.theta) for each in tree_leaves(following)):
+            raise refused(
+                optimizer,
+                "update",
+                "keeps params.theta in the state, whose memory the next "
+                "iterate takes: keep params.theta.clone()",
+            )
         state = following
+
+
+def _same_memory(value: Any, theta: Tensor) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.untyped_storage().data_ptr() == theta.untyped_storage().data_ptr()
+    )
 
 
 def _check_shape(optimizer: Optimizer, method: str, value: Any, grads: Tensor) -> None:
@@ -151,14 +182,12 @@ def _check_state(optimizer: Optimizer, method: str, state: Any) -> None:
         raise refused(optimizer, method, what)
 
 
-def _check_rows(
-    optimizer: Optimizer, layout: ParamSpec, gradients: Tensor, updates: Tensor
-) -> None:
+def _check_rows(optimizer: Optimizer, params: Params, gradients: Tensor, updates: Tensor) -> None:
     """That a run gets the same updates alone and beside others."""
     for row in range(ROWS):
         one = slice(row, row + 1)
         with blamed(f"{method_of(optimizer, 'update')} raises, with gradients [1, P],"):
-            alone = _updates(optimizer, layout, gradients[:, one])
+            alone = _updates(optimizer, _row(params, one), gradients[:, one])
         if not close(alone, updates[:, one]):
             raise refused(
                 optimizer,
@@ -169,16 +198,16 @@ def _check_rows(
 
 
 def _check_rates(
-    cls: type[Optimizer], arguments: Mapping[str, Any], layout: ParamSpec, gradients: Tensor
+    cls: type[Optimizer], arguments: Mapping[str, Any], params: Params, gradients: Tensor
 ) -> None:
     """That a column of rates is a sweep, each row with its own."""
     what = f"with {cls.tuned} as a tensor [n, 1], the rates of a sweep,"
     sweep = _made(cls, arguments, torch.tensor(RATES).unsqueeze(1))
     with blamed(f"{method_of(sweep, 'update')} raises, {what}"):
-        together = _updates(sweep, layout, gradients)
+        together = _updates(sweep, params, gradients)
     for row, rate in enumerate(RATES):
         one = slice(row, row + 1)
-        alone = _updates(_made(cls, arguments, rate), layout, gradients[:, one])
+        alone = _updates(_made(cls, arguments, rate), _row(params, one), gradients[:, one])
         if alone.shape != together[:, one].shape or not close(alone, together[:, one]):
             raise refused(
                 sweep, "update", f"gives other updates {what} than with each row's own number"
@@ -186,17 +215,18 @@ def _check_rates(
 
 
 def _check_import(
+    cls: type[Optimizer],
     optimizer: Optimizer,
     arguments: Mapping[str, Any],
-    layout: ParamSpec,
+    params: Params,
     gradients: Tensor,
     updates: Tensor,
 ) -> None:
     """That nothing depends on what a plugin drew from global generators when it was imported."""
-    cls = twin(type(optimizer))
-    if cls is None:
+    other = twin(cls)
+    if other is None:
         return
-    if not close(_updates(_made(cls, arguments, RATES[0]), layout, gradients), updates):
+    if not close(_updates(_made(other, arguments, RATES[0]), params, gradients), updates):
         raise refused(
             optimizer,
             "update",
@@ -205,13 +235,30 @@ def _check_import(
         )
 
 
-def _check_learned(optimizer: Learned, layout: ParamSpec, gradients: Tensor) -> None:
+def _check_abilities(
+    optimizer: Optimizer, params: Params, gradients: Tensor, updates: Tensor
+) -> None:
+    """That `update_in_place` does what `update` does, and that who ignores θ does not read it."""
+    if has(optimizer, "update_in_place"):
+        with blamed(f"{method_of(optimizer, 'update_in_place')} raises"):
+            in_place = _updates(optimizer, params, gradients, in_place=True)
+        if not close(in_place, updates):
+            raise refused(optimizer, "update_in_place", "gives other updates than update()")
+    if has(optimizer, "ignores_params"):
+        unread = Params(torch.full_like(params.theta, torch.nan), params.spec)
+        if not close(_updates(optimizer, unread, gradients), updates):
+            raise refused(
+                optimizer, "update", "uses params, but the class says `ignores_params = True`"
+            )
+
+
+def _check_learned(optimizer: Learned, params: Params, gradients: Tensor) -> None:
     """That the updates can be differentiated with respect to φ."""
-    state = optimizer.init(layout, ROWS)
+    state = optimizer.init(params.spec, ROWS)
     with blamed(f"{method_of(optimizer, 'update')} cannot be differentiated with respect to phi"):
         parts = [
             network.window_gradient(*given)
-            for network, *given in optimizer.networks(gradients, state, gradients)
+            for network, *given in optimizer.networks(gradients, state, gradients, params)
         ]
     found = torch.cat(parts)
     if found.shape != optimizer.phi.shape or not found.isfinite().all():

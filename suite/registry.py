@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -138,9 +139,22 @@ class Registry(Generic[T]):
             fields = [field.name for field in dataclasses.fields(cls)]
             if tuned not in fields:
                 wrong = f"has no field {tuned!r}, which is to be tuned: {nearest(tuned, fields)}"
+        wrong = wrong or self._fault(cls)
         if wrong is not None:
             where = shown(_origin(cls)[0])
             raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {wrong}")
+
+    def _fault(self, cls: T) -> str | None:
+        """What else is wrong with a class, if anything."""
+        return None
+
+    def _common(self) -> Iterable[str]:
+        """Fields that may be given whatever the class."""
+        return ()
+
+    def construct(self, cls: T, arguments: Mapping[str, Any]) -> Any:
+        """An instance of a class from the arguments that `options` gives."""
+        return cls(**arguments)
 
     def options(
         self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
@@ -163,7 +177,9 @@ class Registry(Generic[T]):
             cls = self.cls(name)
         except SuiteError as error:
             raise SuiteError(f"{where}: {error}") from None
-        return cls, fields_of(cls, given, f"{where}: {self.kind} {name!r}", optional)
+        return cls, fields_of(
+            cls, given, f"{where}: {self.kind} {name!r}", optional, self._common()
+        )
 
     def make(self, spec: Mapping[str, Any], where: str = "configuration") -> Any:
         """An instance from ``{"name": …, field: value, …}``.
@@ -175,7 +191,7 @@ class Registry(Generic[T]):
         cls, arguments = self.options(spec, where)
         about = f"{where}: {self.kind} {spec['name']!r}"
         try:
-            return cls(**arguments)
+            return self.construct(cls, arguments)
         except SuiteError as error:
             raise type(error)(f"{about}: {error}") from error
         except ValueError as error:
@@ -185,8 +201,55 @@ class Registry(Generic[T]):
             raise SuiteError(f"{about}: {cls.__name__} raises {told(error)}") from error
 
 
+class OptimizerRegistry(Registry[type[Optimizer]]):
+    """Optimizers, which take the `Options` of `optimizers.wrapper` beside their own fields."""
+
+    def options(
+        self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
+    ) -> tuple[type[Optimizer], dict[str, Any]]:
+        # Not before: it imports from here.
+        from optimizers.wrapper import Options, options_in
+
+        self._load()
+        name = spec.get("name")
+        known = self._classes.get(name) if isinstance(name, str) else None
+        common: dict[str, Any] = {}
+        if known is not None and dataclasses.is_dataclass(known):
+            common = options_in(known, spec)
+        own = {key: value for key, value in spec.items() if key not in common}
+        cls, arguments = super().options(own, where, optional)
+        return cls, arguments | fields_of(Options, common, f"{where}: {self.kind} {name!r}")
+
+    def _common(self) -> Iterable[str]:
+        from optimizers.wrapper import Options
+
+        return (field.name for field in dataclasses.fields(Options))
+
+    def construct(self, cls: type[Optimizer], arguments: Mapping[str, Any]) -> Optimizer:
+        from optimizers.wrapper import wrapped
+
+        return wrapped(cls, arguments)
+
+    def _fault(self, cls: type[Optimizer]) -> str | None:
+        signature = inspect.signature(cls.update)
+        try:
+            signature.bind("self", "grads", "state", "params")
+        except TypeError:
+            fits = False
+        else:
+            # Where a state goes that is moved in place is no part of `update`.
+            fits = "into" not in signature.parameters
+        if fits:
+            return None
+        names = ", ".join(signature.parameters)
+        return (
+            f"has update({names}), but must have update(self, grads, state, params), where "
+            "params.theta is the iterate [n, P]"
+        )
+
+
 problems: Registry[type[Problem]] = Registry("problem", "problems", Problem)
-optimizers: Registry[type[Optimizer]] = Registry("optimizer", "optimizers", Optimizer)
+optimizers = OptimizerRegistry("optimizer", "optimizers", Optimizer)
 
 
 @contextmanager

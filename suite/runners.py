@@ -239,8 +239,8 @@ def _optimizer(job: Job) -> tuple[Any, float]:
     spec = dict(optimizer["spec"])
     if optimizer["tuned"]:
         spec[optimizer["tuned"]] = _tuned_rate(job.inputs[0] / BEST)
-    made = optimizers.make(spec)
-    return made, float(spec.get(made.tuned, "nan"))
+    tuned = optimizers.cls(spec["name"]).tuned
+    return optimizers.make(spec), float(spec.get(tuned, "nan"))
 
 
 def _trained(job: Job) -> Path | None:

@@ -12,6 +12,7 @@ from suite.config import Phase
 from suite.loop import Point
 from suite.metagradient import loss_weights
 from suite.objective import Objective
+from suite.types import Params
 
 
 @torch.no_grad()
@@ -35,10 +36,13 @@ def second_order_gradient(
     alive = points[-1].alive.unsqueeze(1)
     grads = [torch.where(alive, point.grads, 0.0) for point in points]
     states = [point.state for point in points[:-1]]
+    params = [point.params for point in points[:-1]]
     if not alive.all():
+        # Where a run diverged, θ may not be finite.
+        params = [Params(torch.where(alive, each.theta, 0.0), each.spec) for each in params]
         # What a diverging run did to its state may not be finite.
         for step, each in enumerate(grads[:-2]):
-            states[step + 1] = optimizer.update(each, states[step])[1]
+            states[step + 1] = optimizer.update(each, states[step], params[step])[1]
     terms = torch.stack(grads[1:]) * loss_weights(points, phase.objective).unsqueeze(-1)
 
     gradient = torch.zeros_like(optimizer.phi)
@@ -48,16 +52,16 @@ def second_order_gradient(
     for step in range(len(terms) - 1, -1, -1):
         # The adjoint of the θ that this step leads to.
         of_theta = of_theta + terms[step]
-        of_phi, of_grads, of_state = optimizer.adjoints(
-            grads[step], states[step], of_theta, of_state
-        )
-        gradient += of_phi
+        given = (grads[step], states[step], of_theta, of_state, params[step])
+        adjoints = optimizer.adjoints(*given)
+        gradient += adjoints.phi
+        of_state = adjoints.state
         # The first gradient is none of φ's doing.
         if step > 0:
             theta = torch.where(alive, points[step].theta, points[0].theta)
-            product = _hessian_product(objective, theta, points[step].step, of_grads)
+            product = _hessian_product(objective, theta, points[step].step, adjoints.grads)
             # Where a run stopped, its second derivatives may be infinite.
-            of_theta = of_theta + torch.where(alive, product, 0.0)
+            of_theta = of_theta + adjoints.theta + torch.where(alive, product, 0.0)
     return gradient
 
 

@@ -21,7 +21,7 @@ from suite.objective import Objective
 from suite.progress import Progress, silent
 from suite.seeds import Rng
 from suite.trace_tables import COLUMNS, Traces, joined
-from suite.types import Optimizer, ParamSpec, Problem
+from suite.types import Optimizer, Params, ParamSpec, Problem
 
 # Gradients turned round, one in each copy of a history, to see what later updates make of it.
 TURNED = 16
@@ -58,17 +58,28 @@ def trace(
     parts = []
     for instance in range(instances):
         objective = Objective(problem, [instance], "test", seed, device=device)
-        points = list(descend(objective, optimizers[settings.along], steps - 1))
-        if points[-1].alive.all():
-            grads = torch.cat([point.grads for point in points])
+        grads, params, alive = _trajectory(objective, optimizers[settings.along], steps)
+        if alive:
             chosen = choose(grads, settings, seed, instance)
             for label, optimizer in optimizers.items():
-                part = coordinates_of(optimizer, objective.spec, grads, chosen, settings)
+                part = coordinates_of(optimizer, params, grads, chosen, settings)
                 parts.append(_labelled(part, label, instance))
         progress(instance + 1, instances, "")
     if not parts:
         raise SuiteError(f"{settings.along} diverges on every instance, so there is no trace")
     return joined(parts)
+
+
+def _trajectory(
+    objective: Objective, optimizer: Optimizer, steps: int
+) -> tuple[Tensor, Params, bool]:
+    """The gradients [T, P] and iterates θ [T, P] of one run, and whether it did not diverge."""
+    grads, thetas = [], []
+    for point in descend(objective, optimizer, steps - 1):
+        grads.append(point.grads)
+        # The next iterate takes its memory.
+        thetas.append(point.theta.clone())
+    return torch.cat(grads), Params(torch.cat(thetas), objective.spec), bool(point.alive.all())
 
 
 def choose(grads: Tensor, settings: Trace, seed: int, instance: int) -> Tensor:
@@ -91,14 +102,14 @@ def choose(grads: Tensor, settings: Trace, seed: int, instance: int) -> Tensor:
 
 
 def coordinates_of(
-    optimizer: Optimizer, spec: ParamSpec, grads: Tensor, chosen: Tensor, settings: Trace
+    optimizer: Optimizer, params: Params, grads: Tensor, chosen: Tensor, settings: Trace
 ) -> Traces:
-    """What `optimizer` does at the `chosen` coordinates [C] when it meets `grads` [T, P]."""
+    """What `optimizer` does at the `chosen` coordinates [C] when it meets `grads` at θ [T, P]."""
     met = grads[:, chosen]
-    updates = replay(optimizer, spec, grads)[:, chosen]
-    alone = getattr(optimizer, "coordinatewise", True)
+    updates = replay(optimizer, params, grads)[:, chosen]
+    alone = optimizer.coordinatewise
     if alone:
-        by_itself = updates_at(optimizer, spec, grads, chosen, met.unsqueeze(2), alone=True)
+        by_itself = updates_at(optimizer, params, grads, chosen, met.unsqueeze(2), alone=True)
         tolerance = SAME * updates.abs().max().item()
         alone = torch.allclose(by_itself.squeeze(2), updates, rtol=SAME, atol=tolerance)
 
@@ -106,10 +117,10 @@ def coordinates_of(
     span = settings.reach * met[: settings.response_steps, : settings.probed].abs().amax(0)
     grid = span.unsqueeze(1) * torch.linspace(-1, 1, settings.points, device=span.device)
     values = grid.expand(min(len(grads), settings.response_steps), -1, -1)
-    responses = updates_at(optimizer, spec, grads, probed, values, alone, asked_only=True)
+    responses = updates_at(optimizer, params, grads, probed, values, alone, asked_only=True)
 
     lags = min(settings.lags, len(grads) // 2)
-    effects = impulses(optimizer, spec, grads, chosen, lags, alone)
+    effects = impulses(optimizer, params, grads, chosen, lags, alone)
     return Traces(
         traces=_table("traces", chosen, [met, updates]),
         responses=_table("responses", probed, [values, responses]),
@@ -117,18 +128,19 @@ def coordinates_of(
     )
 
 
-def replay(optimizer: Optimizer, spec: ParamSpec, grads: Tensor) -> Tensor:
-    """The updates [T, P] of an optimizer that meets the gradients [T, P], wherever it would go."""
-    state = _start(optimizer, spec, 1, grads)
+def replay(optimizer: Optimizer, params: Params, grads: Tensor) -> Tensor:
+    """The updates [T, P] of an optimizer that meets the gradients and θ [T, P] of another's run."""
+    state = _start(optimizer, params.spec, 1, grads)
     updates = []
-    for gradient in grads:
-        update, state = optimizer.update(gradient.unsqueeze(0), state)
+    for gradient, theta in zip(grads, params.theta, strict=False):
+        at = Params(theta.unsqueeze(0), params.spec)
+        update, state = optimizer.update(gradient.unsqueeze(0), state, at)
         updates.append(update)
     return torch.cat(updates)
 
 
 def impulses(
-    optimizer: Optimizer, spec: ParamSpec, grads: Tensor, chosen: Tensor, lags: int, alone: bool
+    optimizer: Optimizer, params: Params, grads: Tensor, chosen: Tensor, lags: int, alone: bool
 ) -> Tensor:
     """What the sign of a coordinate's gradient adds to its updates 0 … `lags` steps later.
 
@@ -146,7 +158,7 @@ def impulses(
     values = met.unsqueeze(2).repeat(1, 1, 1 + len(turned))
     for copy, step in enumerate(turned, start=1):
         values[step, :, copy] *= -1
-    updates = updates_at(optimizer, spec, grads, chosen, values, alone)
+    updates = updates_at(optimizer, params, grads, chosen, values, alone)
     effects = [
         -met[step].sign() * (updates[step : step + lags + 1, :, 0] - changed) / 2
         for copy, step in enumerate(turned, start=1)
@@ -157,7 +169,7 @@ def impulses(
 
 def updates_at(
     optimizer: Optimizer,
-    spec: ParamSpec,
+    params: Params,
     grads: Tensor,
     chosen: Tensor,
     values: Tensor,
@@ -168,7 +180,7 @@ def updates_at(
 
     Args:
         optimizer: whose updates.
-        spec: the layout of `grads`.
+        params: the iterates [T, P].
         grads: what was met [T, P].
         chosen: the coordinates [C]; each is changed while all the rest stays as it was.
         values: in the place of their gradients, M histories of each: [T' ≤ T, C, M].
@@ -179,15 +191,17 @@ def updates_at(
         The updates [T', C, M].
     """
     if not alone:
-        return _in_company(optimizer, spec, grads, chosen, values, asked_only)
-    own, padding = _spec_of(spec, chosen, values.shape[2])
+        return _in_company(optimizer, params, grads, chosen, values, asked_only)
+    own, padding = _spec_of(params.spec, chosen, values.shape[2])
     state = _start(optimizer, own, 1, grads)
     found = []
-    for value, met in zip(values, grads[:, chosen], strict=False):
-        update, following = optimizer.update(_row(value, padding), state)
+    thetas = params.theta[:, chosen]
+    for value, met, theta in zip(values, grads[:, chosen], thetas, strict=False):
+        at = Params(_row(theta.unsqueeze(1).expand_as(value), padding), own)
+        update, following = optimizer.update(_row(value, padding), state, at)
         if asked_only:
             met = met.unsqueeze(1).expand_as(value)
-            _, following = optimizer.update(_row(met, padding), state)
+            _, following = optimizer.update(_row(met, padding), state, at)
         state = following
         found.append(update[0, : value.numel()].view_as(value))
     return torch.stack(found)
@@ -195,7 +209,7 @@ def updates_at(
 
 def _in_company(
     optimizer: Optimizer,
-    spec: ParamSpec,
+    params: Params,
     grads: Tensor,
     chosen: Tensor,
     values: Tensor,
@@ -203,18 +217,19 @@ def _in_company(
 ) -> Tensor:
     """As `updates_at`, each alternative with all other coordinates in a row of its own."""
     found = torch.empty_like(values, memory_format=torch.contiguous_format)
-    rows = rows_at_once(spec, optimizer, grads.device)
+    rows = rows_at_once(params.spec, optimizer, grads.device)
     for place, coordinate in enumerate(chosen):
         for first in range(0, values.shape[2], rows):
             some = values[:, place, first : first + rows]
-            state = _start(optimizer, spec, some.shape[1], grads)
+            state = _start(optimizer, params.spec, some.shape[1], grads)
             for step, value in enumerate(some):
                 met = grads[step].expand(len(value), -1)
                 changed = met.clone()
                 changed[:, coordinate] = value
-                update, following = optimizer.update(changed, state)
+                at = Params(params.theta[step].expand(len(value), -1), params.spec)
+                update, following = optimizer.update(changed, state, at)
                 if asked_only:
-                    _, following = optimizer.update(met, state)
+                    _, following = optimizer.update(met, state, at)
                 state = following
                 found[step, place, first : first + rows] = update[:, coordinate]
     return found

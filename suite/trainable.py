@@ -7,6 +7,7 @@ from torch import Tensor
 
 from optimizers.learned.base import Learned
 from optimizers.learned.checkpoint import MAX_WEIGHTS
+from suite.abilities import has
 from suite.config import Training
 from suite.errors import SuiteError
 from suite.objective import param_spec
@@ -38,6 +39,9 @@ def check_trainable(training: Training, where: str) -> None:
             if reason:
                 raise SuiteError(f"{where}.phases[{number}].sample: {reason}: omit it")
         if phase.odd:
+            if not has(optimizer, "odd_part"):
+                kind = type(optimizer).__name__
+                raise SuiteError(f"{where}.phases[{number}].odd: {kind} has no odd part: omit it")
             try:
                 optimizer.odd_part(torch.zeros(optimizer.layout.size))
             except ValueError as error:
@@ -52,7 +56,7 @@ def _why_no_sample(optimizer: Learned, problem: Problem) -> str:
     # Two runs, for coordinates are those of all runs in a row.
     grads = torch.zeros(1, 2, layout.size)
     made = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
-    for network, own_grads, state, _ in made.networks(grads, made.init(layout, 2), grads):
+    for network, own_grads, state, *_ in made.networks(grads, made.init(layout, 2), grads):
         coordinates = own_grads[0].numel()
         if not isinstance(state, Tensor) or state.shape[-1:] != (coordinates,):
             found = kind_of(state) if isinstance(state, Tensor) else a(state)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -70,7 +70,7 @@ def tune(
     def run(first: int, some: Sequence[float], of: int) -> Tensor:
         """Final losses [rates, instances] for some rates side by side."""
         column = torch.tensor(some, device=device).repeat_interleave(instances).unsqueeze(1)
-        optimizer = replace(base, **{_tuned(spec): column})
+        optimizer = base.at_rate(column)
         objective = Objective(
             problem, range(instances), "validation", seed, copies=len(some), device=device
         )

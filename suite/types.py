@@ -7,9 +7,9 @@ K = n·P coordinates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -25,7 +25,19 @@ class Problem:
     No method sees a batch dimension over instances: the harness vectorises from outside with
     `torch.func`. Implementations are frozen dataclasses whose fields are the problem's
     configuration.
+
+    Optional abilities are those in `OPTIONAL`; whether a problem has one, `suite.abilities.has`
+    says. A subclass with another `loss` alone is not given the `losses` that it inherits.
     """
+
+    # Optional methods, and those that each of them speaks for.
+    OPTIONAL: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "batch": (),
+        "batches": ("batch",),
+        "losses": ("loss",),
+        "losses_and_grads": ("loss", "losses"),
+        "picture": (),
+    }
 
     # Whether runs are computed one after the other, not vectorised: True for losses that `vmap`
     # cannot vectorise; "cpu" where a single run fills a processor, but not a GPU: convolutions.
@@ -140,28 +152,77 @@ class ParamSpec:
         }
 
 
+@dataclass(frozen=True)
+class Params:
+    """The iterate that an update moves, also of an optimizer that looks ahead.
+
+    Args:
+        theta: θ [n, P], read only: the loop may write the next iterate into its memory, so a
+            state that keeps θ keeps `theta.clone()`. Of a window of T steps it is [T, n, P].
+        spec: the layout of θ.
+    """
+
+    theta: Tensor
+    spec: ParamSpec
+
+    def named(self) -> Tensors:
+        """θ as named tensors [n, *shape], as views; `spec.flatten` is the way back."""
+        return self.spec.unflatten(self.theta)
+
+    def at(self, step: int) -> Params:
+        """Those of one step of a window."""
+        return Params(self.theta[step], self.spec)
+
+    def coordinates(self, which: slice | Tensor) -> Params:
+        """Some coordinates of all runs [..., n·P] side by side, as one run without shapes."""
+        theta = self.theta.flatten(-2)[..., which].unsqueeze(-2)
+        return Params(theta, ParamSpec({"coordinates": theta.shape[-1:]}))
+
+    @staticmethod
+    def unread(grads: Tensor) -> Params:
+        """For an update that ignores θ: NaN shaped as `grads`, without memory or names."""
+        return Params(grads.new_full((), torch.nan).expand(grads.shape), ParamSpec({}))
+
+
 class Optimizer:
     """A functional optimizer over flat parameters [n, P].
 
     State is a tensor, a (named) tuple of such, or None. Hyperparameters are numbers, or tensors
-    [n, 1] so that a whole sweep of learning rates is one batch.
+    [n, 1] so that a whole sweep of learning rates is one batch. Optional abilities are those in
+    `OPTIONAL`; whether an optimizer has one, `suite.abilities.has` says.
     """
 
+    # Optional methods, and those that each of them speaks for.
+    OPTIONAL: ClassVar[Mapping[str, tuple[str, ...]]] = {"update_in_place": ("update",)}
     # The hyperparameter that `tune` sweeps; set by `register_optimizer`.
     tuned: ClassVar[str | None] = None
+    # Whether each coordinate's updates depend on its own gradients alone. Tracing tries it.
+    coordinatewise: ClassVar[bool] = True
+
+    @property
+    def earlier_runs(self) -> int:
+        """How many runs, on other instances, come before each run, whose state is kept."""
+        return 0
 
     def init(self, spec: ParamSpec, n: int) -> Any:
         """The state before the first step."""
         return None
 
-    def update(self, grads: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
         """Gradients [n, P] to updates [n, P], which the loop adds to θ, and the next state.
 
-        An `update` with a third parameter, `into`, is given memory for the next state there: that
-        of the state itself, where nobody reads that again.
+        `params` is the iterate, where an optimizer that looks ahead has not its gradients from.
         """
+        raise NotImplementedError
+
+    def update_in_place(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+        """`update`, the next state in the memory of this one. Optional, and only for speed."""
         raise NotImplementedError
 
     def lookahead(self, state: Any) -> Tensor | None:
         """Where, relative to the iterate, the next gradient is taken [n, P]; None is at it."""
         return None
+
+    def at_rate(self, rate: Tensor | float) -> Self:
+        """This optimizer with another value of the hyperparameter that `tune` sweeps."""
+        return replace(self, **{str(self.tuned): rate})  # type: ignore[type-var]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from moved import moved
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -45,11 +46,11 @@ def descend(optimizer: Any, steps: int, exact: bool = False) -> tuple[list[Tenso
     for _ in range(steps):
         grads = gradient(theta)
         if exact:
-            direction, _ = replace(optimizer, lr=1.0).update(grads, state)
+            direction, _ = moved(replace(optimizer, lr=1.0), grads, state)
             down = -(grads * direction).sum(1)
             rate = down / (direction * gradient(direction)).sum(1)
             optimizer = replace(optimizer, lr=rate.nan_to_num().unsqueeze(1))
-        update, state = optimizer.update(grads, state)
+        update, state = moved(optimizer, grads, state)
         theta = theta + update
         path.append(theta)
     return path, state
@@ -132,7 +133,7 @@ def test_pairs_of_negative_curvature_change_nothing(make: Any) -> None:
     _, state = descend(optimizer, 4)
     grads = state.grads + gradient(state.move)
     grads[1] = state.grads[1] - gradient(state.move)[1]
-    _, following = optimizer.update(grads, state)
+    _, following = moved(optimizer, grads, state)
     kept = {"inverse": 0, "pairs": 0} if make is BFGS else {"moves": 1, "changes": 1, "scale": 0}
     for name, rows in kept.items():
         different = (getattr(state, name) != getattr(following, name)).movedim(rows, 0)

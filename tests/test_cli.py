@@ -179,7 +179,7 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
         "    'Fails after a while.'\n"
         "    def init(self, spec, n):\n"
         "        return 0\n"
-        "    def update(self, grads, state):\n"
+        "    def update(self, grads, state, params):\n"
         "        if state == 3:\n"
         "            raise RuntimeError('no way down')\n"
         "        return -0.01 * grads, state + 1\n"

@@ -12,11 +12,12 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from optimizers.learned.base import Learned
 from problems.quadratic import Quadratic
+from suite.abilities import has
 from suite.loop import descend
-from suite.objective import Objective, holds_for, param_spec
+from suite.objective import Objective, param_spec
 from suite.registry import optimizers, problems
 from suite.seeds import Rng
-from suite.types import Optimizer, ParamSpec, Problem
+from suite.types import Optimizer, Params, ParamSpec, Problem
 
 SEED, SPLIT = 11, "validation"
 
@@ -40,6 +41,8 @@ PROBLEMS: list[dict[str, Any]] = [
 OPTIMIZERS: list[dict[str, Any]] = [
     *({"name": name} for name in optimizers),
     {"name": "rmsprop", "momentum": 0.9},
+    {"name": "adam", "weight_decay": 0.1, "clip_norm": 1.0},
+    {"name": "nag", "schedule": "cosine", "warmup": 2, "schedule_steps": 5},
     {"name": "lstm", "preprocessing": "none", "layers": 1, "hidden": 3},
     {"name": "lstm", "preprocessing": "scale", "p": 2.0},
 ]
@@ -74,7 +77,7 @@ def make_optimizer(spec: dict[str, Any], rate: float | Tensor = 0.01) -> Any:
     cls, arguments = optimizers.options(spec, optional=[tuned or ""])
     if tuned is not None:
         arguments[tuned] = rate
-    made: Any = cls(**arguments)
+    made: Any = optimizers.construct(cls, arguments)
     if hasattr(made, "initial_weights"):
         made = made.with_weights(made.initial_weights(Rng(SEED, "phi")))
     return made
@@ -164,14 +167,14 @@ def test_vectorised_equals_a_loop_over_instances(problem: Problem) -> None:
 
 
 def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:
-    if not holds_for(problem, "losses", "loss"):
+    if not has(problem, "losses"):
         pytest.skip("it leaves `losses` to the harness")
     objective = Objective(problem, range(3), SPLIT, SEED, copies=2)
     theta = _elsewhere(objective)
     split, batch = objective._split_copies(theta), objective._batch_at(2)
     expected_grads, expected_losses = objective._grads_and_losses_by_vmap(split, batch)
     ways = [objective._grads_and_losses_by_autograd]
-    if holds_for(problem, "losses_and_grads", "losses"):
+    if has(problem, "losses_and_grads"):
         ways.append(objective._grads_and_losses_by_hand)
     for way in ways:
         grads, losses = way(split, batch)
@@ -213,13 +216,17 @@ def gradients(step: int, n: int = N) -> Tensor:
     return Rng(SEED, "gradients", 0, step).normal(n, SPEC.size)
 
 
+def iterate(step: int, rows: slice = slice(None)) -> Params:
+    return Params(Rng(SEED, "iterates", 0, step).normal(N, SPEC.size)[rows], SPEC)
+
+
 @torch.no_grad()
 def updates_of(optimizer: Optimizer, steps: int, rows: slice = slice(None)) -> Tensor:
     """Updates [steps, rows, P] on the same gradients."""
     state = optimizer.init(SPEC, len(gradients(0)[rows]))
     made = []
     for step in range(steps):
-        update, state = optimizer.update(gradients(step)[rows], state)
+        update, state = optimizer.update(gradients(step)[rows], state, iterate(step, rows))
         made.append(update)
     return torch.stack(made)
 
@@ -229,7 +236,7 @@ def test_updates_and_lookahead_have_the_shape_of_gradients(optimizer: Optimizer)
     for step in range(2):
         ahead = optimizer.lookahead(state)
         assert ahead is None or ahead.shape == (N, SPEC.size)
-        update, following = optimizer.update(gradients(step), state)
+        update, following = optimizer.update(gradients(step), state, iterate(step))
         assert update.shape == (N, SPEC.size)
         assert update.isfinite().all()
         shapes = [[x.shape for x in _tensors(each)] for each in (state, following)]
@@ -241,7 +248,7 @@ def test_state_is_data_and_a_run_can_stop_and_go_on(optimizer: Optimizer) -> Non
     """Bit for bit, with the state copied through plain numbers in between."""
     state: Any = optimizer.init(SPEC, N)
     for step in range(6):
-        update, state = optimizer.update(gradients(step), state)
+        update, state = optimizer.update(gradients(step), state, iterate(step))
         if step == 2:
             state = tree_map(
                 lambda x: torch.tensor(x.tolist(), dtype=x.dtype) if isinstance(x, Tensor) else x,
@@ -250,12 +257,15 @@ def test_state_is_data_and_a_run_can_stop_and_go_on(optimizer: Optimizer) -> Non
     assert torch.equal(update, updates_of(optimizer, 6)[-1])
 
 
-def test_update_changes_neither_gradients_nor_state_in_place(optimizer: Optimizer) -> None:
+def test_update_changes_nothing_that_it_is_given_in_place(
+    optimizer: Optimizer,
+) -> None:
     grads = gradients(0)
-    _, state = optimizer.update(grads, optimizer.init(SPEC, N))
-    leaves = [grads, *_tensors(state)]
+    params = iterate(0)
+    _, state = optimizer.update(grads, optimizer.init(SPEC, N), params)
+    leaves = [grads, params.theta, *_tensors(state)]
     before = [x.clone() for x in leaves]
-    optimizer.update(grads, state)
+    optimizer.update(grads, state, params)
     assert all(torch.equal(a, b) for a, b in zip(leaves, before, strict=True))
 
 
@@ -280,7 +290,7 @@ def test_column_of_rates_is_a_sweep(name: str) -> None:
 def test_gradients_of_any_size_give_finite_updates(optimizer: Optimizer, size: float) -> None:
     state = optimizer.init(SPEC, N)
     for step in range(3):
-        update, state = optimizer.update(size * gradients(step).sign(), state)
+        update, state = optimizer.update(size * gradients(step).sign(), state, iterate(step))
         assert update.isfinite().all()
 
 
@@ -307,13 +317,15 @@ def test_meta_gradient_is_that_of_the_updates(spec: dict[str, Any]) -> None:
     optimizer: Learned = make_optimizer(spec)
     grads = torch.stack([gradients(step) for step in range(4)])
     cotangents = torch.stack([gradients(step) for step in range(4, 8)])
+    params = Params(torch.stack([iterate(step).theta for step in range(4)]), SPEC)
     state = optimizer.init(SPEC, N)
     parts = [
         network.window_gradient(*own)
-        for network, *own in optimizer.networks(grads, state, cotangents)
+        for network, *own in optimizer.networks(grads, state, cotangents, params)
     ]
     # In double precision nothing is fused.
     exact = optimizer.with_weights(optimizer.phi.double())
     state = exact.init(SPEC, N)
-    expected = Learned.window_gradient(exact, grads.double(), state, cotangents.double())
+    doubles = (grads.double(), state, cotangents.double(), Params(params.theta.double(), SPEC))
+    expected = Learned.window_gradient(exact, *doubles)
     torch.testing.assert_close(torch.cat(parts).double(), expected, rtol=1e-4, atol=1e-6)

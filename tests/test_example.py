@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from reproduce import app
+from suite.registry import optimizers
+from suite.types import Params, ParamSpec
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -75,9 +78,46 @@ def test_problem_from_a_module_runs_as_it_is_documented(tmp_path: Path) -> None:
     assert (means.loc[:, 100] < 0.5 * means.loc[:, 0]).all()
 
 
+LION = """
+title: Lion
+sizes: {test_instances: 4, tuning_instances: 4}
+panels:
+  p:
+    title: Quadratics
+    problem: {name: quadratic}
+    steps: 30
+    optimizers: {Decayed: {name: lion, weight_decay: 0.3}, Lion: {name: lion, weight_decay: 0}}
+"""
+
+
+def test_baseline_with_weight_decay_runs_as_it_is_documented(tmp_path: Path) -> None:
+    (tmp_path / "lion.yaml").write_text(LION)
+    words = [
+        tmp_path / "lion.yaml",
+        "--plugin",
+        EXAMPLES / "lion.py",
+        "--results",
+        tmp_path / "out",
+    ]
+    told = CliRunner().invoke(app, ["run", *map(str, words)])
+    assert told.exit_code == 0, told.output
+    losses = pd.read_parquet(tmp_path / "out" / "losses.parquet")
+    means = losses.groupby(["optimizer", "step"]).loss.mean().unstack("optimizer")
+    assert (means.loc[30] < means.loc[0]).all()
+    assert means.Decayed[30] != means.Lion[30]
+
+    lion = optimizers.make({"name": "lion", "lr": 0.1, "weight_decay": 0.3})
+    theta, spec = torch.tensor([[1.0, -2.0]]), ParamSpec({"theta": torch.Size([2])})
+    grads = torch.tensor([[0.5, 0.0]])
+    update, state = lion.update(grads, lion.init(spec, 1), Params(theta, spec))
+    assert torch.allclose(update, torch.tensor([[-0.1 - 0.03, 0.06]]))
+    assert torch.allclose(state, 0.01 * grads)
+    assert len((EXAMPLES / "lion.py").read_text().splitlines()) <= 40
+
+
 def test_documentation_shows_the_examples_as_they_are() -> None:
     text = (EXAMPLES.parent / "extending.md").read_text(encoding="utf-8")
-    for name in ("rosenbrock.py", "digits_net.py"):
+    for name in ("rosenbrock.py", "digits_net.py", "lion.py"):
         example = (EXAMPLES / name).read_text(encoding="utf-8")
         for block in re.findall(r"```python\n(@register.*?)```", text, re.DOTALL):
             first = block.partition("\n")[0]
@@ -111,7 +151,7 @@ class States(Optimizer):
     def init(self, spec, n):
         return Memory(0, None, (torch.zeros(n, spec.size), (1.5, "text")))
 
-    def update(self, grads, state):
+    def update(self, grads, state, params):
         last, others = state.inner
         return -self.lr * (grads + 0.5 * last), Memory(state.steps + 1, None, (grads, others))
 """
@@ -134,9 +174,10 @@ def test_conformance_tests_take_in_files_of_ones_own(tmp_path: Path) -> None:
     words += [
         "tests/test_conformance.py",
         "-k",
-        "rosenbrock or signed or digits-net or wrong or states",
+        "rosenbrock or signed or digits-net or wrong or states or lion",
     ]
-    for plugin in (EXAMPLES / "rosenbrock.py", EXAMPLES / "digits_net.py", states, wrong):
+    shipped = (EXAMPLES / name for name in ("rosenbrock.py", "digits_net.py", "lion.py"))
+    for plugin in (*shipped, states, wrong):
         words += ["--plugin", str(plugin)]
     done = subprocess.run(
         words, cwd=EXAMPLES.parents[1], capture_output=True, text=True, check=False
@@ -148,5 +189,6 @@ def test_conformance_tests_take_in_files_of_ones_own(tmp_path: Path) -> None:
     assert ("PASSED", f"{test}[rosenbrock]") in ended
     assert ("PASSED", "test_state_is_data_and_a_run_can_stop_and_go_on[signed]") in ended
     assert ("PASSED", "test_state_is_data_and_a_run_can_stop_and_go_on[states]") in ended
+    assert ("PASSED", "test_runs_side_by_side_do_not_see_each_other[lion]") in ended
     assert ("PASSED", "test_vectorised_equals_a_loop_over_instances[digits-net]") in ended
     assert [name for state, name in ended if state == "FAILED" and "wrong" not in name] == []

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from moved import moved
 from torch import Tensor
 
 from optimizers.by_hand.gac_clipping import GACClipping
-from optimizers.hand_designed.sgd_clipped import ClippedSGD, clip_by_norm
 from optimizers.learned.gac import LSTMGAC
 from optimizers.learned.lstm import LSTM
 from optimizers.learned.ntm import NTMBFGS, NTMLBFGS
+from optimizers.wrapper import clip_by_norm
 from suite.errors import SuiteError
 from suite.registry import optimizers
 from suite.seeds import Rng
@@ -34,7 +35,7 @@ def updates(optimizer: Any, grads: Tensor) -> Tensor:
     spec = ParamSpec({"theta": grads.shape[2:]})
     state, made = optimizer.init(spec, grads.shape[1]), []
     for grad in grads:
-        update, state = optimizer.update(grad, state)
+        update, state = moved(optimizer, grad, state)
         made.append(update)
     return torch.stack(made)
 
@@ -55,9 +56,9 @@ def test_without_averaging_cells_it_is_the_lstm() -> None:
 def test_averaging_cells_put_out_their_mean_and_remember_their_own() -> None:
     """The LSTM's h, averaged over each instance's coordinates in the last cells, from one state."""
     plain, averaging = make(LSTMGAC, gacs=0, layers=1), make(LSTMGAC, gacs=2, layers=1)
-    _, state = averaging.update(gradients()[0], averaging.init(SPEC, 2))
-    _, cells = plain.update(gradients()[1], state)
-    _, averaged = averaging.update(gradients()[1], state)
+    _, state = moved(averaging, gradients()[0], averaging.init(SPEC, 2))
+    _, cells = moved(plain, gradients()[1], state)
+    _, averaged = moved(averaging, gradients()[1], state)
     h, c = cells[0]
     assert torch.equal(averaged[0, 1], c)
     assert torch.equal(averaged[0, 0, :3], h[:3])
@@ -101,12 +102,6 @@ def test_networks_that_cannot_be_are_refused(options: dict[str, Any], told: str)
 # --- clipping by norm, D-1 --------------------------------------------------------------------
 
 
-def test_clipped_sgd_cuts_the_norm_of_long_gradients_only() -> None:
-    grads = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
-    update, _ = ClippedSGD(lr=0.1, threshold=1.0).update(grads, None)
-    assert torch.allclose(update, -0.1 * torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))
-
-
 @pytest.mark.parametrize("coordinates", [1, 10, 1000])
 @pytest.mark.parametrize("spread", ["all", "one"])
 def test_lstm_with_averaging_cells_clips_by_norm(coordinates: int, spread: str) -> None:
@@ -120,7 +115,7 @@ def test_lstm_with_averaging_cells_clips_by_norm(coordinates: int, spread: str) 
     state = optimizer.init(ParamSpec({"theta": torch.Size([coordinates])}), 200)
     expected = -0.5 * clip_by_norm(grads, 2.0)
     for _ in range(3):  # nothing is remembered
-        update, state = optimizer.update(grads, state)
+        update, state = moved(optimizer, grads, state)
         error = (update - expected).norm(dim=1) / expected.norm(dim=1)
         assert error.max() < 0.003
 
@@ -134,7 +129,7 @@ def test_clipping_needs_the_averaging_cells() -> None:
     spec = ParamSpec({"theta": torch.Size([10])})
     made = []
     for each in (network, alone.with_weights(network.phi)):
-        update, _ = each.update(grads, each.init(spec, 1))
+        update, _ = moved(each, grads, each.init(spec, 1))
         made.append((update - clip_by_norm(grads, 2.0)).norm() / 2.0)
     assert made[0] < 0.003
     assert made[1] > 0.1

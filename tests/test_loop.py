@@ -20,7 +20,7 @@ from suite.errors import SuiteError
 from suite.loop import Point, descend, start, walk
 from suite.objective import Objective
 from suite.seeds import Rng
-from suite.types import Optimizer, Tensors
+from suite.types import Optimizer, Params, Tensors
 
 INSTANCES = list(range(16))
 # Some of these instances fall off the cliff, and some do not.
@@ -58,8 +58,8 @@ def test_a_parameter_may_be_a_single_number() -> None:
 
 def test_updates_of_more_precision_keep_it() -> None:
     class Precise(SGD):
-        def update(self, grads: Tensor, state: Any) -> tuple[Tensor, Any]:
-            return super().update(grads.double(), state)
+        def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+            return super().update(grads.double(), state, params)
 
     whole = run(Bowl(), Precise(lr=0.1), 4, [0, 1])
     points = list(descend(Objective(Bowl(), [0, 1], "test", 0), Precise(lr=0.1), 4))

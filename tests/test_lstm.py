@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from moved import moved
 from torch import Tensor
 
 from optimizers.kernels.shape import LSTMShape
@@ -35,7 +36,7 @@ def updates(optimizer: LSTM, grads: Tensor) -> Tensor:
     """[T, n, P] for given gradients."""
     state, made = optimizer.init(SPEC, grads.shape[1]), []
     for grad in grads:
-        update, state = optimizer.update(grad, state)
+        update, state = moved(optimizer, grad, state)
         made.append(update)
     return torch.stack(made)
 

@@ -12,6 +12,7 @@ import torch
 from example_problems import Cliff, InDouble
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moved import moved
 from torch import Tensor
 
 from optimizers.learned import base
@@ -93,7 +94,7 @@ def gradient_by_definition(
             leaf = theta.detach().requires_grad_()
             (grad,) = torch.autograd.grad(f(leaf, step), leaf)
             made_by = optimizer.with_weights(phi if inside else constant)
-            update, state = made_by.update(grad.unsqueeze(0), state)
+            update, state = moved(made_by, grad.unsqueeze(0), state)
             # By γ a step, what an earlier update did to the iterate is taken to fade.
             theta = discount * theta + (1 - discount) * theta.detach() + update[0]
             if inside:
@@ -176,9 +177,9 @@ def test_pieces_of_the_coordinates_sum_to_the_whole(
     seen = []
     original = LSTM.window_gradient
 
-    def counted(self: LSTM, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
+    def counted(self: LSTM, grads: Tensor, *rest: Any) -> Tensor:
         seen.append(grads.shape[-1])
-        return original(self, grads, state, cotangents)
+        return original(self, grads, *rest)
 
     monkeypatch.setattr(LSTM, "window_gradient", counted)
     pieces = window_gradient(optimizer, points, how, Rng(0, "unused"))
@@ -215,7 +216,7 @@ def test_any_weights_and_gradients_give_the_gradient_of_the_weighted_sum(
     def gradient(kind: torch.dtype) -> Tensor:
         own = optimizer.with_weights(optimizer.phi.to(kind))
         points = [
-            Point(t, empty, None, losses[t].to(kind), grads[t].to(kind), alive)
+            Point(t, empty, None, losses[t].to(kind), grads[t].to(kind), alive, ParamSpec({}))
             for t in range(steps + 1)
         ]
         points[0] = replace(points[0], state=own.init(spec, shape[0]))
@@ -225,7 +226,7 @@ def test_any_weights_and_gradients_give_the_gradient_of_the_weighted_sum(
     state: Any = optimizer.with_weights(phi).init(spec, shape[0])
     theta, total = torch.zeros(shape, dtype=torch.double), torch.zeros((), dtype=torch.double)
     for t in range(steps):
-        update, state = optimizer.with_weights(phi).update(grads[t].double(), state)
+        update, state = moved(optimizer.with_weights(phi), grads[t].double(), state)
         theta = theta + update
         of_runs = (grads[t + 1].double() * theta).sum(1)
         total = total + (of_runs / losses[t + 1].double()).sum() / shape[0]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from moved import moved
 from torch import Tensor
 
 from optimizers.by_hand import ntm_bfgs
@@ -64,7 +65,7 @@ def test_read_comes_a_step_late_and_from_before_the_write() -> None:
         outputs, _ = optimizer.layout.step(optimizer.phi, inputs, state.controller)
         r, a, b = outputs[1:3], outputs[3:6], outputs[6:9]
         before = state.memory
-        update, state = optimizer.update(grads, state)
+        update, state = moved(optimizer, grads, state)
         assert torch.equal(update, optimizer.output_scale * outputs[0])
         assert torch.equal(state.read, before.read(r))
         assert torch.equal(state.memory.matrix, before.write(a, b).matrix)
@@ -74,7 +75,7 @@ def test_read_comes_a_step_late_and_from_before_the_write() -> None:
 def run(optimizer: Any, steps: int) -> Tensor:
     state, made = optimizer.init(SPEC, N), []
     for step in range(steps):
-        update, state = optimizer.update(draw(f"grads{step}", N, P), state)
+        update, state = moved(optimizer, draw(f"grads{step}", N, P), state)
         made.append(update)
     return torch.stack(made)
 
@@ -148,7 +149,7 @@ def test_memory_holds_bfgs_inverse_hessian_and_the_moves_are_its_own() -> None:
     books = [books_bfgs(row) for row in range(N)]
     for step in range(2 * PAIRS + 1):
         grads = torch.stack([torch.from_numpy(hessian(row)) @ theta[row] for row in range(N)])
-        update, state = optimizer.update(grads, state)
+        update, state = moved(optimizer, grads, state)
         theta = theta + update
         if step % 2:
             assert torch.equal(update, torch.zeros_like(update))
@@ -176,10 +177,10 @@ def test_its_controller_stays_within_one_read_three_writes_and_two_averages(
     for step in range(6):
         averages.clear()
         grads = draw(f"grads{step // 2}", N, P)
-        update, state = optimizer.update(grads, state)
+        update, state = moved(optimizer, grads, state)
         assert len(averages) == 2
         assert state.read.shape == (1, N, P)
-        other, shuffled = optimizer.update(grads[:, order], shuffled)
+        other, shuffled = moved(optimizer, grads[:, order], shuffled)
         torch.testing.assert_close(other, update[:, order])
 
 

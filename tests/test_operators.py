@@ -23,6 +23,7 @@ from optimizers.kernels.shape import LSTMShape, Scales
 from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
 from suite.seeds import Rng
+from suite.types import Params
 
 pytestmark = fused
 SHAPE = LSTMShape(2, 20, 2)
@@ -151,7 +152,9 @@ def test_updates_in_float32_keep_their_graph_to_phi() -> None:
 
     phi = optimizer.phi.clone().requires_grad_()
     kept = state.clone()
-    update, following = optimizer.with_weights(phi).update(grads[0], kept, into=kept)
+    update, following = optimizer.with_weights(phi).update_in_place(
+        grads[0], kept, Params.unread(grads[0])
+    )
     assert following is kept
     assert update.requires_grad
     assert following.requires_grad

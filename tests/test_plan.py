@@ -262,7 +262,7 @@ class Pair(Learned):
     def init(self, spec, n):
         return STATE
 
-    def update(self, grads, state):
+    def update(self, grads, state, params):
         return self.phi * grads, state
 """
 

@@ -19,7 +19,7 @@ class Mine(Optimizer):
     def init(self, spec, n):
         {STATE}
 
-    def update(self, grads, state):
+    def update(self, grads, state, params):
         {UPDATE}
 """
 
@@ -120,6 +120,28 @@ MIXED = "gives a run other updates alone than beside others"
         (STATE, "return 1 / 0", "Mine.init (mine.py, line N) raises ZeroDivisionError"),
         ("@dataclass(frozen=True)", "", "Mine in mine.py must be a dataclass"),
         ("(Optimizer)", "", "Mine in mine.py must be a subclass of Optimizer"),
+        # The iterate.
+        (
+            "grads, state, params",
+            "grads, state",
+            "Mine in mine.py has update(self, grads, state), but must have update(self, grads, "
+            "state, params), where params.theta is the iterate [n, P]",
+        ),
+        ("grads, state, params", "grads, state, into=None", "has update(self, grads, state, into)"),
+        (UPDATE, "params.theta.mul_(0.9); return -grads, state", "changes params.theta in place"),
+        (
+            UPDATE,
+            "return -self.lr * grads, params.theta[:]",
+            "Mine.update (mine.py, line N) keeps params.theta in the state, whose memory the next "
+            "iterate takes: keep params.theta.clone()",
+        ),
+        (UPDATE, "return -self.lr * (grads + params.theta.mean(0)), state", MIXED),
+        (
+            UPDATE,
+            f"{UPDATE}\n\n    def update_in_place(self, *given):\n        "
+            "update, state = self.update(*given); return 2 * update, state",
+            "Mine.update_in_place (mine.py, line N) gives other updates than update()",
+        ),
     ],
 )
 def test_mistakes_in_an_optimizer_are_told(old: str, new: str, told: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from moved import moved
 from torch import Tensor
 
 from optimizers.learned.checkpoint import load_optimizer, save_optimizer
@@ -55,9 +56,9 @@ def test_each_group_is_moved_by_its_own_network() -> None:
         size = torch.Size([len(places[group])])
         alone[group] = (network, network.init(ParamSpec({"x": size}), N))
     for step in range(4):
-        update, state = routed.update(gradients(step), state)
+        update, state = moved(routed, gradients(step), state)
         for group, (network, own_state) in alone.items():
-            own, own_state = network.update(gradients(step)[:, places[group]], own_state)
+            own, own_state = moved(network, gradients(step)[:, places[group]], own_state)
             alone[group] = (network, own_state)
             torch.testing.assert_close(update[:, places[group]], own)
 
@@ -94,14 +95,14 @@ def test_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     back = load_optimizer(tmp_path / "routed.safetensors")
     assert torch.equal(back.phi, routed.phi)
     state, same = routed.init(SPEC, N), back.init(SPEC, N)
-    assert torch.equal(routed.update(gradients(0), state)[0], back.update(gradients(0), same)[0])
+    assert torch.equal(moved(routed, gradients(0), state)[0], moved(back, gradients(0), same)[0])
 
 
 def test_odd_routed_optimizers_mirror_their_updates() -> None:
     routed = trained()
     odd = routed.with_weights(routed.odd_part(routed.phi))
-    update, _ = odd.update(gradients(0), odd.init(SPEC, N))
-    mirrored, _ = odd.update(-gradients(0), odd.init(SPEC, N))
+    update, _ = moved(odd, gradients(0), odd.init(SPEC, N))
+    mirrored, _ = moved(odd, -gradients(0), odd.init(SPEC, N))
     torch.testing.assert_close(mirrored, -update)
 
 

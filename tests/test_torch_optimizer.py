@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from moved import moved
 from torch import Tensor, nn
 from torch_training import loss_of, network, train, weights, with_gradient
 
@@ -33,7 +34,7 @@ def test_it_does_what_the_harness_does(checkpoint: Path, device: str) -> None:
         twin.zero_grad()
         loss_of(twin, step).backward()
         grads = torch.cat([p.grad.flatten() for p in twin.parameters() if p.grad is not None])
-        update, state = learned.update(grads.unsqueeze(0), state)
+        update, state = moved(learned, grads.unsqueeze(0), state)
         for p, u in zip(twin.parameters(), spec.unflatten(update[0]).values(), strict=True):
             p.data += u
     assert torch.allclose(weights(net), weights(twin), atol=1e-6)

@@ -32,7 +32,7 @@ from suite.seeds import Rng
 from suite.store import open_results, run_cell, state_of
 from suite.trace import choose, impulses, replay, trace, updates_at
 from suite.trace_tables import COLUMNS, load_traces
-from suite.types import Optimizer, ParamSpec
+from suite.types import Optimizer, Params, ParamSpec
 
 SETTINGS = Trace(along="LSTM", coordinates=3, probed=2, response_steps=4, points=21, lags=3)
 SPEC = ParamSpec({"w": torch.Size([4]), "b": torch.Size([2])}, {"w": "conv", "b": "fc"})
@@ -56,10 +56,14 @@ class Clipped(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return torch.zeros(n, spec.size)
 
-    def update(self, grads: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
         norm = grads.norm(dim=1, keepdim=True)
         state = 0.5 * state - self.lr * grads / norm.clamp(min=1.0)
         return state, state
+
+
+# Where nobody looks.
+PARAMS = Params(torch.full((STEPS, SPEC.size), torch.nan), SPEC)
 
 
 def gradients() -> Tensor:
@@ -81,8 +85,8 @@ def test_counterfactual_updates_are_those_of_the_optimizer_alone_on_the_gradient
         grads = torch.cat([point.grads for point in points[:STEPS]])
         chosen = choose(grads, SETTINGS, 5, instance)
         for label, optimizer in optimizers.items():
-            spec = ParamSpec({"theta": grads.shape[1:]})
-            alone = replay(optimizer, spec, grads)[:, chosen]
+            params = Params(torch.cat([point.theta for point in points[:STEPS]]), points[0].spec)
+            alone = replay(optimizer, params, grads)[:, chosen]
             torch.testing.assert_close(updates(found.traces, label, instance), alone)
         # The trajectory's own updates are those that led from one point to the next.
         moves = torch.cat([b.theta - a.theta for a, b in pairwise(points)])
@@ -96,8 +100,8 @@ def test_response_at_the_gradient_met_is_the_update_made(optimizer: Any) -> None
     met = grads[:, chosen].unsqueeze(2)
     alone = not isinstance(optimizer, Clipped)
     values = torch.cat([met - 1, met, met + 1], dim=2)
-    found = updates_at(optimizer, SPEC, grads, chosen, values, alone, asked_only=True)
-    expected = replay(optimizer, SPEC, grads)[:, chosen]
+    found = updates_at(optimizer, PARAMS, grads, chosen, values, alone, asked_only=True)
+    expected = replay(optimizer, PARAMS, grads)[:, chosen]
     torch.testing.assert_close(found[:, :, 1], expected, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(found[:, :, 0], found[:, :, 2])
 
@@ -108,7 +112,7 @@ def test_alone_and_in_company_agree_where_coordinates_do_not_meet() -> None:
     groups = {"conv": {"name": "lstm", "hidden": 3}, "fc": {"name": "lstm", "hidden": 3}}
     for optimizer in (lstm(), Adam(0.1), weighted(Routed(groups=groups))):
         for asked_only in (False, True):
-            given = (optimizer, SPEC, grads, chosen, values)
+            given = (optimizer, PARAMS, grads, chosen, values)
             torch.testing.assert_close(
                 updates_at(*given, alone=True, asked_only=asked_only),
                 updates_at(*given, alone=False, asked_only=asked_only),
@@ -120,8 +124,8 @@ def test_alone_and_in_company_agree_where_coordinates_do_not_meet() -> None:
 def test_a_group_of_which_nothing_is_chosen_is_no_hindrance() -> None:
     groups = {"conv": {"name": "lstm", "hidden": 3}, "fc": {"name": "lstm", "hidden": 3}}
     routed, grads, chosen = weighted(Routed(groups=groups)), gradients(), torch.tensor([5])
-    found = updates_at(routed, SPEC, grads, chosen, grads[:, chosen].unsqueeze(2), alone=True)
-    torch.testing.assert_close(found[..., 0], replay(routed, SPEC, grads)[:, chosen])
+    found = updates_at(routed, PARAMS, grads, chosen, grads[:, chosen].unsqueeze(2), alone=True)
+    torch.testing.assert_close(found[..., 0], replay(routed, PARAMS, grads)[:, chosen])
 
 
 @pytest.mark.parametrize("optimizer", [Clipped(), weighted(LSTMGAC(hidden=4, gacs=2))], ids=repr)
@@ -137,13 +141,14 @@ def test_coordinates_that_meet_are_probed_in_company(optimizer: Any) -> None:
         row = rows[rows["step"] == step].iloc[place]
         changed = grads[:step].clone()
         changed[-1, coordinate] = float(row["gradient"])
-        expected = replay(optimizer, objective.spec, changed)[-1, coordinate]
+        unread = Params(torch.full_like(changed, torch.nan), objective.spec)
+        expected = replay(optimizer, unread, changed)[-1, coordinate]
         assert row["update"] == pytest.approx(expected.item(), rel=1e-3, abs=1e-6)
 
 
 def test_effects_of_one_gradient_are_those_of_the_formulas() -> None:
     grads, chosen = 1 + gradients().abs(), torch.tensor([2, 3])
-    given = (SPEC, grads, chosen, 4, True)
+    given = (PARAMS, grads, chosen, 4, True)
     sgd = impulses(SGD(0.5), *given)
     turned = grads[: STEPS - 4, chosen]  # every step that has four more after it
     torch.testing.assert_close(sgd[0], 0.5 * turned.mean(0))

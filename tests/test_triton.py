@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moved import moved
 from test_kernels import make_case
 from torch import Tensor
 
@@ -121,9 +122,9 @@ def test_update_from_gradients_is_the_references(kind: str) -> None:
     optimizer = LSTM(preprocessing=kind, p=2.0, hidden=5)
     phi, grads = optimizer.initial_weights(Rng(0, "phi")), Rng(1, "grads").normal(2, 9)
     state = optimizer.layout.initial_state(18, like=grads)
-    expected = optimizer.with_weights(phi.double()).update(grads.double(), state.double())
+    expected = moved(optimizer.with_weights(phi.double()), grads.double(), state.double())
     fused = optimizer.with_weights(phi.to(DEVICE))
-    update, following = fused.update(grads.to(DEVICE), state.to(DEVICE))
+    update, following = moved(fused, grads.to(DEVICE), state.to(DEVICE))
     assert near(update, expected[0])
     assert near(following, expected[1])
 

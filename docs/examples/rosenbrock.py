@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from suite import Optimizer, Problem, Rng, Tensors, register_optimizer, register_problem
+from suite import Optimizer, Params, Problem, Rng, Tensors, register_optimizer, register_problem
 
 
 @register_problem("rosenbrock")
@@ -35,5 +35,5 @@ class Signed(Optimizer):
     def init(self, spec: object, n: int) -> int:
         return 1
 
-    def update(self, grads: Tensor, state: int) -> tuple[Tensor, int]:
+    def update(self, grads: Tensor, state: int, params: Params) -> tuple[Tensor, int]:
         return -self.lr * state**-0.5 * grads.sign(), state + 1

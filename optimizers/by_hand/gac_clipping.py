@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from optimizers.learned.gac import LSTMGAC
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 # A bias at which a gate is open, to the rounding of float32; at its negative the gate is shut.
 OPEN = 30.0
@@ -46,8 +46,8 @@ class GACClipping(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return self.network(spec.size, like=torch.zeros(())).init(spec, n)
 
-    def update(self, grads: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        output, state = self.network(grads.shape[1], like=grads).update(grads, state)
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
+        output, state = self.network(grads.shape[1], like=grads).update(grads, state, params)
         return -self.lr * output, state
 
     def network(self, coordinates: int, like: Tensor) -> LSTMGAC:

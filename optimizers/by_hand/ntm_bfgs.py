@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from optimizers.learned.memory import DenseMemory
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 # The least mean of s·y that is divided by: float32 ends at 1e−38.
 NEGLIGIBLE = 1e-30
@@ -80,7 +80,9 @@ class NTMBFGSByHand(Optimizer):
         memory = DenseMemory.initial(n, spec.size, like=zeros)
         return ByHandState(notes, zeros.unsqueeze(0), memory, torch.zeros(()))
 
-    def update(self, grads: Tensor, state: ByHandState) -> tuple[Tensor, ByHandState]:
+    def update(
+        self, grads: Tensor, state: ByHandState, params: Params
+    ) -> tuple[Tensor, ByHandState]:
         gradient, steps, memory = self.initial * grads, int(state.steps), state.memory
         if steps % 2:
             outputs, notes = look(gradient, state.notes)

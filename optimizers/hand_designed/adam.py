@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 
 class AdamState(NamedTuple):
@@ -25,6 +25,8 @@ class Adam(Optimizer):
     """Kingma and Ba's ADAM, with ε outside the bias correction (Torch7 `optim.adam`).
 
     m ← β₁m + (1 − β₁)∇, v ← β₂v + (1 − β₂)∇², θ ← θ − η √(1 − β₂ᵗ)/(1 − β₁ᵗ) · m / (√v + ε).
+
+    The figures' curves are those with `earlier_runs` (docs/calibration.md).
     """
 
     lr: Tensor | float
@@ -35,7 +37,7 @@ class Adam(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> AdamState:
         return AdamState(torch.zeros(n, spec.size), torch.zeros(n, spec.size), torch.zeros(()))
 
-    def update(self, grads: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
+    def update(self, grads: Tensor, state: AdamState, params: Params) -> tuple[Tensor, AdamState]:
         mean = state.mean.lerp(grads, 1 - self.beta1)
         square = (self.beta2 * state.square).addcmul_(grads, grads, value=1 - self.beta2)
         updates = state.updates + 1

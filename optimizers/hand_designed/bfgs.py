@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 # A change of gradient is rounding if it is this many of the type's ε of the largest gradient.
 ROUNDING = 100.0
@@ -54,7 +54,7 @@ class BFGS(Optimizer):
         none = torch.zeros(n)
         return BFGSState(identity.repeat(n, 1, 1), zeros, zeros, none, none)
 
-    def update(self, grads: Tensor, state: BFGSState) -> tuple[Tensor, BFGSState]:
+    def update(self, grads: Tensor, state: BFGSState, params: Params) -> tuple[Tensor, BFGSState]:
         largest = torch.maximum(state.largest, grads.norm(dim=1))
         s, y, usable = unit_pair(state.move, grads - state.grads, largest, self.curvature)
         inverse = state.inverse

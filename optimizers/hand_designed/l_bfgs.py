@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from optimizers.hand_designed.bfgs import scale_of, unit_pair
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 
 class LBFGSState(NamedTuple):
@@ -58,7 +58,7 @@ class LBFGS(Optimizer):
         scale = torch.full((n,), self.initial)
         return LBFGSState(pairs, pairs, scale, zeros, zeros, torch.zeros(n))
 
-    def update(self, grads: Tensor, state: LBFGSState) -> tuple[Tensor, LBFGSState]:
+    def update(self, grads: Tensor, state: LBFGSState, params: Params) -> tuple[Tensor, LBFGSState]:
         largest = torch.maximum(state.largest, grads.norm(dim=1))
         s, y, usable = unit_pair(state.move, grads - state.grads, largest, self.curvature)
         moves, changes = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 
 @register_optimizer("nag", tune="lr")
@@ -27,7 +27,7 @@ class NAG(Optimizer):
     def lookahead(self, state: Tensor) -> Tensor:
         return self.momentum * state
 
-    def update(self, grads: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
         velocity = self.momentum * state - self.lr * grads
         return velocity, velocity
 
@@ -47,6 +47,6 @@ class LookaheadNAG(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return torch.zeros(n, spec.size)
 
-    def update(self, grads: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
         velocity = self.momentum * state - self.lr * grads
         return velocity + self.momentum * (velocity - state), velocity

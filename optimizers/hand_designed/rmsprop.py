@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 
 class RMSpropState(NamedTuple):
@@ -35,7 +35,9 @@ class RMSprop(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> RMSpropState:
         return RMSpropState(torch.zeros(n, spec.size), torch.zeros(n, spec.size))
 
-    def update(self, grads: Tensor, state: RMSpropState) -> tuple[Tensor, RMSpropState]:
+    def update(
+        self, grads: Tensor, state: RMSpropState, params: Params
+    ) -> tuple[Tensor, RMSpropState]:
         square = (self.alpha * state.square).addcmul_(grads, grads, value=1 - self.alpha)
         velocity = grads / square.sqrt().add_(self.epsilon)
         if self.momentum:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from suite import Optimizer, ParamSpec, register_optimizer
+from suite import Optimizer, Params, ParamSpec, register_optimizer
 
 
 @register_optimizer("sgd", tune="lr")
@@ -19,5 +19,5 @@ class SGD(Optimizer):
     def init(self, spec: ParamSpec, n: int) -> None:
         return None
 
-    def update(self, grads: Tensor, state: None) -> tuple[Tensor, None]:
+    def update(self, grads: Tensor, state: None, params: Params) -> tuple[Tensor, None]:
         return -self.lr * grads, state

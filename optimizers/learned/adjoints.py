@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from suite import Params
+
 if TYPE_CHECKING:
     from optimizers.learned.base import Learned
 
 
+class Adjoints(NamedTuple):
+    """Those of what an update takes.
+
+    Args:
+        phi: of φ [size].
+        grads: of the gradients [n, P].
+        state: of each real tensor in the state.
+        theta: of the iterate [n, P], beside that θ itself moves on by the update.
+    """
+
+    phi: Tensor
+    grads: Tensor
+    state: list[Tensor]
+    theta: Tensor
+
+
 def adjoints_by_autograd(
-    optimizer: Learned, grads: Tensor, state: Any, of_update: Tensor, of_state: list[Tensor]
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+    optimizer: Learned,
+    grads: Tensor,
+    state: Any,
+    of_update: Tensor,
+    of_state: list[Tensor],
+    params: Params | None = None,
+) -> Adjoints:
     """As `Learned.adjoints`."""
+    params = params or Params.unread(grads)
     with torch.enable_grad():
-        phi, own = leaf(optimizer.phi), leaf(off_zero(grads))
+        phi, own, theta = leaf(optimizer.phi), leaf(off_zero(grads)), leaf(params.theta)
         before = tree_map(leaf, state)
-        update, after = optimizer.with_weights(phi).update(own, before)
+        moving = optimizer.with_weights(phi)
+        update, after = moving.update(own, before, Params(theta, params.spec))
     leads = [(update, of_update), *zip(_tracked(after), of_state, strict=False)]
     out, adjoints = zip(*[each for each in leads if each[0].requires_grad], strict=True)
-    of_phi, of_grads, *of_before = torch.autograd.grad(
-        out, [phi, own, *_tracked(before)], adjoints, materialize_grads=True
+    of_phi, of_grads, of_theta, *of_before = torch.autograd.grad(
+        out, [phi, own, theta, *_tracked(before)], adjoints, materialize_grads=True
     )
-    return of_phi, of_grads, of_before
+    return Adjoints(of_phi, of_grads, of_before, of_theta)
 
 
 def leaf(value: Any) -> Any:

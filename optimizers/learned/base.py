@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from optimizers.layout import Layout
-from optimizers.learned.adjoints import adjoints_by_autograd
+from optimizers.learned.adjoints import Adjoints, adjoints_by_autograd
 from optimizers.learned.cotangents import cotangents
-from suite import Optimizer, Rng
+from suite import Optimizer, Params, Rng
 
 # A meta-gradient is computed piece by piece of the coordinates, because meanwhile each of them
 # takes some kilobytes. More pieces, or smaller ones, would not occupy many cores; a GPU is not
@@ -31,8 +31,18 @@ class Learned(Optimizer):
     of `phi`; the meta-gradient follows. `weights` is φ, flat; see `layout`.
     """
 
+    OPTIONAL: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "ignores_params": ("update",),
+        "fused": ("features", "update", "networks", "window_gradient"),
+        "odd_part": (),
+    }
     # Whether coordinates never meet, so that some of them can stand for all (`Phase.sample`).
     coordinatewise: ClassVar[bool] = False
+    # Whether `update` makes no use of `params`: then meta-training does not keep the iterates of
+    # a window, and what is given the window has no `params`.
+    ignores_params: ClassVar[bool] = False
+    # Whether a kernel of `optimizers.kernels` may compute updates and meta-gradients.
+    fused: ClassVar[bool] = False
 
     weights: Tensor | None = field(default=None, compare=False, repr=False, kw_only=True)
 
@@ -63,29 +73,32 @@ class Learned(Optimizer):
         return replace(self, weights=weights)
 
     def odd_part(self, vector: Tensor) -> Tensor:
-        """φ, or a change of it, projected on the subspace in which m(−∇) = −m(∇).
+        """φ, or a change of it, projected on the subspace in which m(−∇) = −m(∇). Optional.
 
         Raises:
             ValueError: the architecture has no such subspace.
         """
-        raise ValueError(f"{type(self).__name__} has no odd part: omit 'odd'")
+        raise NotImplementedError
 
     def networks(
-        self, grads: Tensor, state: Any, cotangents: Tensor
-    ) -> list[tuple[Learned, Tensor, Any, Tensor]]:
+        self, grads: Tensor, state: Any, cotangents: Tensor, params: Params | None = None
+    ) -> list[tuple[Learned, Tensor, Any, Tensor, Params | None]]:
         """The networks it is made of, each with its part of `window_gradient`'s arguments.
 
         Their weights, one after the other, are φ.
         """
-        return [(self, grads, state, cotangents)]
+        return [(self, grads, state, cotangents, params)]
 
-    def window_gradient(self, grads: Tensor, state: Any, cotangents: Tensor) -> Tensor:
-        """Σ_s (∂ update_s / ∂φ)ᵀ λ_s, gradients taken as constants (section 2.1).
+    def window_gradient(
+        self, grads: Tensor, state: Any, cotangents: Tensor, params: Params | None = None
+    ) -> Tensor:
+        """Σ_s (∂ update_s / ∂φ)ᵀ λ_s, gradients and iterates taken as constants (section 2.1).
 
         Args:
             grads: ∇_s of the window's steps [T, n, P].
             state: before the window.
             cotangents: λ_s [T, n, P].
+            params: θ_s [T, n, P]; needed unless `ignores_params`.
 
         Returns:
             The gradient of φ [size].
@@ -94,15 +107,21 @@ class Learned(Optimizer):
             phi = self.phi.detach().requires_grad_()
             moving = self.with_weights(phi)
             total = phi.new_zeros(())
-            for gradient, cotangent in zip(grads, cotangents, strict=True):
-                update, state = moving.update(gradient, state)
+            params = params or Params.unread(grads)
+            for step, (gradient, cotangent) in enumerate(zip(grads, cotangents, strict=True)):
+                update, state = moving.update(gradient, state, params.at(step))
                 total = total + (update * cotangent).sum()
             (result,) = torch.autograd.grad(total, phi)
         return result
 
     def adjoints(
-        self, grads: Tensor, state: Any, of_update: Tensor, of_state: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        self,
+        grads: Tensor,
+        state: Any,
+        of_update: Tensor,
+        of_state: list[Tensor],
+        params: Params | None = None,
+    ) -> Adjoints:
         """Back through one `update`: from the adjoints of what it gives to those of what it takes.
 
         Args:
@@ -110,34 +129,43 @@ class Learned(Optimizer):
             state: before the update.
             of_update: of the update [n, P].
             of_state: of each real tensor in the next state; none stands for 0.
-
-        Returns:
-            Those of φ [size] and gradients [n, P], and of each real tensor in the state.
+            params: θ [n, P]; needed unless `ignores_params`.
         """
-        return adjoints_by_autograd(self, grads, state, of_update, of_state)
+        return adjoints_by_autograd(self, grads, state, of_update, of_state, params)
 
     def loss_gradient(
-        self, grads: Sequence[Tensor], state: Any, weights: Tensor, discount: float
+        self,
+        grads: Sequence[Tensor],
+        state: Any,
+        weights: Tensor,
+        discount: float,
+        params: Params | None = None,
     ) -> Tensor:
-        """Σ_t w_t ∂f(θ_t)/∂φ over a window, gradients taken as constants (section 2.1).
+        """Σ_t w_t ∂f(θ_t)/∂φ over a window, gradients and iterates as constants (section 2.1).
 
         Args:
             grads: ∇f(θ_0) … ∇f(θ_T) [n, P].
             state: before the window.
             weights: w_1 … w_T [T, n].
             discount: γ; see `cotangents`.
+            params: θ_0 … θ_{T−1} [T, n, P]; needed unless `ignores_params`.
 
         Returns:
             The gradient of φ [size].
         """
         if self.coordinatewise and isinstance(state, Tensor):
-            return self._sum_over_pieces(grads, state, weights, discount)
+            return self._sum_over_pieces(grads, state, weights, discount, params)
         lambdas = cotangents(torch.stack(list(grads[1:])), weights.unsqueeze(-1), discount)
-        networks = self.networks(torch.stack(list(grads[:-1])), state, lambdas)
+        networks = self.networks(torch.stack(list(grads[:-1])), state, lambdas, params)
         return torch.cat([network.window_gradient(*given) for network, *given in networks])
 
     def _sum_over_pieces(
-        self, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float
+        self,
+        grads: Sequence[Tensor],
+        state: Tensor,
+        weights: Tensor,
+        discount: float,
+        params: Params | None,
     ) -> Tensor:
         """`loss_gradient`, a piece of the coordinates [..., n·P] after the other."""
         size, width = grads[0].numel(), grads[0].shape[1]
@@ -151,5 +179,7 @@ class Learned(Optimizer):
             own = torch.stack([each.view(1, -1)[:, first:end] for each in grads])
             of_rows = weights[:, torch.arange(first, end, device=weights.device) // width]
             lambdas = cotangents(own[1:], of_rows.unsqueeze(1), discount)
-            total += self.window_gradient(own[:-1], state[..., first:end], lambdas)
+            given = (own[:-1], state[..., first:end], lambdas)
+            own_params = params and params.coordinates(slice(first, end))
+            total += self.window_gradient(*given, own_params)
         return total

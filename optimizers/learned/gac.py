@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from optimizers.learned.base import Learned
 from optimizers.learned.controller import Controller, feature_count, gradient_features
-from suite import ParamSpec, Rng, register_optimizer
+from suite import Params, ParamSpec, Rng, register_optimizer
 
 
 @register_optimizer("lstm-gac")
@@ -18,6 +19,8 @@ class LSTMGAC(Learned):
 
     The other fields are those of ``lstm``; the state is that of `Controller`.
     """
+
+    ignores_params: ClassVar[bool] = True
 
     layers: int = 2
     hidden: int = 20
@@ -45,7 +48,7 @@ class LSTMGAC(Learned):
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return self.layout.initial_state(n, spec.size, like=self.phi)
 
-    def update(self, grads: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
         features = gradient_features(grads, self.preprocessing, self.p)
         outputs, state = self.layout.step(self.phi, features, state)
         return self.output_scale * outputs[0], state

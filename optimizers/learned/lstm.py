@@ -13,10 +13,11 @@ from torch import Tensor
 from optimizers.kernels import operators
 from optimizers.kernels.dispatch import kernel_for
 from optimizers.kernels.shape import LSTMShape, Scales, glorot_bound
-from optimizers.learned.adjoints import leaf, off_zero
+from optimizers.learned.adjoints import Adjoints, leaf, off_zero
 from optimizers.learned.base import Learned
 from optimizers.preprocessing import PREPROCESSINGS
-from suite import ParamSpec, Rng, register_optimizer
+from suite import Params, ParamSpec, Rng, register_optimizer
+from suite.abilities import has
 
 
 @register_optimizer("lstm")
@@ -30,6 +31,8 @@ class LSTM(Learned):
     """
 
     coordinatewise: ClassVar[bool] = True
+    ignores_params: ClassVar[bool] = True
+    fused: ClassVar[bool] = True
 
     layers: int = 2
     hidden: int = 20
@@ -82,14 +85,20 @@ class LSTM(Learned):
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return self.layout.initial_state(n * spec.size, like=self.phi)
 
-    def update(
-        self, grads: Tensor, state: Tensor, into: Tensor | None = None
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
+        return self._update(grads, state, None)
+
+    def update_in_place(
+        self, grads: Tensor, state: Tensor, params: Params
     ) -> tuple[Tensor, Tensor]:
-        """As `Optimizer.update`; `into` is where the next state goes, `state` itself if need be."""
+        return self._update(grads, state, state)
+
+    def _update(self, grads: Tensor, state: Tensor, into: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The updates, and the next state, in the memory of `into` if there is any."""
         kernel = kernel_for(self.layout, grads)
         inputs = (self.phi, grads, state)
         tracked = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-        if kernel is operators and not (tracked or self._has_own("features")):
+        if kernel is operators and not tracked and has(self, "fused"):
             given = (grads.flatten(-2), state, self.scales, into)
             update, state = operators.update(self.layout, self.phi, *given)
         else:
@@ -99,11 +108,16 @@ class LSTM(Learned):
         return update.view_as(grads), state
 
     def adjoints(
-        self, grads: Tensor, state: Tensor, of_update: Tensor, of_state: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        self,
+        grads: Tensor,
+        state: Tensor,
+        of_update: Tensor,
+        of_state: list[Tensor],
+        params: Params | None = None,
+    ) -> Adjoints:
         """As `Learned.adjoints`; by the fused kernel, where there is one, without going forward."""
-        if self._has_own("update"):
-            return super().adjoints(grads, state, of_update, of_state)
+        if not has(self, "fused"):
+            return super().adjoints(grads, state, of_update, of_state, params)
         with torch.enable_grad():
             own = leaf(off_zero(grads))
             features = self.features(own)
@@ -116,21 +130,22 @@ class LSTM(Learned):
             of_state[0] if of_state else None,
         )
         (of_grads,) = torch.autograd.grad(features, own, of_features)
-        return of_phi, of_grads, [of_before]
+        return Adjoints(of_phi, of_grads, [of_before], torch.zeros_like(grads))
 
     def loss_gradient(
-        self, grads: Sequence[Tensor], state: Tensor, weights: Tensor, discount: float
+        self,
+        grads: Sequence[Tensor],
+        state: Tensor,
+        weights: Tensor,
+        discount: float,
+        params: Params | None = None,
     ) -> Tensor:
         """As `Learned.loss_gradient`; on a CPU one call of the fused kernel, where there is one."""
-        fused = kernel_for(self.layout, state) is operators and state.device.type == "cpu"
-        if fused and not self._has_own("features", "update", "networks", "window_gradient"):
+        on_cpu = kernel_for(self.layout, state) is operators and state.device.type == "cpu"
+        if on_cpu and has(self, "fused"):
             given = (grads, state, weights, discount)
             return operators.loss_gradient(self.layout, self.phi, *given, self.scales)
-        return super().loss_gradient(grads, state, weights, discount)
-
-    def _has_own(self, *methods: str) -> bool:
-        """Whether a subclass has its own of these methods, for which the kernel does not speak."""
-        return any(getattr(type(self), name) is not getattr(LSTM, name) for name in methods)
+        return super().loss_gradient(grads, state, weights, discount, params)
 
     @property
     def scales(self) -> Scales:
@@ -138,10 +153,12 @@ class LSTM(Learned):
         factor = math.exp(self.p) if self.preprocessing == "scale" else 1.0
         return Scales(self.p, factor, self.output_scale)
 
-    def window_gradient(self, grads: Tensor, state: Tensor, cotangents: Tensor) -> Tensor:
+    def window_gradient(
+        self, grads: Tensor, state: Tensor, cotangents: Tensor, params: Params | None = None
+    ) -> Tensor:
         """As `Learned.window_gradient`, by the fused kernel where there is one."""
-        if self._has_own("update"):
-            return super().window_gradient(grads, state, cotangents)
+        if not has(self, "fused"):
+            return super().window_gradient(grads, state, cotangents, params)
         lambdas = self.output_scale * cotangents.flatten(1)
         grads = grads.flatten(1)
         # A coordinate whose λ are all zero adds nothing: on MNIST, pixels that stay black.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from optimizers.layout import check_size
 from optimizers.learned.base import Learned
 from optimizers.learned.controller import Controller, feature_count, gradient_features
 from optimizers.learned.memory import DenseMemory, HistoryMemory
-from suite import ParamSpec, Rng, register_optimizer
+from suite import Params, ParamSpec, Rng, register_optimizer
 
 
 class NTMState(NamedTuple):
@@ -41,6 +41,8 @@ class NTM(Learned):
     nearly alone at first, as three products of outputs make its part of i. The other fields are
     those of ``lstm-gac``.
     """
+
+    ignores_params: ClassVar[bool] = True
 
     layers: int = 2
     hidden: int = 20
@@ -83,7 +85,7 @@ class NTM(Learned):
             self.initial_memory(n, spec.size),
         )
 
-    def update(self, grads: Tensor, state: NTMState) -> tuple[Tensor, NTMState]:
+    def update(self, grads: Tensor, state: NTMState, params: Params) -> tuple[Tensor, NTMState]:
         features = gradient_features(grads, self.preprocessing, self.p)
         inputs = torch.cat([features, state.read])
         outputs, controller = self.layout.step(self.phi, inputs, state.controller)

@@ -13,7 +13,8 @@ from torch import Tensor
 from optimizers.layout import Layout
 from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
-from suite import ParamSpec, Rng, register_optimizer
+from suite import Params, ParamSpec, Rng, register_optimizer
+from suite.abilities import has
 from suite.registry import nearest, optimizers
 
 
@@ -94,32 +95,54 @@ class Routed(Learned):
         offsets = spec.unflatten(torch.arange(spec.size, device="cpu"))
         routes = []
         for group, network in zip(self._untrained, self._networks, strict=True):
-            own = {name: spec.shapes[name] for name in spec.shapes if spec.groups[name] == group}
-            places = torch.cat([offsets[name].flatten() for name in own]).to(self.phi.device)
-            routes.append(Route(places, network.init(ParamSpec(own), n)))
+            own = _of_group(spec, group)
+            places = torch.cat([offsets[name].flatten() for name in own.shapes])
+            places = places.to(self.phi.device)
+            routes.append(Route(places, network.init(own, n)))
         return tuple(routes)
 
-    def update(self, grads: Tensor, state: tuple[Route, ...]) -> tuple[Tensor, tuple[Route, ...]]:
+    @property
+    def ignores_params(self) -> bool:  # type: ignore[override]
+        """Whether no network reads them."""
+        return all(has(network, "ignores_params") for network in self._untrained.values())
+
+    def update(
+        self, grads: Tensor, state: tuple[Route, ...], params: Params
+    ) -> tuple[Tensor, tuple[Route, ...]]:
         updates = torch.zeros_like(grads)
         following = []
-        for network, route in zip(self._networks, state, strict=True):
-            part, own = network.update(grads.index_select(-1, route.places), route.state)
+        for network, group, route in zip(self._networks, sorted(self.groups), state, strict=True):
+            given = (grads.index_select(-1, route.places), route.state)
+            part, own = network.update(*given, self._part(params, group, route.places))
             updates = updates.index_copy(-1, route.places, part)
             following.append(Route(route.places, own))
         return updates, tuple(following)
 
     def networks(
-        self, grads: Tensor, state: tuple[Route, ...], cotangents: Tensor
-    ) -> list[tuple[Learned, Tensor, Any, Tensor]]:
+        self,
+        grads: Tensor,
+        state: tuple[Route, ...],
+        cotangents: Tensor,
+        params: Params | None = None,
+    ) -> list[tuple[Learned, Tensor, Any, Tensor, Params | None]]:
         return [
             (
                 network,
                 grads.index_select(-1, route.places),
                 route.state,
                 cotangents.index_select(-1, route.places),
+                params and self._part(params, group, route.places),
             )
-            for network, route in zip(self._networks, state, strict=True)
+            for network, group, route in zip(
+                self._networks, sorted(self.groups), state, strict=True
+            )
         ]
+
+    def _part(self, params: Params, group: str, places: Tensor) -> Params:
+        """The parameters of a group; as they are if nobody reads them."""
+        if self.ignores_params:
+            return params
+        return Params(params.theta.index_select(-1, places), _of_group(params.spec, group))
 
     @functools.cached_property
     def _networks(self) -> list[Any]:
@@ -128,3 +151,9 @@ class Routed(Learned):
 
     def _split(self, vector: Tensor) -> tuple[Tensor, ...]:
         return torch.split(vector, [each.size for each in self.layout.layouts.values()])
+
+
+def _of_group(spec: ParamSpec, group: str) -> ParamSpec:
+    """The parameters of one group, in their order."""
+    names = [name for name in spec.shapes if spec.groups[name] == group]
+    return ParamSpec({name: spec.shapes[name] for name in names})

@@ -1,0 +1,146 @@
+"""Clipping, weight decay, schedules and a kept state, for every optimizer with a tuned rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from torch import Tensor
+
+from suite import Optimizer, Params, ParamSpec
+from suite.bounds import Above, AtLeast
+
+
+@dataclass(frozen=True)
+class Options:
+    """What stands beside an optimizer's own fields, as in ``{name: adam, weight_decay: 0.01}``.
+
+    Args:
+        clip_norm: c: gradients become ∇ min(1, c / ‖∇‖), each instance's with its own L2 norm.
+        weight_decay: λ: the update gets −ηλθ, beside what the optimizer makes of gradients
+            (decoupled, as in AdamW, Loshchilov and Hutter 2019).
+        schedule: the rate η_t is the tuned η at all steps (``constant``), or falls to 0 along a
+            line (``linear``) or half a cosine (``cosine``).
+        warmup: steps in which η_t rises to η first: η/w, 2η/w, …
+        schedule_steps: when it has fallen to 0; a panel fills in its number of steps.
+        earlier_runs: how many runs on other instances come before each run, whose state is kept in
+            place of a new one. The curves of the paper's ADAM and RMSprop are those of a state that
+            was never reset (docs/calibration.md).
+    """
+
+    clip_norm: Annotated[float, Above(0)] | None = None
+    weight_decay: Annotated[float, AtLeast(0)] | None = None
+    schedule: Literal["constant", "linear", "cosine"] | None = None
+    warmup: Annotated[int, AtLeast(0)] = 0
+    schedule_steps: Annotated[int, AtLeast(1)] | None = None
+    earlier_runs: Annotated[int, AtLeast(0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule is None and (self.warmup or self.schedule_steps):
+            raise ValueError("'warmup' and 'schedule_steps' belong to a 'schedule': add one")
+        if self.schedule is not None and self.earlier_runs:
+            raise ValueError("'earlier_runs' would use up the 'schedule': omit one of them")
+        if self.schedule is not None and self.schedule_steps is None:
+            raise ValueError("'schedule' needs 'schedule_steps', the steps of a run")
+        if self.schedule_steps is not None and self.warmup > self.schedule_steps:
+            raise ValueError(
+                f"warmup {self.warmup} must not be above the {self.schedule_steps} steps of the "
+                "schedule"
+            )
+
+    def factor(self, updates: int) -> float:
+        """η_t / η after so many updates."""
+        if self.schedule_steps is None:
+            return 1.0
+        if updates < self.warmup:
+            return (updates + 1) / self.warmup
+        falling = max(1, self.schedule_steps - self.warmup)
+        done = min(1.0, (updates - self.warmup) / falling)
+        match self.schedule:
+            case "linear":
+                return 1 - done
+            case "cosine":
+                return 0.5 * (1 + math.cos(math.pi * done))
+        return 1.0
+
+
+class WrappedState(NamedTuple):
+    """The number of updates done, and the state of the wrapped optimizer."""
+
+    updates: int
+    inner: Any
+
+
+@dataclass(frozen=True)
+class Wrapped(Optimizer):
+    """An optimizer that is given clipped gradients and η_t, and whose update gets −η_tλθ.
+
+    The weight decay is no part of what the inner optimizer takes its last move for, which matters
+    to BFGS and L-BFGS alone.
+
+    Raises:
+        ValueError: the optimizer has no rate.
+    """
+
+    inner: Optimizer
+    options: Options
+
+    def __post_init__(self) -> None:
+        if self.inner.tuned is None:
+            given = ", ".join(f.name for f in fields(Options) if getattr(self.options, f.name))
+            raise ValueError(f"it has no learning rate that is tuned, so omit {given}")
+
+    @property
+    def earlier_runs(self) -> int:
+        return self.options.earlier_runs
+
+    def init(self, spec: ParamSpec, n: int) -> WrappedState:
+        return WrappedState(0, self.inner.init(spec, n))
+
+    def at_rate(self, rate: Tensor | float) -> Self:
+        return replace(self, inner=self.inner.at_rate(rate))
+
+    def lookahead(self, state: WrappedState) -> Tensor | None:
+        return self._scheduled(state).lookahead(state.inner)
+
+    def update(
+        self, grads: Tensor, state: WrappedState, params: Params
+    ) -> tuple[Tensor, WrappedState]:
+        options, inner = self.options, self._scheduled(state)
+        if options.clip_norm is not None:
+            grads = clip_by_norm(grads, options.clip_norm)
+        update, following = inner.update(grads, state.inner, params)
+        if options.weight_decay is not None:
+            update = update - _rate(inner) * options.weight_decay * params.theta
+        return update, WrappedState(state.updates + 1, following)
+
+    def _scheduled(self, state: WrappedState) -> Optimizer:
+        # Its rate, not its update: a velocity such as NAG's has rates of earlier steps in it.
+        factor = self.options.factor(state.updates)
+        return self.inner if factor == 1 else self.inner.at_rate(factor * _rate(self.inner))
+
+
+def clip_by_norm(grads: Tensor, threshold: float) -> Tensor:
+    """Gradients [n, P] with the norm of each row cut to `threshold`."""
+    factor: Tensor = (threshold / grads.norm(dim=1, keepdim=True)).clamp_max(1.0)
+    return grads * factor
+
+
+def options_in(cls: type[Optimizer], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a class's arguments that are `Options`; a field of its own comes first."""
+    own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    common = {field.name for field in fields(Options)} - own
+    return {name: value for name, value in arguments.items() if name in common}
+
+
+def wrapped(cls: type[Optimizer], arguments: Mapping[str, Any]) -> Optimizer:
+    """An optimizer of a class, wrapped if there are `Options` among its arguments."""
+    given = options_in(cls, arguments)
+    inner = cls(**{name: value for name, value in arguments.items() if name not in given})
+    return Wrapped(inner, Options(**given)) if given else inner
+
+
+def _rate(optimizer: Optimizer) -> Any:
+    return getattr(optimizer, str(optimizer.tuned))
