@@ -74,11 +74,11 @@ class Objective:
         elif has(problem, "losses"):
             self._losses = self._losses_at_once
             self._grads_and_losses = self._grads_and_losses_by_autograd
-            if has(problem, "losses_and_grads"):
-                self._grads_and_losses = self._grads_and_losses_by_hand
         else:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
+        if has(problem, "losses_and_grads"):
+            self._grads_and_losses = self._grads_and_losses_by_hand
 
     def earlier(self, number: int) -> Objective:
         """The same runs on instances, θ_0 and minibatches of their own: see `earlier_runs`."""
