@@ -201,6 +201,11 @@ def test_subclass_with_another_loss_has_that_ones_gradient() -> None:
         torch.testing.assert_close(two, 2 * one)
 
 
+def test_runs_stay_side_by_side_where_they_are_not_computed_one_by_one() -> None:
+    objective = Objective(SMALL, range(2), "train", 0, device="meta")
+    assert objective._grads_and_losses == objective._grads_and_losses_by_vmap
+
+
 def test_gradient_can_be_differentiated_again() -> None:
     objective = Objective(SMALL, [0], "train", 0)
     theta = objective.start().requires_grad_()
