@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks.convnet import convnet
 from benchmarks.page import as_markdown
 from benchmarks.sweeps import sweeps
 from benchmarks.updates import batches, quadratics
@@ -38,6 +39,10 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             lambda: quadratics(repeats, 16 if quick else 128),
         ),
         "batches": ("Several runs an update, on MNIST", lambda: batches(repeats)),
+        "convnet": (
+            "Loss and gradient of Figure 7's network on a minibatch of 128 images",
+            lambda: convnet(repeats),
+        ),
         "sweeps": (
             "Tuning learning rates over runs of 100 steps; runs of torch.optim, one after the "
             "other, are measured in part and scaled",

@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 
 from benchmarks import updates, window
+from benchmarks.convnet import Plain, convnet
 from benchmarks.sweeps import BASELINES, PlainQuadratic, sweep
 from benchmarks.wrapper import wrapper
 from optimizers.kernels import reference
+from problems.convnet import ConvNet
 from problems.quadratic import Quadratic
+from suite.inner.objective import Objective
 
 
 def finite(table: pd.DataFrame) -> bool:
@@ -36,6 +39,18 @@ def test_ways_take_the_reference_kernel(way: str, monkeypatch: pytest.MonkeyPatc
 def test_updates() -> None:
     assert finite(updates.quadratics(1, 2))
     assert finite(updates.batches(1, units=1, batch=2))
+
+
+def test_convnet_is_with_the_gradient_by_hand_and_without() -> None:
+    table = convnet(1, "mnist")
+    assert table.way.tolist() == ["plain PyTorch", "fused", "convolutions alone"]
+    assert table.over_fused[1] == pytest.approx(1)
+    assert finite(table)
+    by_hand, plain = (
+        Objective(kind(dataset="mnist"), [0], "train", 0) for kind in (ConvNet, Plain)
+    )
+    assert by_hand._grads_and_losses == by_hand._grads_and_losses_by_hand
+    assert plain._grads_and_losses == plain._grads_and_losses_one_by_one
 
 
 def test_sweep_has_a_row_for_each_baseline_and_their_sum() -> None:

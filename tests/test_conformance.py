@@ -162,7 +162,8 @@ def test_vectorised_equals_a_loop_over_instances(problem: Problem) -> None:
         assert loss.shape == (), "a loss is a scalar"
         (grad,) = torch.autograd.grad(loss, leaf)
         torch.testing.assert_close(losses[i], loss.detach())
-        torch.testing.assert_close(grads[i], grad, rtol=1e-4, atol=1e-6)
+        # PyTorch's own batch normalization in float32 is off by some 1e-6.
+        torch.testing.assert_close(grads[i], grad, rtol=1e-4, atol=1e-5)
 
 
 def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:

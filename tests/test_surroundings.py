@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command_line import EXPERIMENT, ROOT, command, write_experiment
 
-from optimizers.kernels.build import BuildError, compiler
+from suite.core.native_build import BuildError, compiler
 
 # Runs the command line with the suite's own uses of the locale's encoding as errors.
 STRICT = """

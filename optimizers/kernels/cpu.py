@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Sequence
-from contextvars import ContextVar
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from optimizers.kernels.build import lstm_library
 from optimizers.kernels.shape import LSTMShape, Scales
+from suite.core.native_build import load_library
+from suite.core.native_calls import pointer, threads
 
-# Threads of the kernel, whose results do not depend on them; as many as PyTorch has where None.
-kernel_threads: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
-# Whether OpenMP has started threads for the kernel, and whether a fork has left them behind.
-_pool_started = False
-_pool_lost = False
+SOURCE = Path(__file__).parent / "cpp" / "lstm.cpp"
 
 
-def _threads() -> ctypes.c_int:
-    global _pool_started
-    threads = 1 if _pool_lost else kernel_threads.get() or torch.get_num_threads()
-    _pool_started |= threads > 1
-    return ctypes.c_int(threads)
+def lstm_library(shape: LSTMShape) -> ctypes.CDLL:
+    """The kernels for one architecture; see ``cpp/lstm.cpp`` for layouts.
 
-
-def _after_fork() -> None:
-    """One thread in a forked process, whose OpenMP would wait for ever for its parent's others.
-
-    PyTorch shares the pool, so its own operations would too.
+    Raises:
+        BuildError: there is no compiler, or it failed.
     """
-    global _pool_lost
-    if _pool_started:
-        _pool_lost = True
-        torch.set_num_threads(1)
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+    return load_library(SOURCE, LAYERS=shape.layers, HIDDEN=shape.hidden, INPUTS=shape.inputs)
 
 
 def _call(shape: LSTMShape, function: str, *arguments: object) -> None:
-    library = lstm_library(shape.layers, shape.hidden, shape.inputs)
-    if getattr(library, function)(*arguments, _threads()):
+    if getattr(lstm_library(shape), function)(*arguments, threads()):
         raise MemoryError("the LSTM kernel could not allocate its buffers")
 
 
@@ -61,7 +39,7 @@ def forward(
     """
     steps, _, n = features.shape
     updates = features.new_empty(steps, n)
-    pointers = map(_pointer, (weights, features, state, updates, last))
+    pointers = map(pointer, (weights, features, state, updates, last))
     rows = (shape.row_length(state), shape.row_length(last))
     _call(shape, "lstm_forward", *pointers, *map(ctypes.c_long, (n, steps, *rows)))
     return updates
@@ -80,7 +58,7 @@ def update(
     All tensors are as `operators` checks them.
     """
     updates = torch.empty_like(grads)
-    pointers = map(_pointer, (weights, grads, state, updates, last))
+    pointers = map(pointer, (weights, grads, state, updates, last))
     rows = (shape.row_length(state), shape.row_length(last))
     floats = map(ctypes.c_float, scales)
     _call(shape, "lstm_update", *pointers, *floats, *map(ctypes.c_long, (len(grads), *rows)))
@@ -106,7 +84,7 @@ def backward(
     arrays = (weights, features, state, d_updates, d_last, d_weights, d_features, d_state)
     rows = (shape.row_length(x) if x is not None else 0 for x in (state, d_last, d_state))
     longs = map(ctypes.c_long, (n, steps, *rows))
-    _call(shape, "lstm_backward", *map(_pointer, arrays), *longs)
+    _call(shape, "lstm_backward", *map(pointer, arrays), *longs)
     return d_weights
 
 
@@ -129,9 +107,9 @@ def loss_gradient(
     _call(
         shape,
         "lstm_loss_gradient",
-        _pointer(weights),
+        pointer(weights),
         pointers,
-        *map(_pointer, (state, loss_weights, d_weights)),
+        *map(pointer, (state, loss_weights, d_weights)),
         *map(ctypes.c_float, (*scales, discount)),
         *map(ctypes.c_long, (runs, width, len(loss_weights), shape.row_length(state))),
     )

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from optimizers.kernels import operators, reference
-from optimizers.kernels.build import BuildError, lstm_library
+from optimizers.kernels.cpu import lstm_library
 from optimizers.kernels.shape import LSTMShape, Scales
 from optimizers.preprocessing import PREPROCESSINGS
+from suite.core.native_build import BuildError
 
 # The largest relative error of a float32 kernel that is taken for rounding.
 TOLERANCE = 1e-4
@@ -34,7 +35,7 @@ def _notice(reason: str) -> None:
 @functools.cache
 def _fused_cpu(shape: LSTMShape) -> bool:
     try:
-        lstm_library(shape.layers, shape.hidden, shape.inputs)
+        lstm_library(shape)
     except BuildError as error:
         _notice(str(error))
         return False

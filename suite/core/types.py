@@ -36,7 +36,7 @@ class Problem:
         "batch": (),
         "batches": ("batch",),
         "losses": ("loss",),
-        "losses_and_grads": ("losses",),
+        "losses_and_grads": ("loss", "losses"),
         "picture": (),
     }
 
@@ -90,7 +90,8 @@ class Problem:
     ) -> tuple[Tensor, Tensors]:
         """`losses`, and the gradient with respect to each of `params`, shaped as it. Optional.
 
-        A problem that does not define it has `losses` differentiated by autograd.
+        A problem that does not define it has `losses` differentiated by autograd. Where runs are
+        computed one after the other (`one_by_one`), it speaks for `loss`, and needs no `losses`.
         """
         raise NotImplementedError
 

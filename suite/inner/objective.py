@@ -71,6 +71,8 @@ class Objective:
         if is_one_by_one(problem, self.device):
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
+            if has(problem, "losses_and_grads"):
+                self._grads_and_losses = self._grads_and_losses_by_hand
         elif has(problem, "losses"):
             self._losses = self._losses_at_once
             self._grads_and_losses = self._grads_and_losses_by_autograd

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from optimizers.kernels.cpu import kernel_threads
+from suite.core.native_calls import kernel_threads
 
 DETERMINISTIC = "L2L_DETERMINISTIC"
 # What `deterministic` sets, for processes that it starts.
@@ -35,11 +35,11 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def one_thread_beside_the_kernel() -> Iterator[None]:
-    """PyTorch on one thread, and the fused kernel on as many as PyTorch had.
+    """PyTorch on one thread, and the fused LSTM on as many as PyTorch had.
 
     Convolutions, products of matrices and sums round in another way on another number of threads;
-    the kernel does not. So results depend neither on the machine's cores nor on how many cells
-    share them.
+    the LSTM's kernel does not. So results depend neither on the machine's cores nor on how many
+    cells share them.
     """
     threads = torch.get_num_threads()
     token = kernel_threads.set(threads)

@@ -41,7 +41,7 @@ class OtherField(Squares):
     [
         (Problem(), False, False),
         (Squares(), True, True),
-        (OtherLoss(), False, True),
+        (OtherLoss(), False, False),
         (OtherLosses(), True, False),
         (OtherField(), True, True),
         (Quadratic(), True, True),

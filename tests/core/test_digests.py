@@ -159,6 +159,9 @@ def test_definition_in_the_repository_leads_to_problems_and_optimizers_only() ->
     found = definition_files(REPOSITORY / "optimizers" / "learned" / "lstm.py")
     assert "optimizers/learned/base.py" in found
     assert not any(name.startswith(("optimizers/kernels", "suite")) for name in found)
+    found = definition_files(REPOSITORY / "problems" / "convnet.py")
+    assert "problems/image_tensors.py" in found
+    assert not any(name.startswith(("problems/kernels", "suite")) for name in found)
 
 
 def test_plugin_in_the_repositorys_folder_leads_to_what_is_beside_it(

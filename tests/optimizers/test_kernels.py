@@ -19,11 +19,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-from optimizers.kernels import build, dispatch, operators, reference
+from optimizers.kernels import dispatch, operators, reference
+from optimizers.kernels.cpu import lstm_library
 from optimizers.kernels.shape import LSTMShape, Scales
 from optimizers.learned.adjoints import adjoints_by_autograd
 from optimizers.learned.base import Learned
 from optimizers.learned.lstm import LSTM
+from suite.core import native_build as build
 from suite.core.abilities import has
 from suite.core.seeds import Rng
 from suite.core.types import Params
@@ -43,7 +45,7 @@ SIZES = [0.0, 1e-30, 1e-5, 1.0, 1e8, 1e30]
 GRADIENTS = [0.0, 1e-30, -1e-30, 4.5e-5, -4.6e-5, 0.02, -1.0, 1e30, -1e30, torch.inf, -torch.inf]
 
 try:
-    build.lstm_library(1, 1, 1)
+    lstm_library(LSTMShape(1, 1, 1))
     BUILDS = ""
 except build.BuildError as error:
     BUILDS = str(error)
@@ -677,7 +679,7 @@ def test_without_a_fused_kernel_the_reference_serves_after_one_notice(
 def test_kernel_is_compiled_once_and_then_taken_from_the_cache(
     fresh_build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build.lstm_library(1, 1, 1)
+    lstm_library(LSTMShape(1, 1, 1))
     libraries = list(fresh_build.iterdir())
     assert len(libraries) == 1, "one library, and nothing that building left behind"
     build.load_library.cache_clear()
@@ -686,9 +688,9 @@ def test_kernel_is_compiled_once_and_then_taken_from_the_cache(
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(build, "_build", refuse)
-    assert build.lstm_library(1, 1, 1).lstm_weights() == LSTMShape(1, 1, 1).size
+    assert lstm_library(LSTMShape(1, 1, 1)).lstm_weights() == LSTMShape(1, 1, 1).size
     with pytest.raises(AssertionError, match="compiled again"):
-        build.lstm_library(1, 2, 1)
+        lstm_library(LSTMShape(1, 2, 1))
 
 
 @fused
@@ -705,13 +707,13 @@ def test_compiler_may_be_a_command_with_arguments_or_a_path_with_spaces(
     path.chmod(0o755)
     monkeypatch.setenv("CXX", command.format(tmp_path))
     monkeypatch.setenv("L2L_CACHE", str(tmp_path / "caché of mine"))
-    assert build.lstm_library(1, 1, 1).lstm_weights() == LSTMShape(1, 1, 1).size
+    assert lstm_library(LSTMShape(1, 1, 1)).lstm_weights() == LSTMShape(1, 1, 1).size
 
 
 def test_damaged_library_in_the_cache_is_no_crash(
     fresh_build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(command: list[str], flags: list[str], target: Path) -> None:
+    def damaged(command: list[str], flags: list[str], source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True)
         target.write_bytes(b"\x7fELF and no more")
 

@@ -1,4 +1,4 @@
-"""Compiles the C++ kernels once, on first use, with the machine's own compiler."""
+"""Compiles C++ kernels once, on first use, with the machine's own compiler."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-SOURCES = Path(__file__).parent / "cpp"
-MAIN = SOURCES / "lstm.cpp"
 FLAGS = (
     "-std=c++17",
     "-O3",
@@ -96,23 +93,27 @@ def _run(command: list[str]) -> str:
 
 
 @functools.cache
-def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
-    """The shared library built from the sources with these ``-D`` definitions.
+def load_library(source: Path, **defines: int) -> ctypes.CDLL:
+    """The shared library built from a source, and the headers beside it.
+
+    Args:
+        source: the C++ file.
+        defines: values of macros (``-D``).
 
     Raises:
         BuildError: there is no compiler, or it failed.
     """
     command = compiler()
-    flags = [*FLAGS, *(f"-D{name}={value}" for name, value in defines)]
+    flags = [*FLAGS, *(f"-D{name}={value}" for name, value in sorted(defines.items()))]
     version = _run([*command, "--version"])
-    sources = [*sorted(SOURCES.glob("[a-z]*.h")), MAIN]
-    texts = [path.read_text(encoding="utf-8") for path in sources]
+    files = [*sorted(source.parent.glob("[a-z]*.h")), source]
+    texts = [path.read_text(encoding="utf-8") for path in files]
     identity = "\0".join([*texts, *flags, version, _processor()])
     key = hashlib.sha256(identity.encode()).hexdigest()[:20]
-    target = cache_folder() / f"lstm-{key}.so"
+    target = cache_folder() / f"{source.stem}-{key}.so"
     if not target.exists():
         try:
-            _build(command, flags, target)
+            _build(command, flags, source, target)
         except OSError as error:
             raise BuildError(
                 f"{target.parent} cannot be written: {error.strerror}; "
@@ -125,11 +126,11 @@ def load_library(defines: tuple[tuple[str, str], ...]) -> ctypes.CDLL:
         raise BuildError(f"{target} cannot be loaded: {error}") from error
 
 
-def _build(command: list[str], flags: list[str], target: Path) -> None:
+def _build(command: list[str], flags: list[str], source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        objects, library = f"{folder}/lstm.o", f"{folder}/lstm.so"
-        _run([*command, *flags, "-c", str(MAIN), "-o", objects])
+        objects, library = f"{folder}/kernel.o", f"{folder}/kernel.so"
+        _run([*command, *flags, "-c", str(source), "-o", objects])
         # Linked without -fopenmp first: PyTorch's own OpenMP runtime then serves this library
         # too, where it uses the same interface (gcc's).
         _run([*command, "-shared", objects, "-o", library])
@@ -138,12 +139,3 @@ def _build(command: list[str], flags: list[str], target: Path) -> None:
         except OSError:
             _run([*command, "-shared", "-fopenmp", objects, "-o", library])
         os.replace(library, target)
-
-
-def lstm_library(layers: int, hidden: int, inputs: int) -> ctypes.CDLL:
-    """The LSTM kernels for one architecture; see ``cpp/lstm.cpp`` for layouts."""
-    return load_library(_defines({"LAYERS": layers, "HIDDEN": hidden, "INPUTS": inputs}))
-
-
-def _defines(values: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(value)) for name, value in sorted(values.items()))

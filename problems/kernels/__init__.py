@@ -1,0 +1,1 @@
+"""Fused kernels of problems, for speed; the problems themselves are the definitions."""
