@@ -27,9 +27,8 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tenso
 class MLP(Problem):
     """Cross entropy of a small network on minibatches of a data set's training images.
 
-    θ_0 is Gaussian with deviation `scale`, biases too, as in the authors' code; `scales` gives each
-    layer's weights one of their own, and `bias_scale` all biases. `dataset` is any image data set
-    that torchvision knows by name.
+    θ_0 is Gaussian with deviation `scale`, biases too, as in the authors' code. `dataset` is any
+    image data set that torchvision knows by name.
     """
 
     dataset: str = "mnist"
@@ -38,8 +37,6 @@ class MLP(Problem):
     activation: str = "sigmoid"
     batch_size: int = 128
     scale: float = 0.01
-    scales: tuple[float, ...] = ()
-    bias_scale: float | None = None
 
     def __post_init__(self) -> None:
         if self.layers < 0:
@@ -47,10 +44,6 @@ class MLP(Problem):
         for name in ("units", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.scales and len(self.scales) != self.layers + 1:
-            raise ValueError(
-                f"scales must be {self.layers + 1}, one for each layer's weights, not {self.scales}"
-            )
         if self.activation not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
             raise ValueError(f"activation must be one of {known}, not {self.activation!r}")
@@ -70,12 +63,10 @@ class MLP(Problem):
 
     def init(self, rng: Rng) -> Tensors:
         widths = [self.images.pixels[0].numel(), *[self.units] * self.layers, self.images.classes]
-        scales = self.scales or [self.scale] * (self.layers + 1)
-        bias_scale = self.scale if self.bias_scale is None else self.bias_scale
         params = {}
         for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
-            params[f"w{layer}"] = scales[layer] * rng.normal(fan_in, fan_out)
-            params[f"b{layer}"] = bias_scale * rng.normal(fan_out)
+            params[f"w{layer}"] = self.scale * rng.normal(fan_in, fan_out)
+            params[f"b{layer}"] = self.scale * rng.normal(fan_out)
         return params
 
     def batch(self, rng: Rng) -> Tensors:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from suite.plan.definitions import PanelInfo
+from suite.report.curves import Curve
 from suite.report.paper import panel_curves
 
 Floats = npt.NDArray[np.float64]
@@ -37,6 +39,20 @@ def log_ratios(losses: Floats, figure: str, panel: str, optimizer: str) -> tuple
         for low, high in (_window(update, len(losses)) for update in updates)
     ]
     return updates, np.array(ratios)
+
+
+def distance(panel: PanelInfo, optimizer: str, curve: Curve) -> float:
+    """The root mean square of log(ours / figure) over a mean curve; NaN where there is no figure's.
+
+    Figures of single values, such as Figure 6's final losses, have none.
+    """
+    if panel.paper is None:
+        return float("nan")
+    theirs = panel_curves(panel.paper.figure, panel.paper.panel).get(optimizer)
+    if theirs is None or len(theirs) == 1:
+        return float("nan")
+    losses = np.interp(np.arange(curve.steps[-1] + 1), curve.steps, curve.mean)
+    return rms(log_ratios(losses, panel.paper.figure, panel.paper.panel, optimizer)[1])
 
 
 def rms(ratios: Floats) -> float:

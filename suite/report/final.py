@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from suite.plan.definitions import ExperimentInfo, PanelInfo
+from suite.report.agreement import distance
 from suite.report.curves import CurveTable
 from suite.report.paper import loss_after
 from suite.report.scores.losses import ScoreTable, last_tenth
@@ -31,6 +32,7 @@ COLUMNS = [
     "diverged_on",
     "paper",
     "ratio",
+    "distance",
 ]
 
 
@@ -42,7 +44,8 @@ def final_losses(
     `step` is the panel's last; an optimizer that was not run so far has no row. `mean` of the final
     losses, with its 95 % interval, and `median` are over the `n` instances that did not diverge;
     `diverged` counts the others, and `diverged_on` has their numbers. `paper` is the figure's mean
-    loss after as many updates, NaN where it shows none; `ratio` is mean / paper.
+    loss after as many updates, NaN where it shows none; `ratio` is mean / paper. `distance` is the
+    root mean square of log(ours / figure) over the curve, some .1 where they differ by a tenth.
     """
     rows = []
     for experiment in experiments:
@@ -72,6 +75,7 @@ def final_losses(
                         "diverged_on": " ".join(map(str, diverged)),
                         "paper": paper,
                         "ratio": mean.estimate / paper,
+                        "distance": distance(panel, optimizer, curves[place]),
                     }
                 )
     return pd.DataFrame(rows, columns=COLUMNS)

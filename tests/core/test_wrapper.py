@@ -1,4 +1,4 @@
-"""Clipping, weight decay and schedules of the rate, beside PyTorch's and beside formulas."""
+"""Clipping, weight decay, schedules of the rate and a kept state, beside PyTorch's and formulas."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from torch.optim.lr_scheduler import (
 from suite.core.errors import SuiteError
 from suite.core.registry import optimizers
 from suite.core.seeds import Rng
-from suite.core.types import Params, ParamSpec
+from suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
 from suite.core.wrapper import Options
+from suite.inner.loop import Point, advance, descend, start
+from suite.inner.objective import Objective
 from suite.plan.plan import make_plan
 from suite.plan.profiles import build, read_experiment
 from suite.run.folder import open_results
@@ -200,3 +202,52 @@ def test_a_schedule_lasts_as_long_as_the_run(tmp_path: Path) -> None:
     open_results(tmp_path)
     for cell in (*cosine.inputs, cosine):
         assert run_cell(cell, tmp_path, "cpu").error == ""
+
+
+class Noted(Problem):
+    """½‖θ − c‖² around a centre of each instance's own."""
+
+    def instance(self, rng: Rng) -> Tensors:
+        return {"centre": rng.normal(P)}
+
+    def init(self, rng: Rng) -> Tensors:
+        return {"theta": rng.normal(P)}
+
+    def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+        return 0.5 * (params["theta"] - instance["centre"]).square().sum()
+
+
+@pytest.mark.parametrize("earlier", [1, 2])
+def test_a_run_begins_with_the_state_that_earlier_runs_left(earlier: int) -> None:
+    plain = optimizers.make({"name": "adam", "lr": 0.1})
+    state = None
+    for number in range(earlier):
+        before = Objective(Noted(), [4, 7], f"test/earlier-{number}", 3)
+        state = _last(before, plain, state).state
+    by_hand = _last(Objective(Noted(), [4, 7], "test", 3), plain, state)
+
+    kept = optimizers.make({"name": "adam", "lr": 0.1, "earlier_runs": earlier})
+    *_, found = descend(Objective(Noted(), [4, 7], "test", 3), kept, STEPS)
+    assert torch.equal(found.theta, by_hand.theta)
+    *_, fresh = descend(Objective(Noted(), [4, 7], "test", 3), plain, STEPS)
+    assert not torch.equal(found.theta, fresh.theta)
+
+
+def test_earlier_runs_would_use_up_a_schedule() -> None:
+    with pytest.raises(SuiteError, match=r"'earlier_runs' would use up the 'schedule'"):
+        optimizers.make(
+            {
+                "name": "adam",
+                "lr": 0.1,
+                "schedule": "linear",
+                "schedule_steps": 9,
+                "earlier_runs": 1,
+            }
+        )
+
+
+def _last(objective: Objective, optimizer: Optimizer, state: Any) -> Point:
+    point = start(objective, optimizer, state)
+    for _ in range(STEPS):
+        point = advance(objective, optimizer, point)
+    return point

@@ -18,7 +18,7 @@ def finals(curves, **panel):
 def test_columns_are_the_contract():
     contract = (
         "experiment,panel,optimizer,learning_rate,step,mean,ci_low,ci_high,median,n,diverged,"
-        "diverged_on,paper,ratio"
+        "diverged_on,paper,ratio,distance"
     )
     assert ",".join(COLUMNS) == contract
 

@@ -6,12 +6,15 @@ from suite.core.errors import SuiteError
 from suite.report.paper import final_loss, last_update, loss_after, panel_curves, paper_curves
 
 
-def test_first_value_is_at_theta_0_but_for_the_lstm_on_quadratics():
+def test_first_value_is_at_theta_0_but_for_the_lstms_which_is_after_an_update():
     curves = panel_curves("fig4", "quadratics")
     assert curves["ADAM"]["updates"].iloc[0] == 0
     assert curves["LSTM"]["updates"].iloc[0] == 1
     assert curves["LSTM"]["loss"].iloc[0] == pytest.approx(0.97, abs=0.01)
-    assert panel_curves("fig4", "mnist")["LSTM"]["updates"].iloc[0] == 0
+    layers = panel_curves("fig5", "mnist_2_layers")
+    assert layers["LSTM"]["updates"].iloc[0] == 1
+    assert layers["LSTM"]["loss"].iloc[0] == pytest.approx(2.51, abs=0.01)
+    assert layers["SGD"]["loss"].iloc[0] == pytest.approx(2.303, abs=0.001)
 
 
 def test_final_losses_are_those_of_section_5_of_the_facts():
