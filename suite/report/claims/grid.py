@@ -11,6 +11,7 @@ from suite.plan.definitions import PanelInfo
 from suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
 from suite.report.claims.registry import register_claim_test
 from suite.report.claims.tests import EndsBelowAll, against_best
+from suite.report.claims.trainings import TrainingsEndBelowAll
 from suite.report.formatting import number
 from suite.report.paper import final_loss
 from suite.report.statistics.intervals import Interval
@@ -26,11 +27,13 @@ class EndsBelowInGrid:
 
     Estimate: the share of panels in which it is below; its interval goes from the share in which it
     surely is, by the 95 % interval of the paired difference, to the share in which it may be.
-    Without `share`, that of the paper's own figure is claimed.
+    Without `share`, that of the paper's own figure is claimed. With `trainings`, other trainings of
+    the optimizer, the mean over all of them counts.
     """
 
     grid: str
     optimizer: str
+    trainings: tuple[str, ...] = ()
     share: float = math.nan
     baselines: tuple[str, ...] = ()
 
@@ -40,8 +43,7 @@ class EndsBelowInGrid:
         counts = np.zeros(3)
         instances, differing, shown = [], [], []
         for panel in panels:
-            test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
-            difference, _, _ = against_best(test, evidence, evidence.end(panel.name))
+            difference = self._difference(evidence, panel)
             ends = (difference.high, difference.estimate, difference.low)
             counts += [end < 0 for end in ends]
             instances.append(difference.n)
@@ -58,7 +60,7 @@ class EndsBelowInGrid:
         share = sum(shown) / len(shown) if math.isnan(self.share) else self.share
         low, middle, high = counts / len(panels)
         note = (
-            f"{self.optimizer} ends below in {counts[1]:.0f} of {len(panels)} panels, surely in "
+            f"{self._name()} ends below in {counts[1]:.0f} of {len(panels)} panels, surely in "
             f"{counts[0]:.0f}, perhaps in {counts[2]:.0f}; claimed in {number(share)} of them"
         )
         if shown:
@@ -66,6 +68,21 @@ class EndsBelowInGrid:
             note += ", ".join(differing) or "none"
         interval = Interval(middle, low, high, min(instances))
         return Outcome(judge_above(interval, share - TIE), interval, note)
+
+    def _name(self) -> str:
+        others = len(self.trainings)
+        return (
+            f"{self.optimizer}, on average over {others + 1} trainings,"
+            if others
+            else self.optimizer
+        )
+
+    def _difference(self, evidence: Evidence, panel: PanelInfo) -> Interval:
+        if self.trainings:
+            names = (self.optimizer, *self.trainings)
+            return TrainingsEndBelowAll(panel.name, names, self.baselines).check(evidence).interval
+        test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
+        return against_best(test, evidence, evidence.end(panel.name))[0]
 
     def _below_in_the_paper(self, evidence: Evidence, panel: PanelInfo) -> bool | None:
         """Whether the paper's optimizer ends below its baselines; None where it shows none."""

@@ -42,25 +42,49 @@ class TrainingsEndBelowAll(OfTrainings):
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        names = evidence.baselines(self.panel, "", self.baselines)
-        end = evidence.end(self.panel)
-        losses = evidence.scores(self.panel, [*self.optimizers, *names], end)
-        means = losses[names].apply(finite_mean)
-        best = str(means.idxmin()) if means.notna().any() else names[0]
-        lower = losses[[*self.optimizers]].to_numpy().T
-        highers = {name: losses[name].to_numpy() for name in names}
-        differences = {n: difference_over_trainings(lower, x) for n, x in highers.items()}
-        careful = [
-            difference_over_trainings(lower, x, TAIL / len(names)).low for x in highers.values()
-        ]
-        high = float(np.max([each.high for each in differences.values()]))
-        chosen = differences[best]
-        interval = Interval(chosen.estimate, float(np.max(careful)), high, chosen.n)
-        ends = ", ".join(number(finite_mean(losses[name])) for name in self.optimizers)
-        note = f"{len(self.optimizers)} trainings {ends} minus best baseline {best} "
-        note += number(finite_mean(losses[best]))
-        note += divergence(losses, self.optimizers, [best])
-        return Outcome(judge(interval, 0.0), interval, note)
+        return _ends_against_all(self, evidence, above=False)
+
+
+@register_claim_test("trainings_end_above_all")
+@dataclass(frozen=True)
+class TrainingsEndAboveAll(OfTrainings):
+    """The mean final loss over trainings and instances is above that of the worst baseline.
+
+    Estimate: paired mean difference, trainings minus worst baseline; claimed above 0, and its
+    interval holds for all baselines at once.
+    """
+
+    panel: str
+    optimizers: tuple[str, ...]
+    baselines: tuple[str, ...] = ()
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare final losses with the worst baseline's."""
+        return _ends_against_all(self, evidence, above=True)
+
+
+def _ends_against_all(
+    test: TrainingsEndBelowAll | TrainingsEndAboveAll, evidence: Evidence, above: bool
+) -> Outcome:
+    names = evidence.baselines(test.panel, "", test.baselines)
+    losses = evidence.scores(test.panel, [*test.optimizers, *names], evidence.end(test.panel))
+    # Signed so that what is claimed is a difference below 0.
+    sign = -1.0 if above else 1.0
+    means = sign * losses[names].apply(finite_mean)
+    chosen = str(means.idxmin()) if means.notna().any() else names[0]
+    ours = sign * losses[[*test.optimizers]].to_numpy().T
+    others = {name: sign * losses[name].to_numpy() for name in names}
+    differences = {name: difference_over_trainings(ours, x) for name, x in others.items()}
+    careful = [difference_over_trainings(ours, x, TAIL / len(names)).low for x in others.values()]
+    high = float(np.max([each.high for each in differences.values()]))
+    interval = Interval(
+        differences[chosen].estimate, float(np.max(careful)), high, differences[chosen].n
+    )
+    ends = ", ".join(number(finite_mean(losses[name])) for name in test.optimizers)
+    note = f"{len(test.optimizers)} trainings {ends} minus {'worst' if above else 'best'} baseline "
+    note += f"{chosen} {number(finite_mean(losses[chosen]))}"
+    note += divergence(losses, test.optimizers, [chosen])
+    return Outcome(judge(interval, 0.0), interval.negated() if above else interval, note)
 
 
 @register_claim_test("trainings_sum_below")
