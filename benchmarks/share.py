@@ -1,7 +1,7 @@
 """Where the time of meta-training goes: optimizee, optimizer, and the rest.
 
 `python -m benchmarks.share fig4 fig7` runs some windows of the last phase of each training
-of the experiments, with untrained weights, and prints the shares.
+of the experiments, with untrained weights and truncated BPTT, and prints the shares.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 import torch
 
 from suite.commands.request import Request, load_experiments
-from suite.core.registry import optimizers, problems
+from suite.core.registry import estimators, optimizers, problems
 from suite.core.seeds import Rng
 from suite.inner.loop import start, walk
 from suite.inner.objective import Objective
 from suite.inner.process import keep_freed_memory
 from suite.meta.estimators.truncated import window_gradient
+from suite.meta.meta_loss import loss_weights
 from suite.meta.schedule import Training
 
 WINDOWS = 3
@@ -55,6 +56,7 @@ def shares(training: Training, windows: int = WINDOWS) -> dict[str, float]:
     untrained = optimizers.make(training.optimizer)
     optimizer = untrained.with_weights(untrained.initial_weights(Rng(0, "phi")))
     phase = training.phases[-1]
+    steps = estimators.make(phase.estimator).windows(phase.horizon)[0]
     clock = Clock()
     objective = Objective(problem, range(phase.batch), "train", 0)
     objective.value_and_grad = clock.timed("optimizee", objective.value_and_grad)  # type: ignore[method-assign]
@@ -65,13 +67,15 @@ def shares(training: Training, windows: int = WINDOWS) -> dict[str, float]:
     clock.seconds.clear()
     with clock("all"):
         for _ in range(windows):
-            points = walk(objective, optimizer, point, phase.window)
+            points = walk(objective, optimizer, point, steps)
             point = points[-1]
             with clock("optimizer"):
-                window_gradient(optimizer, points, phase, Rng(0, "sample"))
+                weights = loss_weights(points, phase.objective)
+                sample = phase.estimator.get("sample")
+                window_gradient(optimizer, points, weights, Rng(0, "sample"), sample=sample)
     total = clock.seconds.pop("all")
     parts = {name: seconds / total for name, seconds in clock.seconds.items()}
-    milliseconds = 1e3 * total / (windows * phase.window)
+    milliseconds = 1e3 * total / (windows * steps)
     return {"ms a step": milliseconds, **parts, "rest": 1 - sum(parts.values())}
 
 

@@ -29,7 +29,7 @@ from suite.inner.objective import Objective
 from suite.inner.process import keep_freed_memory
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
-from suite.meta.schedule import Phase
+from suite.meta.meta_loss import loss_weights
 
 WINDOW = 20
 WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")
@@ -77,13 +77,13 @@ def by_suite(
     objective: Objective, optimizer: LSTM, steps: int = WINDOW, second_order: bool = False
 ) -> None:
     """A window as this suite does it, with whatever kernel is in place."""
-    phase = Phase(runs=1, horizon=steps, window=steps, rate=0.01, second_order=second_order)
     with torch.no_grad():
         points = walk(objective, optimizer, start(objective, optimizer), steps, second_order)
+        weights = loss_weights(points, "loss")
         if second_order:
-            second_order_gradient(objective, optimizer, points, phase)
+            second_order_gradient(optimizer, objective, points, weights)
         else:
-            window_gradient(optimizer, points, phase, Rng(0, "unused"))
+            window_gradient(optimizer, points, weights, Rng(0, "unused"))
 
 
 def evaluate(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:

@@ -7,15 +7,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from problems.quadratic import Quadratic
 from reproduce import app
-from suite.core.registry import optimizers
+from suite.core.registry import estimators, optimizers
+from suite.core.seeds import Rng
 from suite.core.types import Params, ParamSpec
+from suite.inner.objective import Objective
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -115,9 +119,58 @@ def test_baseline_with_weight_decay_runs_as_it_is_documented(tmp_path: Path) -> 
     assert len((EXAMPLES / "lion.py").read_text().splitlines()) <= 40
 
 
+LAST_LOSS = """
+title: Last loss
+sizes: {test_instances: 4, tuning_instances: 4}
+training:
+  t:
+    problem: {name: quadratic, dim: 3}
+    optimizer: {name: lstm, hidden: 4, preprocessing: none}
+    phases:
+      - {runs: 320, horizon: 12, estimator: {name: last_loss, window: 6}, batch: 8, rate: 0.02}
+    validate_every: 320
+panels:
+  p:
+    title: Quadratics
+    problem: {name: quadratic, dim: 3}
+    steps: 12
+    optimizers: {LSTM: {trained: t}}
+"""
+
+
+def test_estimator_runs_as_it_is_documented(tmp_path: Path) -> None:
+    (tmp_path / "last.yaml").write_text(LAST_LOSS)
+    example, out = EXAMPLES / "last_loss.py", tmp_path / "out"
+    words = [tmp_path / "last.yaml", "--plugin", example, "--results", out]
+    told = CliRunner().invoke(app, ["run", *map(str, words)])
+    assert told.exit_code == 0, told.output
+    log = pd.read_csv(next(out.glob("cells/metatrain-*/log.csv")))
+    assert log.validation.iloc[-1] < 0.8 * log.validation.iloc[0]
+    assert len(example.read_text().splitlines()) <= 40
+
+    learner: Any = optimizers.make({"name": "lstm", "hidden": 4, "preprocessing": "none"})
+    learner = learner.with_weights(learner.initial_weights(Rng(0, "phi")))
+    objective = Objective(Quadratic(dim=3), [0], "train", 0)
+    with torch.no_grad():
+        made = []
+        for name in ("last_loss", "truncated"):
+            estimator = estimators.make({"name": name})
+            place, _ = estimator.begin(learner, objective)
+            given = (learner, objective, place)
+            made.append(
+                [
+                    estimator.gradient(*given, steps, "loss", Rng(0, "unused")).gradient
+                    for steps in (1, 2)
+                ]
+            )
+    torch.testing.assert_close(made[0][0], made[1][0])
+    # A window's gradient is the sum of those of its losses, of which this is the last.
+    torch.testing.assert_close(made[0][1], made[1][1] - made[1][0], rtol=1e-3, atol=1e-4)
+
+
 def test_documentation_shows_the_examples_as_they_are() -> None:
     text = (EXAMPLES.parent / "extending.md").read_text(encoding="utf-8")
-    for name in ("rosenbrock.py", "digits_net.py", "lion.py"):
+    for name in ("rosenbrock.py", "digits_net.py", "lion.py", "last_loss.py"):
         example = (EXAMPLES / name).read_text(encoding="utf-8")
         for block in re.findall(r"```python\n(@register.*?)```", text, re.DOTALL):
             first = block.partition("\n")[0]

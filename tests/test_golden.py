@@ -37,10 +37,13 @@ training:
     problem: {name: quadratic, dim: 5}
     optimizer: &lstm {name: lstm, preprocessing: log, hidden: 4, output_scale: 0.1}
     phases:
-      - {runs: 5, horizon: 6, window: 3, rate: 0.03, batch: 2, odd: true, clip: true}
-      - {runs: 4, horizon: 7, window: 3, rate: 0.02, rate_end: 0.001, batch: 2, sample: 3}
-      - {runs: 2, horizon: 6, window: 3, rate: 0.01, objective: log_loss, discount: 0.9}
-      - {runs: 2, horizon: 6, window: 3, rate: 0.01, second_order: true, patience: 1}
+      - {runs: 5, horizon: 6, estimator: {name: truncated, window: 3},
+         rate: 0.03, batch: 2, odd: true, clip: true}
+      - {runs: 4, horizon: 7, estimator: {name: truncated, window: 3, sample: 3},
+         rate: 0.02, rate_end: 0.001, batch: 2}
+      - {runs: 2, horizon: 6, estimator: {name: truncated, window: 3, discount: 0.9},
+         rate: 0.01, objective: log_loss}
+      - {runs: 2, horizon: 6, estimator: {name: second_order, window: 3}, rate: 0.01, patience: 1}
     seeds: [1, 2]
     validate_every: 3
     validation_instances: 3

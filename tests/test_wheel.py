@@ -25,7 +25,7 @@ training:
   t:
     problem: &problem {name: mlp, units: 4}
     optimizer: {name: lstm}
-    phases: [{runs: 1, horizon: 2, window: 2, rate: 0.01}]
+    phases: [{runs: 1, horizon: 2, estimator: {name: truncated, window: 2}, rate: 0.01}]
     checkpoint: mnist-lstm
     use: shipped
 panels:

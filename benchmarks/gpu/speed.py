@@ -25,7 +25,7 @@ from suite.inner.evaluate import evaluate as evaluate_runs
 from suite.inner.loop import start, walk
 from suite.inner.objective import Objective
 from suite.meta.estimators.truncated import window_gradient
-from suite.meta.schedule import Phase
+from suite.meta.meta_loss import loss_weights
 
 STEPS = 20
 # Hidden units of the MNIST network, for about 10^4, 10^5, 10^6 and 10^7 coordinates.
@@ -186,13 +186,13 @@ def whole_runs(device: str) -> pd.DataFrame:
     spec = {"name": "lstm", "preprocessing": "log", "output_scale": 0.1}
     routed = optimizers.make({"name": "routed", "groups": {"conv": spec, "fc": spec}})
     routed = routed.with_weights(routed.initial_weights(Rng(0, "phi")).to(device))
-    phase = Phase(runs=1, horizon=20, window=20, rate=0.01, sample=4000)
     objective = Objective(ConvNet(), [0], "train", 0, device=device)
 
     @torch.no_grad()
     def window() -> None:
         points = walk(objective, routed, start(objective, routed), STEPS)
-        window_gradient(routed, points, phase, Rng(0, "sample"))
+        weights = loss_weights(points, "loss")
+        window_gradient(routed, points, weights, Rng(0, "sample"), sample=4000)
 
     of_step = median_seconds(window, device, 3) / STEPS
     # 30 runs of 100 steps and 20 of 200.

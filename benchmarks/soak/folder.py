@@ -20,7 +20,8 @@ training:
   t:
     problem: {{name: quadratic, dim: 3}}
     optimizer: {{name: lstm, preprocessing: none, hidden: 4}}
-    phases: [{{runs: 16, horizon: 10, window: 5, rate: 0.01, batch: 2}}]
+    phases: [{{runs: 16, horizon: 10, estimator: {{name: truncated, window: 5}},
+               rate: 0.01, batch: 2}}]
     {search}
     validate_every: 2
     validation_instances: 4

@@ -1,4 +1,4 @@
-"""What there is to choose from: problems, optimizers, experiments, claims."""
+"""What there is to choose from: problems, optimizers, estimators, experiments, claims."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from suite.commands.request import raw_experiments
 from suite.core.convert import describe, field_types, is_required
-from suite.core.registry import Registry, optimizers, problems
+from suite.core.registry import Registry, estimators, optimizers, problems
 from suite.plan.profiles import build
 
 
@@ -17,6 +17,7 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
     return {
         "problems": [_entry(problems, name) for name in problems],
         "optimizers": [_entry(optimizers, name) for name in optimizers],
+        "estimators": [_entry(estimators, name) for name in estimators],
         "experiments": [
             {"name": each.name, "title": each.title, "source": each.source} for each in experiments
         ],

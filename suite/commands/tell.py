@@ -28,7 +28,7 @@ def print_json(content: Any) -> None:
 def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What there is to choose from."""
     console = Console(emoji=False)  # a claim may say :x:
-    for kind in ("problems", "optimizers"):
+    for kind in ("problems", "optimizers", "estimators"):
         rows = [
             (
                 each["name"],

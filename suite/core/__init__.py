@@ -1,1 +1,1 @@
-"""What authors of problems and optimizers write against: types, seeds, registries, errors."""
+"""What authors write against: types, seeds, registries, errors."""

@@ -100,7 +100,7 @@ def fields_of(
             arguments[rest][str(key)] = convert(value, Any, below(where, key))
         else:
             known = [*fields, *elsewhere]
-            hint = nearest(str(key), known) if known else "it has no options"
+            hint = hint_for(cls, key, data, known) if known else "it has no options"
             if value is None and str(key).isdigit():
                 # In braces, the comma of 0,1 begins a new entry.
                 hint = "a number is written with a point, such as 0.1"
@@ -109,6 +109,13 @@ def fields_of(
         if is_required(f) and name not in arguments and name not in optional:
             raise SuiteError(f"{where} needs {name!r}: {describe(kinds[name])}")
     return arguments
+
+
+def hint_for(cls: Any, key: object, data: Mapping[Any, Any], known: Iterable[str]) -> str:
+    """A clause on a key that a dataclass has not: what its `instead` says, or the nearest key."""
+    instead = getattr(cls, "instead", None)
+    told = instead(key, data) if instead else ""
+    return told or nearest(str(key), known)
 
 
 def is_required(entry: dataclasses.Field[Any]) -> bool:

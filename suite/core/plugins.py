@@ -1,4 +1,4 @@
-"""Users' files with problems and optimizers, and the modules that they import from beside them."""
+"""Users' files with problems, optimizers and estimators, and the modules that they import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from suite.core.digests import definition_digest, digest
 from suite.core.errors import SuiteError
 from suite.core.generators import SEED, noticed_draws, seeded_generators
 from suite.core.imports import definition_files
-from suite.core.registry import optimizers, problems, unregistered_on_error
+from suite.core.registry import REGISTRIES, unregistered_on_error
 
 PREFIX = "plugin_"
 # Modules of plugins by name, and the files they are from.
@@ -54,9 +54,10 @@ def load_plugin(path: Path) -> None:
             _drew.add(name)
         _loaded[name] = file
         # From what was loaded just now, whatever becomes of the files during a run.
-        for cls in (*problems.loaded, *optimizers.loaded):
-            if _package(cls) == package:
-                definition_digest(cls)
+        for registry in REGISTRIES:
+            for cls in registry.loaded:
+                if _package(cls) == package:
+                    definition_digest(cls)
 
 
 def is_from_plugin(cls: type) -> bool:
@@ -81,7 +82,7 @@ def twin(cls: type) -> type | None:
 
     None if it drew none while it was imported, for then it defines the same.
     """
-    drew = {cls.__module__} & (problems.drew | optimizers.drew)
+    drew = {cls.__module__} & set().union(*(registry.drew for registry in REGISTRIES))
     package = cls.__module__
     if is_from_plugin(cls):
         package = _package(cls)
@@ -93,7 +94,8 @@ def twin(cls: type) -> type | None:
         f"{cls.__name__} draws random numbers when it is imported, and importing it again raises"
     )
     try:
-        with blamed(about), problems.apart() as found, optimizers.apart() as others:
+        with blamed(about), ExitStack() as stack:
+            found = [stack.enter_context(registry.apart()) for registry in REGISTRIES]
             for name in sorted(drew):
                 with seeded_generators(SEED + 1):
                     if name in _loaded:
@@ -108,8 +110,8 @@ def twin(cls: type) -> type | None:
             if parent in sys.modules:
                 setattr(sys.modules[parent], last, module)
     own = (cls.__module__, cls.__qualname__)
-    both = (*found.values(), *others.values())
-    return next((each for each in both if (each.__module__, each.__qualname__) == own), None)
+    twins = (each for registered in found for each in registered.values())
+    return next((each for each in twins if (each.__module__, each.__qualname__) == own), None)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Problems and optimizers by name, registered by a decorator."""
+"""Problems, optimizers and estimators by name, registered by a decorator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar
 
 from suite.core.blame import blamed, shown, told
 from suite.core.convert import fields_of
 from suite.core.errors import SuiteError
+from suite.core.estimator import Estimator
 from suite.core.generators import noticed_draws, seeded_generators
 from suite.core.nearest import nearest
 from suite.core.types import Optimizer, Problem
@@ -244,12 +245,16 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
 
 problems: Registry[type[Problem]] = Registry("problem", "problems", Problem)
 optimizers = OptimizerRegistry("optimizer", "optimizers", Optimizer)
+estimators: Registry[type[Estimator]] = Registry("estimator", "suite.meta.estimators", Estimator)
+REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators)
 
 
 @contextmanager
 def unregistered_on_error() -> Iterator[None]:
     """If the block raises, what a module registered that cannot be imported is forgotten."""
-    with problems.restored_on_error(), optimizers.restored_on_error():
+    with ExitStack() as stack:
+        for registry in REGISTRIES:
+            stack.enter_context(registry.restored_on_error())
         yield
 
 
@@ -269,6 +274,16 @@ def register_optimizer(name: str, tune: str | None = None) -> Callable[[T], T]:
     def register(cls: T) -> T:
         cls.tuned = tune  # type: ignore[attr-defined]
         optimizers.add(name, cls)
+        return cls
+
+    return register
+
+
+def register_estimator(name: str) -> Callable[[T], T]:
+    """Class decorator: make an `Estimator` known as `name`."""
+
+    def register(cls: T) -> T:
+        estimators.add(name, cls)
         return cls
 
     return register

@@ -1,4 +1,4 @@
-"""Meta-training: one update of φ a window of truncated BPTT (sections 2 and 3)."""
+"""Meta-training: one update of φ a window of each run (sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from typing import Any
 import torch
 
 from optimizers.learned.checkpoint import save_optimizer
-from suite.core.registry import optimizers
+from suite.core.registry import estimators, optimizers
 from suite.core.seeds import Rng
 from suite.core.types import Problem
 from suite.files.atomic import write_text_atomic
 from suite.files.places import OPTIMIZER, TRAINING_LOG
 from suite.files.progress import Progress, silent
 from suite.inner.evaluate import evaluate, final_steps
-from suite.inner.loop import start, walk
 from suite.inner.objective import Objective
-from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import window_gradient
 from suite.meta.meta_optimizers import meta_optimizer
 from suite.meta.schedule import Phase, Training
 from suite.meta.state import TrainingState, load_state, save_state
@@ -119,7 +116,7 @@ def _windows(phases: Sequence[Phase], runs: int) -> int:
     windows = 0
     for phase in phases:
         updates = math.ceil(min(runs, phase.runs) / phase.batch)
-        windows += updates * math.ceil(phase.horizon / phase.window)
+        windows += updates * len(estimators.make(phase.estimator).windows(phase.horizon))
         runs = max(0, runs - phase.runs)
     return windows
 
@@ -142,26 +139,25 @@ def _update_over_run(
     state: TrainingState,
 ) -> None:
     """One run of each of these fresh instances, with an update of φ after each window."""
-    objective = Objective(problem, instances, "train", seed, device=device)
+    estimator = estimators.make(phase.estimator)
+    objective = Objective(problem, instances, "train", seed, estimator.copies, device)
     optimizer = untrained.with_weights(state.weights)
     within = untrained.odd_part if phase.odd else lambda vector: vector
     meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
     state.moments = state.moments or meta.init(state.weights)
-    point = start(objective, optimizer)
+    place, loss = estimator.begin(optimizer, objective)
     # Summed where it is, so that a GPU is waited for once a window, by the norm below.
-    total = point.loss.mean().double()
-    for window in range(math.ceil(phase.horizon / phase.window)):
-        steps = min(phase.window, phase.horizon - window * phase.window)
-        points = walk(objective, optimizer, point, steps, whole=phase.second_order)
-        point = points[-1]
-        for each in points[1:]:
-            total += each.loss.mean()
-        if phase.second_order:
-            gradient = second_order_gradient(objective, optimizer, points, phase)
-        else:
-            rng = Rng(seed, "train/sample", instances.start, point.step)
-            gradient = window_gradient(optimizer, points, phase, rng)
-        gradient = within(gradient)
+    total = loss.mean().double()
+    done = 0
+    for steps in estimator.windows(phase.horizon):
+        done += steps
+        rng = Rng(seed, "train/sample", instances.start, done)
+        given = (optimizer, objective, place, steps, phase.objective, rng)
+        estimate = estimator.gradient(*given)
+        place = estimate.place
+        for loss in estimate.losses:
+            total += loss.mean()
+        gradient = within(estimate.gradient)
         norm = gradient.norm().item()
         if not math.isfinite(norm) or norm == 0:
             state.skipped += 1

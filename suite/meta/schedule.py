@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from suite.core.bounds import Above, AtLeast, Below, Count, Name, Natural, NotEmpty, Spec
+from suite.core.estimator import MetaLoss
 from suite.meta.meta_optimizers import Method
 
 
@@ -16,7 +18,7 @@ class Phase:
     Args:
         runs: optimizee runs in all, each on an instance drawn afresh.
         horizon: steps of a run.
-        window: steps that one meta-gradient goes back over (truncated BPTT).
+        estimator: of the meta-gradient: name and options, ``{name: truncated, window: 20}``.
         rate: learning rate on φ.
         method: what moves φ: ``adam``, or ``soap``, ADAM in the eigenbasis of the meta-gradient.
         beta2: its decay of squared meta-gradients. Their size changes with φ, so a memory shorter
@@ -26,41 +28,38 @@ class Phase:
         rate_end: where a half cosine takes the rate over the phase; `rate` itself if not given.
         objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
             weighs late steps, where losses are small, as much as early ones.
-        discount: γ, by which an update's effect on the loss is taken to fade with each step. Taking
-            ∂∇/∂φ as 0 leaves out that later updates make good for a change in earlier ones.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
         odd: keep φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has it.
         patience: validations in a row without a new best after which φ goes back to the best so
             far; never if not given.
-        sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
-            the meta-gradient (unbiased); all of them if not given.
-        second_order: keep ∂∇/∂φ, which the paper takes as 0: autograd through a window's
-            optimizee and optimizer, at a multiple of the time and memory.
     """
 
     runs: Count
     horizon: Count
-    window: Count
+    estimator: Spec
     rate: Annotated[float, Above(0)]
     batch: Count = 1
     method: Method = "adam"
     beta2: Annotated[float, AtLeast(0), Below(1)] = 0.999
     rate_end: Annotated[float, AtLeast(0)] | None = None
-    objective: Literal["loss", "log_loss"] = "loss"
-    discount: Annotated[float, Above(0)] = 1.0
+    objective: MetaLoss = "loss"
     clip: bool = False
     odd: bool = False
     patience: Count | None = None
-    sample: Count | None = None
-    second_order: bool = False
 
-    def __post_init__(self) -> None:
-        if self.window > self.horizon:
-            raise ValueError(f"window {self.window} must not be above horizon {self.horizon}")
-        if self.second_order and self.sample is not None:
-            raise ValueError("'second_order' needs all coordinates: omit 'sample'")
-        if self.second_order and self.discount != 1.0:
-            raise ValueError("'discount' makes up for ∂∇/∂φ = 0: omit it with 'second_order'")
+    @staticmethod
+    def instead(key: str, given: Mapping[str, Any]) -> str:
+        """A clause that says what to write where options of an estimator stand among a phase's."""
+        if key not in ("window", "discount", "sample", "second_order"):
+            return ""
+        there = given.get("estimator")
+        options = dict(there) if isinstance(there, Mapping) else {"name": "truncated"}
+        kept: tuple[str, ...] = ("window", "discount", "sample")
+        if given.get("second_order") is True:
+            options, kept = {"name": "second_order"}, ("window",)
+        options |= {name: given[name] for name in kept if name in given}
+        line = ", ".join(f"{name}: {value}" for name, value in options.items())
+        return f"write estimator: {{{line}}}" if line.isprintable() else "it is an estimator's"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from suite.core.convert import below, field_types
+from suite.core.convert import below, field_types, hint_for
 from suite.core.errors import SuiteError
 from suite.core.nearest import nearest
 from suite.files.yaml import MAX_DEPTH, parse_yaml
@@ -37,7 +37,7 @@ def overlay(base: Any, change: Any, kind: Any, where: str) -> Any:
         return dict(change)
     merged = dict(base)
     for key, value in change.items():
-        inner = _kind_at(kind, key, base, where)
+        inner = _kind_at(kind, key, base, change, where)
         merged[key] = overlay(base.get(key), value, inner, below(where, key))
     return merged
 
@@ -79,14 +79,17 @@ def _overlay_list(base: list[Any], change: Mapping[Any, Any], kind: Any, where: 
     return items
 
 
-def _kind_at(kind: Any, key: Any, base: Mapping[Any, Any], where: str) -> Any:
+def _kind_at(
+    kind: Any, key: Any, base: Mapping[Any, Any], change: Mapping[Any, Any], where: str
+) -> Any:
     """The annotation of what stands under `key`; SuiteError if nothing may."""
     for choice in (kind, *get_args(kind)):
         if _is_dataclass(choice):
             kinds = field_types(choice)
             rest = any(f.metadata.get("rest") for f in dataclasses.fields(choice))
             if key not in kinds and not rest:
-                raise SuiteError(f"{where} has no {key!r}: {nearest(str(key), kinds)}")
+                hint = hint_for(choice, key, {**base, **change}, kinds)
+                raise SuiteError(f"{where} has no {key!r}: {hint}")
             return kinds.get(key, Any)
         if get_origin(choice) is dict:
             inner = get_args(choice)[1]

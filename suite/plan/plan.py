@@ -20,7 +20,7 @@ from suite.meta.schedule import Training
 from suite.plan.cells import Cell, in_order, make_cell
 from suite.plan.config import Experiment, Panel
 from suite.plan.population import population_cells
-from suite.plan.resolved import optimizer_config, problem_config
+from suite.plan.resolved import estimator_config, optimizer_config, problem_config
 from suite.plan.trainable import check_trainable
 
 # Seeds of a training are compared on validation instances that none of them has seen.
@@ -166,11 +166,15 @@ def _trained(training: Training, where: str) -> _Trained:
     schedule = dataclasses.asdict(training)
     for key in ("problem", "optimizer", "seeds", "population", "checkpoint", "use"):
         del schedule[key]
-    for phase in schedule["phases"]:
-        # Part of the key only where it is asked for, so that it decides no other schedule's.
-        if not phase["second_order"]:
-            del phase["second_order"]
-    config = {"problem": problem, "optimizer": optimizer, "training": schedule}
+    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
+    found = [
+        estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
+        for number, phase in enumerate(training.phases)
+    ]
+    for phase, estimator in zip(schedule["phases"], found, strict=True):
+        phase["estimator"] = estimator["spec"]
+    if plugins := [each for each in found if "code" in each]:
+        config["estimators"] = plugins
     validation = {
         "problem": problem,
         "steps": max(phase.horizon for phase in training.phases),

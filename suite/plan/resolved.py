@@ -1,4 +1,4 @@
-"""Problems and optimizers as they stand in a cell's configuration: all that decides a result."""
+"""Problems, optimizers, estimators as a cell's configuration has them: all that decides it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from suite.core.blame import blamed
 from suite.core.bounds import Spec
 from suite.core.digests import definition_digest
 from suite.core.errors import SuiteError
-from suite.core.registry import optimizers, problems
+from suite.core.plugins import is_from_plugin
+from suite.core.registry import estimators, optimizers, problems
 from suite.core.wrapper import Wrapped, options_in
 from suite.plan.probe import probe_optimizer, probe_problem
 from suite.plan.unchanged import declared_files, fingerprints
@@ -54,6 +55,18 @@ def optimizer_config(
     if options_in(cls, given):
         # Part of the key only where it wraps, so that it decides no other optimizer's.
         config["wrapper"] = definition_digest(Wrapped)
+    return config
+
+
+def estimator_config(spec: Spec, where: str) -> dict[str, Any]:
+    """What decides an estimator: its fields, and the code of one that a plugin defines.
+
+    The suite's own are part of the harness, whose numbers `RESULTS_VERSION` stands for.
+    """
+    cls = type(estimators.make(spec, where))
+    config: dict[str, Any] = {"spec": _resolved(cls, spec), "kind": estimators.kind}
+    if is_from_plugin(cls):
+        config["code"] = definition_digest(cls)
     return config
 
 

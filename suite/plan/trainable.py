@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from optimizers.learned.base import Learned
 from optimizers.learned.checkpoint import MAX_WEIGHTS
 from suite.core.abilities import has
 from suite.core.errors import SuiteError
-from suite.core.registry import optimizers, problems
-from suite.core.seeds import Rng
-from suite.core.trees import a, kind_of
-from suite.core.types import Problem
+from suite.core.registry import estimators, optimizers, problems
 from suite.inner.objective import param_spec
-from suite.meta.schedule import Training
+from suite.meta.schedule import Phase, Training
 from suite.plan.probe_optimizer import reduced
 
 
@@ -34,10 +30,7 @@ def check_trainable(training: Training, where: str) -> None:
             f"but must have at most {MAX_WEIGHTS:,}"
         )
     for number, phase in enumerate(training.phases):
-        if phase.sample is not None:
-            reason = _why_no_sample(optimizer, problems.make(training.problem, where))
-            if reason:
-                raise SuiteError(f"{where}.phases[{number}].sample: {reason}: omit it")
+        _check_estimator(phase, training, optimizer, f"{where}.phases[{number}].estimator")
         if phase.odd:
             if not has(optimizer, "odd_part"):
                 kind = type(optimizer).__name__
@@ -48,20 +41,14 @@ def check_trainable(training: Training, where: str) -> None:
                 raise SuiteError(f"{where}.phases[{number}].odd: {error}") from error
 
 
-def _why_no_sample(optimizer: Learned, problem: Problem) -> str:
-    """A clause that says why no coordinates can stand for others; empty if some can."""
-    if not optimizer.coordinatewise:
-        return f"the coordinates of {type(optimizer).__name__} meet, so none can stand for others"
-    layout = reduced(param_spec(problem))
-    # Two runs, for coordinates are those of all runs in a row.
-    grads = torch.zeros(1, 2, layout.size)
-    made = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
-    for network, own_grads, state, *_ in made.networks(grads, made.init(layout, 2), grads):
-        coordinates = own_grads[0].numel()
-        if not isinstance(state, Tensor) or state.shape[-1:] != (coordinates,):
-            found = kind_of(state) if isinstance(state, Tensor) else a(state)
-            return (
-                f"the state of {type(network).__name__} is {found}, but must be one tensor whose "
-                "last dimension is n·P, the coordinates of all runs"
-            )
-    return ""
+def _check_estimator(phase: Phase, training: Training, optimizer: Learned, where: str) -> None:
+    estimator = estimators.make(phase.estimator, where)
+    if estimator.window is not None and estimator.window > phase.horizon:
+        raise SuiteError(
+            f"{where}: window {estimator.window} must not be above horizon {phase.horizon}"
+        )
+    layout = reduced(param_spec(problems.make(training.problem, where)))
+    try:
+        estimator.check(optimizer, layout)
+    except ValueError as error:
+        raise SuiteError(f"{where}: {error}") from error

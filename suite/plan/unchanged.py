@@ -11,7 +11,7 @@ from suite.core.blame import blamed, method_of
 from suite.core.digests import current_digest, definition_digest
 from suite.core.errors import DataMissing, SuiteError
 from suite.core.plugins import is_from_plugin
-from suite.core.registry import optimizers, problems
+from suite.core.registry import Registry, estimators, optimizers, problems
 from suite.core.types import Problem
 
 
@@ -68,14 +68,17 @@ def check_unchanged(config: Mapping[str, Any]) -> None:
     """
     for entry in _definitions(config):
         is_problem = "notice" in entry
+        registry: Registry[Any] = problems if is_problem else optimizers
+        if entry.get("kind") == estimators.kind:
+            registry = estimators
         name = entry["spec"]["name"]
-        cls = (problems if is_problem else optimizers).cls(name)
+        cls = registry.cls(name)
         changed = is_from_plugin(cls) and definition_digest(cls) != entry["code"]
         if is_problem:
             problem = problems.make(entry["spec"])
             changed |= declared_files(problem) != entry.get("files", [])
         if changed:
-            what = f"{'problem' if is_problem else 'optimizer'} {name!r}"
+            what = f"{registry.kind} {name!r}"
             raise SuiteError(f"{what} changed since this run was planned: start it again")
         if is_problem:
             _check_data(problem, entry)
@@ -102,7 +105,7 @@ def _told(notice: str) -> str:
 
 
 def _definitions(config: Any) -> Iterator[Mapping[str, Any]]:
-    """Every problem and optimizer in a configuration, as the planner describes them."""
+    """Every problem, optimizer and estimator in a configuration, as the planner describes them."""
     if isinstance(config, Mapping):
         if {"spec", "code"} <= set(config):
             yield config

@@ -309,6 +309,7 @@ def test_list_names_everything() -> None:
     assert adam["tuned"] == "lr"
     assert adam["fields"]["beta1"] == 0.9
     assert adam["summary"]
+    assert {"truncated", "pes"} <= {each["name"] for each in told["estimators"]}
     assert "fig4" in {each["name"] for each in told["experiments"]}
     assert "F4M-1" in {each["id"] for each in told["claims"]}
     assert "quadratic" in command("list").output

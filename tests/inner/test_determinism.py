@@ -27,7 +27,7 @@ training:
   t:
     problem: &problem {name: mlp, units: 20}
     optimizer: {name: lstm, preprocessing: none, hidden: 4}
-    phases: [{runs: 2, horizon: 4, window: 2, rate: 0.01, batch: 2}]
+    phases: [{runs: 2, horizon: 4, estimator: {name: truncated, window: 2}, rate: 0.01, batch: 2}]
     validation_instances: 2
 panels:
   p:

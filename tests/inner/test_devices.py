@@ -27,6 +27,7 @@ from suite.inner.evaluate import evaluate
 from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
+from suite.meta.meta_loss import loss_weights
 from suite.meta.metatrain import metatrain
 from suite.meta.schedule import Phase, Training
 
@@ -119,14 +120,14 @@ def test_runs_are_those_of_the_cpu(problem: str, optimizer: str) -> None:
 def test_meta_gradient_is_that_of_the_cpu(problem: str, second_order: bool) -> None:
     def gradient(device: str) -> Tensor:
         optimizer = lstm(device)
-        phase = Phase(runs=1, horizon=4, window=4, rate=0.01, second_order=second_order)
         objective = Objective(PROBLEMS[problem], range(2), "train", 0, device=device)
         with torch.no_grad():
             begin = loop.start(objective, optimizer)
             points = loop.walk(objective, optimizer, begin, 4, whole=second_order)
+            weights = loss_weights(points, "loss")
             if second_order:
-                return second_order_gradient(objective, optimizer, points, phase).cpu()
-            return window_gradient(optimizer, points, phase, Rng(0, "unused")).cpu()
+                return second_order_gradient(optimizer, objective, points, weights).cpu()
+            return window_gradient(optimizer, points, weights, Rng(0, "unused")).cpu()
 
     here, there = gradient("cpu"), gradient("cuda")
     assert (there - here).norm() <= 5e-3 * here.norm()
@@ -134,7 +135,8 @@ def test_meta_gradient_is_that_of_the_cpu(problem: str, second_order: bool) -> N
 
 @needs_gpu
 def test_resumed_training_is_the_uninterrupted_one(tmp_path: Path) -> None:
-    phases = (Phase(runs=12, horizon=10, window=5, rate=0.01, batch=2, clip=True, sample=50),)
+    estimator = {"name": "truncated", "window": 5, "sample": 50}
+    phases = (Phase(runs=12, horizon=10, estimator=estimator, rate=0.01, batch=2, clip=True),)
     spec = {"name": "lstm", "hidden": 20}
     training = Training({"name": "mlp"}, spec, phases, validate_every=4, validation_instances=2)
     for name, stops in (("whole", (None,)), ("resumed", (4, 8, None))):

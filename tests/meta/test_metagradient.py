@@ -25,7 +25,7 @@ from suite.inner import loop
 from suite.inner.loop import Point, advance, start
 from suite.inner.objective import Objective, param_spec
 from suite.meta.estimators.truncated import window_gradient
-from suite.meta.schedule import Phase
+from suite.meta.meta_loss import loss_weights
 
 SEED = 5
 QUADRATIC = Quadratic(dim=4)
@@ -104,11 +104,15 @@ def gradient_by_definition(
     return grad
 
 
-def summed(objective: Any = "loss", sample: int | None = None, discount: float = 1.0) -> Phase:
-    """A phase that says what a meta-gradient sums."""
-    return Phase(
-        runs=1, horizon=1, window=1, rate=1, objective=objective, sample=sample, discount=discount
-    )
+def gradient_of(
+    optimizer: LSTM,
+    points: Sequence[Point],
+    meta_loss: Any = "loss",
+    rng: Rng | None = None,
+    **options: Any,
+) -> Tensor:
+    weights = loss_weights(points, meta_loss)
+    return window_gradient(optimizer, points, weights, rng or Rng(0, "unused"), **options)
 
 
 def relative_error(value: Tensor, expected: Tensor) -> float:
@@ -128,8 +132,7 @@ def test_meta_gradient_matches_autograd_in_float64(
     expected = gradient_by_definition(
         InDouble(problem), optimizer, instances, first, window, objective == "log_loss", discount
     )
-    how = summed(objective, discount=discount)
-    gradient = window_gradient(optimizer, points, how, Rng(0, "unused"))
+    gradient = gradient_of(optimizer, points, objective, discount=discount)
     assert expected.norm() > 0
     assert relative_error(gradient, expected) <= 1e-10
 
@@ -140,12 +143,12 @@ def test_meta_gradient_in_float32_is_that_of_float64_to_rounding(
     problem: Problem, objective: str
 ) -> None:
     points = walk(problem, lstm(problem), [0, 1, 2, 3], 3, 10)
-    gradient = window_gradient(lstm(problem), points, summed(objective), Rng(0, "unused"))
+    gradient = gradient_of(lstm(problem), points, objective)
     in_64 = [
         replace(p, grads=p.grads.double(), loss=p.loss.double(), state=p.state.double())
         for p in points
     ]
-    expected = window_gradient(in_double(lstm(problem)), in_64, summed(objective), Rng(0, "unused"))
+    expected = gradient_of(in_double(lstm(problem)), in_64, objective)
     assert relative_error(gradient, expected) <= 1e-5
 
 
@@ -154,9 +157,7 @@ def test_window_that_reuses_the_memory_of_its_states_has_the_same_gradient(
     problem: Problem,
 ) -> None:
     whole, lean = (walk(problem, lstm(problem), [0, 1], 2, 4, kept) for kept in (True, False))
-    gradients = [
-        window_gradient(lstm(problem), each, summed(), Rng(0, "unused")) for each in (whole, lean)
-    ]
+    gradients = [gradient_of(lstm(problem), each) for each in (whole, lean)]
     assert torch.equal(*gradients)
     for end in (0, -1):
         assert torch.equal(lean[end].state, whole[end].state)
@@ -169,9 +170,9 @@ def test_pieces_of_the_coordinates_sum_to_the_whole(
     monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
     """In plain PyTorch, which the fused kernel leaves float64 to."""
-    optimizer, how = in_double(lstm(SMALL_MLP)), summed(objective, discount=0.9)
+    optimizer = in_double(lstm(SMALL_MLP))
     points = walk(InDouble(SMALL_MLP), optimizer, [0, 1, 2], 1, 4)
-    whole = window_gradient(optimizer, points, how, Rng(0, "unused"))
+    whole = gradient_of(optimizer, points, objective, discount=0.9)
     # Neither as many as an instance has, nor in equal parts.
     monkeypatch.setattr(base, "PIECE", 1000)
     seen = []
@@ -182,13 +183,13 @@ def test_pieces_of_the_coordinates_sum_to_the_whole(
         return original(self, grads, *rest)
 
     monkeypatch.setattr(LSTM, "window_gradient", counted)
-    pieces = window_gradient(optimizer, points, how, Rng(0, "unused"))
+    pieces = gradient_of(optimizer, points, objective, discount=0.9)
     assert sum(seen) == points[0].theta.numel() and max(seen) <= 1000
     assert relative_error(pieces, whole) < 1e-12
 
 
 def sampled(points: Sequence[Point], sample: int | None, draw: int) -> Tensor:
-    return window_gradient(lstm(SMALL_MLP), points, summed(sample=sample), Rng(SEED, "draws", draw))
+    return gradient_of(lstm(SMALL_MLP), points, rng=Rng(SEED, "draws", draw), sample=sample)
 
 
 @settings(max_examples=40, deadline=None)
@@ -220,7 +221,7 @@ def test_any_weights_and_gradients_give_the_gradient_of_the_weighted_sum(
             for t in range(steps + 1)
         ]
         points[0] = replace(points[0], state=own.init(spec, shape[0]))
-        return window_gradient(own, points, summed("log_loss"), Rng(0, "unused"))
+        return gradient_of(own, points, "log_loss")
 
     phi = optimizer.phi.double().requires_grad_()
     state: Any = optimizer.with_weights(phi).init(spec, shape[0])
@@ -282,14 +283,12 @@ def test_diverged_run_contributes_nothing(objective: str, sample: int | None) ->
     points = walk(problem, fast, range(8), 5, 4)
     before, after = points[0].alive, points[-1].alive
     assert 0 < after.sum() < before.sum() < len(before), "some diverge before, some within"
-    gradient = window_gradient(fast, points, summed(objective, sample), Rng(0, "sample"))
+    gradient = gradient_of(fast, points, objective, Rng(0, "sample"), sample=sample)
     assert gradient.isfinite().all()
 
     if sample is None:
         survivors = after.nonzero().flatten().tolist()
-        alone = window_gradient(
-            fast, walk(problem, fast, survivors, 5, 4), summed(objective), Rng(0, "sample")
-        )
+        alone = gradient_of(fast, walk(problem, fast, survivors, 5, 4), objective)
         expected = alone * len(survivors) / len(before)
         assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
 
@@ -305,10 +304,10 @@ def test_run_with_an_infinite_gradient_before_it_diverges_contributes_nothing() 
         loss=points[3].loss.where(dead, torch.inf),
         grads=points[3].grads.where(dead[:, None], 0.0),
     )
-    gradient = window_gradient(lstm(QUADRATIC), points, summed(), Rng(0, "unused"))
+    gradient = gradient_of(lstm(QUADRATIC), points)
     assert gradient.isfinite().all()
     alone = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
-    expected = window_gradient(lstm(QUADRATIC), alone, summed(), Rng(0, "unused")) / 2
+    expected = gradient_of(lstm(QUADRATIC), alone) / 2
     assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -316,5 +315,5 @@ def test_window_without_any_slope_has_a_zero_gradient() -> None:
     points = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
     flat = [replace(point, grads=torch.zeros_like(point.grads)) for point in points]
     for sample in (None, 2):
-        gradient = window_gradient(lstm(QUADRATIC), flat, summed(sample=sample), Rng(0, "sample"))
+        gradient = gradient_of(lstm(QUADRATIC), flat, rng=Rng(0, "sample"), sample=sample)
         assert torch.equal(gradient, torch.zeros(lstm(QUADRATIC).layout.size))

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from optimizers.learned.checkpoint import load_optimizer
 from optimizers.learned.lstm import LSTM
 from problems.quadratic import Quadratic
 from suite.core.errors import SuiteError
+from suite.core.estimator import Estimate
 from suite.core.registry import optimizers
 from suite.core.seeds import Rng
 from suite.core.types import ParamSpec, Problem
@@ -34,27 +35,38 @@ from suite.inner.evaluate import evaluate
 from suite.inner.loop import advance, start
 from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import window_gradient
+from suite.meta.estimators.truncated import Truncated, window_gradient
+from suite.meta.meta_loss import loss_weights
 from suite.meta.metatrain import metatrain
 from suite.meta.schedule import Phase, Training
 from suite.meta.state import TrainingState, load_state
 
 PROBLEM = Quadratic(dim=3)
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
-SHORT = Phase(runs=24, horizon=10, window=5, rate=0.01, batch=4)
+FIVE = {"name": "truncated", "window": 5}
+FOUR = {"name": "truncated", "window": 4}
+SHORT = Phase(runs=24, horizon=10, estimator=FIVE, rate=0.01, batch=4)
 # Everything that a state holds is in use: clipping, sampling, a decay, two phases.
 PHASES = (
-    Phase(runs=20, horizon=10, window=5, rate=0.02, batch=2, clip=True, rate_end=0.001, patience=1),
+    Phase(
+        runs=20,
+        horizon=10,
+        estimator=FIVE,
+        rate=0.02,
+        batch=2,
+        clip=True,
+        rate_end=0.001,
+        patience=1,
+    ),
     Phase(
         runs=12,
         horizon=12,
-        window=5,
+        estimator={**FIVE, "sample": 2},
         rate=0.01,
         batch=3,
         method="soap",
         beta2=0.95,
         objective="log_loss",
-        sample=2,
     ),
 )
 
@@ -96,7 +108,7 @@ def outcome(folder: Path) -> Outcome:
 
 
 def test_meta_training_lowers_the_validation_loss(tmp_path: Path) -> None:
-    phase = Phase(runs=1200, horizon=20, window=10, rate=0.01, batch=8)
+    phase = Phase(1200, 20, {"name": "truncated", "window": 10}, rate=0.01, batch=8)
     log = train(tmp_path, phase, every=200)
     assert log[0]["runs"] == 0, "validated before the first update"
     assert min(row["validation"] for row in log) < 0.7 * log[0]["validation"]
@@ -107,11 +119,10 @@ def test_meta_training_lowers_the_validation_loss(tmp_path: Path) -> None:
     assert finals[0] < 0.8 * finals[1], "on instances that training never saw"
 
 
-@pytest.mark.parametrize("second_order", [False, True])
-def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, second_order: bool) -> None:
+@pytest.mark.parametrize("name", ["truncated", "second_order"])
+def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, name: str) -> None:
     """Against the update written out: one run of two windows, plain ADAM at the phase's rate."""
-    phase = Phase(runs=3, horizon=8, window=5, rate=0.02, batch=3, second_order=second_order)
-    train(tmp_path, phase)
+    train(tmp_path, Phase(3, 8, {"name": name, "window": 5}, rate=0.02, batch=3))
     state = load_state(tmp_path)
     assert state is not None
     learner: Any = optimizers.make(SPEC)
@@ -126,10 +137,11 @@ def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, second_order: b
             points.append(advance(objective, learner.with_weights(phi), points[-1]))
         point = points[-1]
         moving = learner.with_weights(phi)
-        if second_order:
-            gradient = second_order_gradient(objective, moving, points, phase)
+        weights = loss_weights(points, "loss")
+        if name == "second_order":
+            gradient = second_order_gradient(moving, objective, points, weights)
         else:
-            gradient = window_gradient(moving, points, phase, Rng(0, "x"))
+            gradient = window_gradient(moving, points, weights, Rng(0, "x"))
         update, moments = moved(adam, gradient.unsqueeze(0), moments)
         phi = phi + update[0]
     assert torch.allclose(state.weights, phi, rtol=1e-5, atol=1e-7)
@@ -149,7 +161,7 @@ def test_every_run_is_on_fresh_training_instances(
             super().__init__(problem, instances, split, *rest, **k)
 
     monkeypatch.setattr(suite.meta.metatrain, "Objective", Listening)
-    phases = (Phase(runs, 4, 4, 0.01, batch=batch), Phase(6, 4, 4, 0.01, batch=2))
+    phases = (Phase(runs, 4, FOUR, 0.01, batch=batch), Phase(6, 4, FOUR, 0.01, batch=2))
     log = train(tmp_path, *phases)
     assert drawn == list(range(runs + 6))
     assert [row["runs"] for row in log][-1] == runs + 6
@@ -157,7 +169,7 @@ def test_every_run_is_on_fresh_training_instances(
 
 def test_training_loss_in_the_log_is_the_mean_sum_over_runs(tmp_path: Path) -> None:
     """With a rate at which φ hardly moves: the first four runs' own losses, θ_0's among them."""
-    log = train(tmp_path, Phase(4, 6, 3, 1e-9, batch=2), every=4)
+    log = train(tmp_path, Phase(4, 6, {"name": "truncated", "window": 3}, 1e-9, batch=2), every=4)
     untrained: Any = optimizers.make(SPEC)
     untrained = untrained.with_weights(untrained.initial_weights(Rng(1, "phi")))
     losses = evaluate(PROBLEM, untrained, 6, 4, 1, split="train")
@@ -165,17 +177,19 @@ def test_training_loss_in_the_log_is_the_mean_sum_over_runs(tmp_path: Path) -> N
 
 
 def test_rate_falls_along_a_half_cosine(tmp_path: Path) -> None:
-    phase = Phase(runs=12, horizon=4, window=4, rate=0.01, rate_end=0.002, batch=1)
+    phase = Phase(12, 4, FOUR, rate=0.01, rate_end=0.002, batch=1)
     log = train(tmp_path, phase, every=3)
     for row in log[1:]:
         done = (row["runs"] - 1) / 12
         assert row["rate"] == pytest.approx(0.006 + 0.004 * math.cos(math.pi * done))
-    constant = train(tmp_path / "constant", Phase(runs=4, horizon=4, window=4, rate=0.01))
+    constant = train(tmp_path / "constant", Phase(4, 4, FOUR, rate=0.01))
     assert constant[-1]["rate"] == 0.01
 
 
 def test_validations_come_as_often_as_asked_and_at_the_end_of_a_phase(tmp_path: Path) -> None:
-    log = train(tmp_path, Phase(runs=10, horizon=4, window=2, rate=0.01, batch=4), SHORT, every=8)
+    log = train(
+        tmp_path, Phase(runs=10, horizon=4, estimator=FOUR, rate=0.01, batch=4), SHORT, every=8
+    )
     assert [row["runs"] for row in log] == [0, 8, 10, 18, 26, 34]
 
 
@@ -216,9 +230,9 @@ def test_later_phases_begin_from_the_best_phi_so_far(
     """The first phase is at its best after 4 runs; the second goes on from there."""
     seen = spoil(monkeypatch, [5.0, 1.0, 2.0, 3.0, 9.0, 9.0])
     phases = [
-        Phase(runs=12, horizon=4, window=4, rate=0.05),
+        Phase(12, 4, FOUR, rate=0.05),
         # At this rate φ hardly moves, so where it began is where it ends.
-        Phase(runs=8, horizon=4, window=4, rate=1e-7),
+        Phase(8, 4, FOUR, rate=1e-7),
     ]
     train(tmp_path, *phases, every=4)
     assert (seen[3] - seen[1]).abs().max() > 0.01
@@ -234,7 +248,7 @@ def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
 ) -> None:
     """The best φ is the second one seen; two validations later training goes on from there."""
     seen = spoil(monkeypatch, [5.0, 1.0, 2.0, 3.0, 9.0, 9.0])
-    train(tmp_path, Phase(runs=20, horizon=4, window=4, rate=0.05, patience=2), every=4)
+    train(tmp_path, Phase(20, 4, FOUR, rate=0.05, patience=2), every=4)
     distance = [(phi - seen[1]).abs().max() for phi in seen]
     assert distance[4] < distance[3] and distance[4] < distance[5]
     state = load_state(tmp_path)
@@ -257,21 +271,22 @@ def test_criterion_is_the_end_or_the_whole_of_validation_runs(
 ) -> None:
     curve = torch.linspace(10.0, 1.0, 11)
     monkeypatch.setattr(suite.meta.metatrain, "evaluate", lambda *_: curve.expand(6, -1))
-    log = train(tmp_path, Phase(4, 10, 5, 0.01), criterion=criterion)
+    log = train(tmp_path, Phase(4, 10, FIVE, 0.01), criterion=criterion)
     assert log[-1]["validation"] == pytest.approx(expected)
     assert log[-1]["final"] == 1.0
     assert log[-1]["sum"] == pytest.approx(59.5), "the losses before each of ten updates"
 
 
 def bad_gradients(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
-    real, calls = suite.meta.metatrain.window_gradient, 0
+    real, calls = Truncated.gradient, 0
 
-    def sometimes(*arguments: Any) -> Tensor:
+    def sometimes(*arguments: Any) -> Estimate:
         nonlocal calls
         calls += 1
-        return real(*arguments) * (math.nan if calls in bad else 1.0)
+        made = real(*arguments)
+        return replace(made, gradient=made.gradient * (math.nan if calls in bad else 1.0))
 
-    monkeypatch.setattr(suite.meta.metatrain, "window_gradient", sometimes)
+    monkeypatch.setattr(Truncated, "gradient", sometimes)
 
 
 def test_windows_without_a_finite_gradient_are_skipped(
@@ -299,13 +314,14 @@ def test_meta_gradients_are_clipped_at_the_running_median(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gradient a million times the usual moves φ no further than a usual one would."""
-    real, calls, given = suite.meta.metatrain.window_gradient, 0, []
+    real, calls, given = Truncated.gradient, 0, []
 
-    def spike(*arguments: Any) -> Tensor:
+    def spike(*arguments: Any) -> Estimate:
         nonlocal calls
         calls += 1
-        gradient = real(*arguments)
-        return gradient / gradient.norm() * (1e6 if calls == 6 else 2.0)
+        made = real(*arguments)
+        size = 1e6 if calls == 6 else 2.0
+        return replace(made, gradient=made.gradient / made.gradient.norm() * size)
 
     adam = optimizers.cls("adam")
     update = adam.update
@@ -314,9 +330,9 @@ def test_meta_gradients_are_clipped_at_the_running_median(
         given.append(grads.norm().item())
         return update(self, grads, *rest)
 
-    monkeypatch.setattr(suite.meta.metatrain, "window_gradient", spike)
+    monkeypatch.setattr(Truncated, "gradient", spike)
     monkeypatch.setattr(adam, "update", listen)
-    train(tmp_path, Phase(runs=10, horizon=4, window=4, rate=0.01, clip=True))
+    train(tmp_path, Phase(10, 4, FOUR, rate=0.01, clip=True))
     assert given == pytest.approx([2.0] * 10)
 
 
@@ -392,7 +408,7 @@ def test_finished_training_is_not_done_again(
 def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     """A real kill −9, somewhere after the first state was written."""
     folder, expected = tmp_path / "killed", tmp_path / "expected"
-    phase = Phase(runs=250, horizon=10, window=10, rate=0.01, clip=True)
+    phase = Phase(250, 10, {"name": "truncated", "window": 10}, rate=0.01, clip=True)
     code = (
         "import sys; sys.path[:0] = ['tests', 'tests/meta']\n"
         "from pathlib import Path\n"

@@ -23,8 +23,8 @@ from suite.inner.objective import Objective
 from suite.inner.trace import replay, trace
 from suite.inner.trace_settings import Trace
 from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import loss_weights, window_gradient
-from suite.meta.schedule import Phase
+from suite.meta.estimators.truncated import window_gradient
+from suite.meta.meta_loss import loss_weights
 
 SMALL = MLP(dataset="mnist", units=2, batch_size=4)
 INSTANCES = [0, 1]
@@ -89,14 +89,14 @@ def test_meta_gradient_of_an_optimizer_that_reads_the_iterate(
     kind: type[Pulled], second_order: bool
 ) -> None:
     objective = Objective(InDouble(SMALL), INSTANCES, "train", 1)
-    phase = Phase(runs=1, horizon=STEPS, window=STEPS, rate=1, second_order=second_order)
     optimizer = pulled(kind)
     with torch.no_grad():
         points = walk(objective, optimizer, start(objective, optimizer), STEPS, second_order)
+    weights = loss_weights(points, "loss")
     if second_order:
-        gradient = second_order_gradient(objective, optimizer, points, phase)
+        gradient = second_order_gradient(optimizer, objective, points, weights)
     else:
-        gradient = window_gradient(optimizer, points, phase, Rng(0, "unused"))
+        gradient = window_gradient(optimizer, points, weights, Rng(0, "unused"))
     expected = by_autograd(objective, optimizer, second_order)
     torch.testing.assert_close(gradient, expected, rtol=1e-8, atol=0)
     blind = by_autograd(objective, optimizer, not second_order)
@@ -109,9 +109,10 @@ def test_a_sample_of_coordinates_has_its_own_part_of_the_iterate() -> None:
     optimizer = pulled(PulledAlone)
     with torch.no_grad():
         points = walk(objective, optimizer, start(objective, optimizer), STEPS)
-        whole = window_gradient(optimizer, points, Phase(1, 5, 5, 1.0), Rng(0, "unused"))
+        weights = loss_weights(points, "loss")
+        whole = window_gradient(optimizer, points, weights, Rng(0, "unused"))
         drawn = [
-            window_gradient(optimizer, points, Phase(1, 5, 5, 1.0, sample=6), Rng(k, "draw"))
+            window_gradient(optimizer, points, weights, Rng(k, "draw"), sample=6)
             for k in range(400)
         ]
     error = (torch.stack(drawn).mean(0) - whole).abs()
@@ -123,7 +124,6 @@ def test_a_run_that_diverged_adds_nothing_whatever_its_iterate_is() -> None:
     alone = Objective(InDouble(Quadratic()), INSTANCES[:1], "train", 1)
     optimizer = pulled()
     for second_order in (False, True):
-        phase = Phase(runs=1, horizon=STEPS, window=STEPS, rate=1, second_order=second_order)
         made = []
         for each in (objective, alone):
             with torch.no_grad():
@@ -133,11 +133,12 @@ def test_a_run_that_diverged_adds_nothing_whatever_its_iterate_is() -> None:
                     begin.alive[1] = False
                     begin.grads[1] = 0
                 points = walk(each, optimizer, begin, STEPS, whole=True)
+            weights = loss_weights(points, "loss")
+            assert weights.isfinite().all()
             if second_order:
-                made.append(second_order_gradient(each, optimizer, points, phase))
+                made.append(second_order_gradient(optimizer, each, points, weights))
             else:
-                made.append(window_gradient(optimizer, points, phase, Rng(0, "unused")))
-        assert loss_weights(points, "loss").isfinite().all()
+                made.append(window_gradient(optimizer, points, weights, Rng(0, "unused")))
         torch.testing.assert_close(2 * made[0], made[1])
 
 

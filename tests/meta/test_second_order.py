@@ -24,7 +24,7 @@ from suite.inner.loop import Point, advance, start
 from suite.inner.objective import Objective
 from suite.meta.estimators.second_order import second_order_gradient
 from suite.meta.estimators.truncated import window_gradient
-from suite.meta.schedule import Phase
+from suite.meta.meta_loss import loss_weights
 
 SEED = 7
 INSTANCES = (3, 1)
@@ -45,8 +45,10 @@ class OneByOne(InDouble):
     one_by_one: ClassVar[bool] = True
 
 
-def phase(**options: Any) -> Phase:
-    return Phase(runs=1, horizon=1, window=1, rate=1, second_order=True, **options)
+def gradient_of(
+    on: Objective, optimizer: Any, points: Sequence[Point], meta_loss: Any = "loss"
+) -> Tensor:
+    return second_order_gradient(optimizer, on, points, loss_weights(points, meta_loss))
 
 
 def lstm(preprocessing: str, dtype: torch.dtype) -> LSTM:
@@ -102,12 +104,12 @@ def slope_along(
     ids=["quadratic", "mlp"],
 )
 def test_gradient_is_that_of_finite_differences(
-    problem: Problem, preprocessing: str, form: type[InDouble], objective: str
+    problem: Problem, preprocessing: str, form: type[InDouble], objective: Any
 ) -> None:
     on = Objective(form(problem), INSTANCES, "train", SEED)
     optimizer = lstm(preprocessing, torch.float64)
     points = window(on, optimizer, 3, 5)
-    gradient = second_order_gradient(on, optimizer, points, phase(objective=objective))
+    gradient = gradient_of(on, optimizer, points, objective)
 
     for draw in range(3):
         direction = Rng(SEED, "direction", draw).normal(optimizer.layout.size).double()
@@ -115,7 +117,7 @@ def test_gradient_is_that_of_finite_differences(
         assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-5)
 
     first_order = window_gradient(
-        optimizer, points, replace(phase(objective=objective), second_order=False), Rng(0, "unused")
+        optimizer, points, loss_weights(points, objective), Rng(0, "unused")
     )
     assert (gradient - first_order).norm() > 1e-3 * gradient.norm(), "∂∇/∂φ is of no matter here"
 
@@ -135,7 +137,7 @@ def test_any_learned_optimizer_has_it(spec: dict[str, Any]) -> None:
     made = optimizers.make(spec)
     optimizer = made.with_weights(made.initial_weights(Rng(SEED, "phi")).double())
     points = window(on, optimizer, 3, 4)
-    gradient = second_order_gradient(on, optimizer, points, phase())
+    gradient = gradient_of(on, optimizer, points)
     direction = Rng(SEED, "direction").normal(optimizer.layout.size).double()
     slope = slope_along(direction, on, optimizer, points, log=False)
     assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-4)
@@ -151,7 +153,7 @@ def test_float32_agrees_with_float64() -> None:
         on = Objective(problem, INSTANCES, "train", SEED)
         optimizer = lstm("none", dtype)
         points = window(on, optimizer, 2, 5)
-        gradients.append(second_order_gradient(on, optimizer, points, phase()).double())
+        gradients.append(gradient_of(on, optimizer, points).double())
     assert torch.allclose(*gradients, rtol=1e-3, atol=1e-4 * float(gradients[1].norm()))
 
 
@@ -179,8 +181,8 @@ def test_window_of_one_step_is_first_order() -> None:
     optimizer = lstm("none", torch.float64)
     points = window(on, optimizer, 3, 1)
     gradients = [
-        second_order_gradient(on, optimizer, points, phase()),
-        window_gradient(optimizer, points, phase(), Rng(0, "unused")),
+        gradient_of(on, optimizer, points),
+        window_gradient(optimizer, points, loss_weights(points, "loss"), Rng(0, "unused")),
     ]
     assert torch.allclose(*gradients, rtol=1e-10)
 
@@ -192,10 +194,10 @@ def test_diverged_run_contributes_nothing() -> None:
     points = window(on, optimizer, 5, 4)
     before, after = points[0].alive, points[-1].alive
     assert 0 < after.sum() < before.sum() < len(before), "some diverge before, some within"
-    gradient = second_order_gradient(on, optimizer, points, phase())
+    gradient = gradient_of(on, optimizer, points)
     survivors = after.nonzero().flatten().tolist()
     alone = Objective(InDouble(Cliff()), survivors, "train", 3)
-    expected = second_order_gradient(alone, optimizer, window(alone, optimizer, 5, 4), phase())
+    expected = gradient_of(alone, optimizer, window(alone, optimizer, 5, 4))
     assert torch.allclose(gradient, expected * len(survivors) / len(instances), rtol=1e-8)
 
 
@@ -206,16 +208,8 @@ def test_run_that_stopped_where_curvature_is_infinite_contributes_nothing() -> N
     for point in points:
         # It diverged before this window, at a place whose second derivative is infinite.
         point.alive[1], point.grads[1], point.theta[1] = False, 0.0, 0.0
-    gradient = second_order_gradient(on, optimizer, points, phase())
+    gradient = gradient_of(on, optimizer, points)
     alone = Objective(InDouble(Kink()), [0], "train", 3)
-    expected = second_order_gradient(alone, optimizer, window(alone, optimizer, 0, 3), phase())
+    expected = gradient_of(alone, optimizer, window(alone, optimizer, 0, 3))
     assert expected.abs().max() > 1e-3
     assert torch.allclose(gradient, expected / 2, rtol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("options", "told"), [({"sample": 10}, "'sample'"), ({"discount": 0.9}, "'discount'")]
-)
-def test_settings_that_do_not_go_with_it_are_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        phase(**options)

@@ -228,10 +228,9 @@ def test_an_odd_phase_stays_among_odd_networks_bit_for_bit_and_a_free_one_leaves
     tmp_path: Path, method: Any
 ) -> None:
     spec = {"name": "lstm", "hidden": 4}
-    odd = Phase(
-        runs=40, horizon=10, window=5, rate=0.02, clip=True, batch=2, method=method, odd=True
-    )
-    free = Phase(runs=10, horizon=10, window=5, rate=0.02, sample=2)
+    estimator = {"name": "truncated", "window": 5}
+    odd = Phase(40, 10, estimator, rate=0.02, clip=True, batch=2, method=method, odd=True)
+    free = Phase(10, 10, {**estimator, "sample": 2}, rate=0.02)
     weights = []
     for phases in ((odd,), (odd, free)):
         training = Training({"name": "quadratic"}, spec, phases, validation_instances=4)

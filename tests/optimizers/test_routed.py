@@ -17,7 +17,7 @@ from suite.core.types import ParamSpec
 from suite.inner.loop import advance, start
 from suite.inner.objective import Objective
 from suite.meta.estimators.truncated import window_gradient
-from suite.meta.schedule import Phase
+from suite.meta.meta_loss import loss_weights
 
 SPEC = ParamSpec(
     {"w": torch.Size([3, 2]), "b": torch.Size([4]), "v": torch.Size([5])},
@@ -116,8 +116,8 @@ def test_sampled_meta_gradient_is_unbiased_in_every_group() -> None:
         points.append(advance(objective, optimizer, points[-1]))
 
     def gradient(sample: int | None, draw: int) -> Tensor:
-        phase = Phase(runs=1, horizon=3, window=3, rate=1.0, sample=sample)
-        return window_gradient(optimizer, points, phase, Rng(draw, "sample"))
+        weights = loss_weights(points, "loss")
+        return window_gradient(optimizer, points, weights, Rng(draw, "sample"), sample=sample)
 
     whole = gradient(None, 0)
     mean = torch.stack([gradient(400, draw) for draw in range(60)]).mean(0)

@@ -25,8 +25,8 @@ training:
     problem: {name: mlp, units: 30}
     optimizer: {name: lstm}
     phases:
-      - {runs: 10, horizon: 20, window: 20, rate: 1e-2}
-      - {runs: 20, horizon: 40, window: 20, rate: 0.003, batch: 2}
+      - {runs: 10, horizon: 20, estimator: {name: truncated, window: 20}, rate: 1e-2}
+      - {runs: 20, horizon: 40, estimator: {name: truncated, window: 20}, rate: 0.003, batch: 2}
     checkpoint: tiny
 panels:
   p:
@@ -101,7 +101,7 @@ def test_set_without_experiment_goes_to_all_that_have_the_key(path: Path) -> Non
         ("panels.p.title=null", "panels.p.title is null, but must be text"),
         ("training.t.phases.2.rate=1", "numbered 0 to 1"),
         ("training.t.phases.0.rate=-1", "training.t.phases[0].rate is -1"),
-        ("training.t.phases.0.window=21", "window 21 must not be above horizon 20"),
+        ("training.t.phases.0.window=21", "write estimator: {name: truncated, window: 21}"),
         ("training.t.phases=[]", "at least one of 'phases'"),
         ("training.t.seeds=3", "a list"),
         ("training.t.seeds=[1, 1]", "must differ"),
@@ -120,6 +120,30 @@ def test_wrong_setting_is_told_where_and_what_is_right(
     assert expected in str(caught.value)
     assert "tiny" in str(caught.value) or setting in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flat", "line"),
+    [
+        ("window: 20", "{name: truncated, window: 20}"),
+        (
+            "window: 20, sample: 4000, discount: 0.95",
+            "{name: truncated, window: 20, discount: 0.95, sample: 4000}",
+        ),
+        ("window: 20, second_order: true", "{name: second_order, window: 20}"),
+        ("estimator: {name: pes}, window: 5", "{name: pes, window: 5}"),
+    ],
+)
+def test_options_of_an_estimator_among_a_phases_are_refused_with_the_line_to_write(
+    path: Path, flat: str, line: str
+) -> None:
+    content = path.read_text()
+    own = "estimator: {name: truncated, window: 20}"
+    assert own in content
+    path.write_text(content.replace(own, flat, 1))
+    with pytest.raises(SuiteError, match=r"tiny.yaml: training.t.phases\[0\] has no") as caught:
+        load(path, "quick")
+    assert str(caught.value).endswith(f": write estimator: {line}")
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from suite.commands.request import Request, plan_request
 from suite.core.errors import DataMissing, SuiteError
 from suite.core.imports import REPOSITORY, definition_files
 from suite.core.plugins import load_plugin
-from suite.core.registry import optimizers, problems
+from suite.core.registry import estimators, optimizers, problems
 from suite.core.seeds import Rng
 from suite.plan.config import Experiment
 from suite.plan.plan import Plan, make_plan
 from suite.plan.profiles import build, read_experiment
+from suite.plan.unchanged import check_unchanged
 
 FILE = """
 title: Tiny
@@ -27,7 +28,8 @@ training:
   t:
     problem: {name: quadratic}
     optimizer: {name: lstm, preprocessing: none}
-    phases: [{runs: 10, horizon: 20, window: 20, rate: 0.01, odd: true}]
+    phases: [{runs: 10, horizon: 20, estimator: {name: truncated, window: 20},
+              rate: 0.01, odd: true}]
     checkpoint: tiny
 panels:
   p:
@@ -114,7 +116,9 @@ def test_several_seeds_are_selected_from(tmp_path: Path) -> None:
         ("sizes.test_instances=5", {"LSTM", "SGD", "ADAM"}),
         ("seed=5", {"LSTM", "SGD", "ADAM"}),
         ("training.t.phases.0.rate=0.02", {"LSTM"}),
-        ("training.t.phases.0.second_order=true", {"LSTM"}),
+        ("training.t.phases.0.estimator={name: second_order, window: 20}", {"LSTM"}),
+        ("training.t.phases.0.estimator.window=10", {"LSTM"}),
+        ("training.t.phases.0.estimator.discount=1.0", set()),
         ("training.t.seeds=[2]", {"LSTM"}),
         ("panels.p.optimizers.ADAM.beta1=0.8", {"ADAM"}),
         ("panels.p.optimizers.ADAM.beta1=0.9", set()),
@@ -229,6 +233,18 @@ def test_checkpoint_of_another_architecture_is_refused(
             "training.t.optimizer={name: lstm, hidden: 3}",
             "training.t.phases[0].odd: hidden must be even",
         ),
+        (
+            "training.t.phases.0.estimator={name: truncted}",
+            "training.t.phases[0].estimator: there is no estimator 'truncted': did you mean",
+        ),
+        (
+            "training.t.phases.0.estimator={name: second_order, sample: 10}",
+            "training.t.phases[0].estimator: estimator 'second_order' has no 'sample'",
+        ),
+        (
+            "training.t.phases.0.estimator.window=21",
+            "training.t.phases[0].estimator: window 21 must not be above horizon 20",
+        ),
     ],
 )
 def test_wrong_definitions_are_refused_before_any_work(
@@ -286,11 +302,48 @@ def test_states_that_no_coordinates_can_be_picked_from_are_refused_while_plannin
     settings = ["training.t.optimizer={name: pair}", "training.t.phases.0.odd=false"]
     plan(tmp_path, *settings)
     if not told:
-        plan(tmp_path, *settings, "training.t.phases.0.sample=5")
+        plan(tmp_path, *settings, "training.t.phases.0.estimator.sample=5")
         return
-    with pytest.raises(SuiteError, match=r"phases\[0\]\.sample: the state of Pair") as caught:
-        plan(tmp_path, *settings, "training.t.phases.0.sample=5")
+    with pytest.raises(SuiteError, match=r"phases\[0\]\.estimator: the state of Pair") as caught:
+        plan(tmp_path, *settings, "training.t.phases.0.estimator.sample=5")
     assert told in str(caught.value)
+
+
+ESTIMATOR = """
+from dataclasses import dataclass
+from suite import register_estimator
+from suite.meta.estimators.truncated import Truncated
+
+@register_estimator("mine")
+@dataclass(frozen=True)
+class Mine(Truncated):
+    def windows(self, horizon):
+        return [horizon]
+"""
+
+
+def test_code_of_a_plugins_estimator_decides_what_is_trained_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimators, "_classes", {name: estimators.cls(name) for name in estimators})
+    file, setting = tmp_path / "mine.py", "training.t.phases.0.estimator={name: mine}"
+
+    def planned(code: str) -> Plan:
+        file.write_text(code)
+        load_plugin(file)
+        return plan(tmp_path, setting)
+
+    first = planned(ESTIMATOR)
+    assert planned(ESTIMATOR + "# the same code\n").cells == first.cells
+    (training,) = (cell for cell in first.cells if cell.kind == "metatrain")
+    check_unchanged(training.config)
+    changed = keys(planned(ESTIMATOR.replace("[horizon]", "[1] * horizon")))
+    differing = {
+        name for place, name in changed if changed[place, name] != keys(first)[place, name]
+    }
+    assert differing == {"LSTM"}
+    with pytest.raises(SuiteError, match="estimator 'mine' changed since this run was planned"):
+        check_unchanged(training.config)
 
 
 def test_sizes_of_a_panel_replace_those_of_the_experiment(tmp_path: Path) -> None:

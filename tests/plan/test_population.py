@@ -31,8 +31,9 @@ training:
     problem: {name: quadratic, dim: 3}
     optimizer: {name: lstm, preprocessing: none, hidden: 4}
     phases:
-      - {runs: 16, horizon: 10, window: 5, rate: 0.01, rate_end: 0.002, batch: 2, clip: true}
-      - {runs: 16, horizon: 10, window: 5, rate: 0.005, batch: 2}
+      - {runs: 16, horizon: 10, estimator: {name: truncated, window: 5},
+         rate: 0.01, rate_end: 0.002, batch: 2, clip: true}
+      - {runs: 16, horizon: 10, estimator: {name: truncated, window: 5}, rate: 0.005, batch: 2}
     seeds: [1, 2]
     validate_every: 4
     validation_instances: 6

@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from optimizers.learned.base import Learned
+from suite.core.estimator import Estimate, Estimator, MetaLoss
+from suite.core.registry import register_estimator
+from suite.core.seeds import Rng
 from suite.core.types import Params
-from suite.inner.loop import Point
+from suite.inner.loop import Point, start, walk
 from suite.inner.objective import Objective
-from suite.meta.estimators.truncated import loss_weights
-from suite.meta.schedule import Phase
+from suite.meta.meta_loss import loss_weights
+
+
+@register_estimator("second_order")
+@dataclass(frozen=True)
+class SecondOrder(Estimator):
+    """Truncated BPTT that keeps ∂∇/∂φ, at a multiple of the time and memory."""
+
+    def begin(self, optimizer: Learned, objective: Objective) -> tuple[Point, Tensor]:
+        point = start(objective, optimizer)
+        return point, point.loss
+
+    def gradient(
+        self,
+        optimizer: Learned,
+        objective: Objective,
+        place: Any,
+        steps: int,
+        meta_loss: MetaLoss,
+        rng: Rng,
+    ) -> Estimate:
+        points = walk(objective, optimizer, place, steps, whole=True)
+        weights = loss_weights(points, meta_loss)
+        gradient = second_order_gradient(optimizer, objective, points, weights)
+        return Estimate(gradient, points[-1], [point.loss for point in points[1:]])
 
 
 @torch.no_grad()
 def second_order_gradient(
-    objective: Objective, optimizer: Learned, points: Sequence[Point], phase: Phase
+    optimizer: Learned, objective: Objective, points: Sequence[Point], weights: Tensor
 ) -> Tensor:
-    """dL/dφ [size] of one window.
+    """Σ_t w_t df(θ_t)/dφ [size] of one window.
 
     θ, state and gradient at the window's start are constants. Going back through the window, a step
     turns the adjoints of the θ and the state after it into those before it, through the optimizer
@@ -27,10 +55,10 @@ def second_order_gradient(
     window takes no more memory than its θ, gradients and states.
 
     Args:
-        objective: that the window was walked on.
         optimizer: a learned optimizer.
+        objective: that the window was walked on.
         points: θ_0 … θ_T of the window, all but the last with their states.
-        phase: says what is summed: its `objective`.
+        weights: w_t [T, n]; see `loss_weights`.
     """
     # A run that diverges in the window stays at its start and adds nothing.
     alive = points[-1].alive.unsqueeze(1)
@@ -43,7 +71,7 @@ def second_order_gradient(
         # What a diverging run did to its state may not be finite.
         for step, each in enumerate(grads[:-2]):
             states[step + 1] = optimizer.update(each, states[step], params[step])[1]
-    terms = torch.stack(grads[1:]) * loss_weights(points, phase.objective).unsqueeze(-1)
+    terms = torch.stack(grads[1:]) * weights.unsqueeze(-1)
 
     gradient = torch.zeros_like(optimizer.phi)
     of_theta = torch.zeros_like(terms[-1])

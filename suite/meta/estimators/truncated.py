@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -10,52 +12,93 @@ from torch import Tensor
 from optimizers.learned.base import Learned
 from optimizers.learned.cotangents import cotangents
 from suite.core.abilities import has
+from suite.core.bounds import Above, Count
+from suite.core.estimator import Estimate, Estimator, MetaLoss
+from suite.core.registry import register_estimator
 from suite.core.seeds import Rng
-from suite.core.types import Params
-from suite.inner.loop import Point
-from suite.meta.schedule import Phase
+from suite.core.trees import a, kind_of
+from suite.core.types import Params, ParamSpec
+from suite.inner.loop import Point, start, walk
+from suite.inner.objective import Objective
+from suite.meta.meta_loss import loss_weights
 
 
-def loss_weights(points: Sequence[Point], objective: str) -> Tensor:
-    """w_t [T, n] of θ_1 … θ_T, for the mean over runs of what `Phase.objective` names.
+@register_estimator("truncated")
+@dataclass(frozen=True)
+class Truncated(Estimator):
+    """Truncated BPTT with ∂∇/∂φ taken as 0, as in the paper (section 2.1).
 
-    A run that diverged within the window weighs nothing.
+    Args:
+        discount: γ, by which an update's effect on the loss is taken to fade with each step. Taking
+            ∂∇/∂φ as 0 leaves out that later updates make good for a change in earlier ones.
+        sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
+            the meta-gradient (unbiased); all of them if not given.
     """
-    losses = torch.stack([point.loss for point in points[1:]])
-    weights = torch.ones_like(losses) if objective == "loss" else 1 / losses.clamp_min(1e-30)
-    return weights * points[-1].alive / losses.shape[1]
+
+    discount: Annotated[float, Above(0)] = 1.0
+    sample: Count | None = None
+
+    def check(self, optimizer: Learned, spec: ParamSpec) -> None:
+        if self.sample is not None:
+            _check_sample(optimizer, spec)
+
+    def begin(self, optimizer: Learned, objective: Objective) -> tuple[Point, Tensor]:
+        point = start(objective, optimizer)
+        return point, point.loss
+
+    def gradient(
+        self,
+        optimizer: Learned,
+        objective: Objective,
+        place: Any,
+        steps: int,
+        meta_loss: MetaLoss,
+        rng: Rng,
+    ) -> Estimate:
+        points = walk(objective, optimizer, place, steps)
+        weights = loss_weights(points, meta_loss)
+        gradient = window_gradient(optimizer, points, weights, rng, self.discount, self.sample)
+        return Estimate(gradient, points[-1], [point.loss for point in points[1:]])
 
 
-def window_gradient(optimizer: Learned, points: Sequence[Point], phase: Phase, rng: Rng) -> Tensor:
-    """dL/dφ [size] of one window.
+def window_gradient(
+    optimizer: Learned,
+    points: Sequence[Point],
+    weights: Tensor,
+    rng: Rng,
+    discount: float = 1.0,
+    sample: int | None = None,
+) -> Tensor:
+    """Σ_t w_t ∂f(θ_t)/∂φ [size] of one window.
 
     Args:
         optimizer: a learned optimizer.
         points: θ_0 … θ_T of the window.
-        phase: says what is summed: its `objective`, `discount` and `sample`.
+        weights: w_t [T, n]; see `loss_weights`.
         rng: draws the sample.
+        discount: see `Truncated`.
+        sample: see `Truncated`.
     """
     # A run that diverges in the window adds nothing, even if its gradient was infinite before.
     alive = points[-1].alive.unsqueeze(1)
     grads = [point.grads for point in points]
     if not alive.all():
         grads = [torch.where(alive, each, 0.0) for each in grads]
-    weights = loss_weights(points, phase.objective)
     state = points[0].state
     params = None
     if not has(optimizer, "ignores_params"):
         # Where a run diverged, θ may not be finite.
         theta = torch.stack([torch.where(alive, point.theta, 0.0) for point in points[:-1]])
         params = Params(theta, points[0].spec)
-    if phase.sample is None or phase.sample >= grads[0].shape[1]:
-        return optimizer.loss_gradient(grads, state, weights, phase.discount, params)
+    if sample is None or sample >= grads[0].shape[1]:
+        return optimizer.loss_gradient(grads, state, weights, discount, params)
     inputs = torch.stack(grads[:-1])
-    lambdas = cotangents(torch.stack(grads[1:]), weights.unsqueeze(-1), phase.discount)
+    lambdas = cotangents(torch.stack(grads[1:]), weights.unsqueeze(-1), discount)
     parts = []
     networks = optimizer.networks(inputs, state, lambdas, params)
     for network, own_grads, own_state, own, own_params in networks:
-        if phase.sample < own_grads.shape[-1]:
-            kept, scale = _importance_sample(own, phase.sample, rng)
+        if sample < own_grads.shape[-1]:
+            kept, scale = _importance_sample(own, sample, rng)
             own_state = own_state.index_select(-1, kept)
             own_grads = own_grads.flatten(1).index_select(-1, kept).unsqueeze(1)
             own = (own.flatten(1).index_select(-1, kept) * scale).unsqueeze(1)
@@ -83,3 +126,23 @@ def _importance_sample(lambdas: Tensor, sample: int, rng: Rng) -> tuple[Tensor, 
     drawn = rng.uniform(len(size)).to(size.device) < probability
     kept = drawn.nonzero().squeeze(1)
     return kept, 1 / probability[kept]
+
+
+def _check_sample(optimizer: Learned, spec: ParamSpec) -> None:
+    """That some coordinates can stand for others; ValueError if not."""
+    if not optimizer.coordinatewise:
+        kind = type(optimizer).__name__
+        raise ValueError(
+            f"the coordinates of {kind} meet, so none can stand for others: omit 'sample'"
+        )
+    # Two runs, for coordinates are those of all runs in a row.
+    grads = torch.zeros(1, 2, spec.size)
+    made = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
+    for network, own_grads, state, *_ in made.networks(grads, made.init(spec, 2), grads):
+        coordinates = own_grads[0].numel()
+        if not isinstance(state, Tensor) or state.shape[-1:] != (coordinates,):
+            found = kind_of(state) if isinstance(state, Tensor) else a(state)
+            raise ValueError(
+                f"the state of {type(network).__name__} is {found}, but must be one tensor whose "
+                "last dimension is n·P, the coordinates of all runs: omit 'sample'"
+            )

@@ -1,0 +1,30 @@
+"""What a window's losses add up to, and how much each loss counts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from suite.core.estimator import MetaLoss
+from suite.inner.loop import Point
+
+# Below it, a loss counts as this much in its logarithm.
+LEAST = 1e-30
+
+
+def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
+    """w_t [T, n] of θ_1 … θ_T: the derivatives of the meta-loss, a mean over runs, by the losses.
+
+    A run that diverged within the window weighs nothing.
+    """
+    losses = torch.stack([point.loss for point in points[1:]])
+    weights = torch.ones_like(losses) if meta_loss == "loss" else 1 / losses.clamp_min(LEAST)
+    return weights * points[-1].alive / losses.shape[1]
+
+
+def summed(losses: Sequence[Tensor], meta_loss: MetaLoss) -> Tensor:
+    """Σ_t f(θ_t) or Σ_t log f(θ_t) of each run [n], in float64; infinite if it diverged."""
+    values = torch.stack(list(losses)).double()
+    return (values if meta_loss == "loss" else values.clamp_min(LEAST).log()).sum(0)
