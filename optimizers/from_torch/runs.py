@@ -87,8 +87,6 @@ class Runs:
         self._switch("eval")
         shown = self.theta.clone()
         self._switch("train")
-        # Exact, for going there and back rounds.
-        self.theta.copy_(trained)
         self.ahead = trained - shown
         return shown - theta
 

@@ -130,10 +130,9 @@ def test_update_leaves_the_state_as_it_was(cls: str) -> None:
     assert torch.equal(kept, torch.stack(ours(optimizer, SPEC, starts(SPEC))))
     params, state = Params(starts(SPEC), SPEC), optimizer.init(SPEC, len(RATES))
     _, first = optimizer.update(gradient(params.theta), state, params)
-    _, second = optimizer.update(gradient(params.theta), first, params)
-    optimizer.update_in_place(gradient(params.theta), second, params)
-    again, _ = optimizer.update(gradient(params.theta), first, params)
-    once, _ = optimizer.update(gradient(params.theta), first, params)
+    once, second = optimizer.update(3 * params.theta, first, params)
+    optimizer.update_in_place(-params.theta, second, params)
+    again, _ = optimizer.update(3 * params.theta, first, params)
     assert torch.equal(again, once)
 
 
