@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -197,10 +198,13 @@ class Runs:
         self._collect()
 
 
+# Both are asked at every step, and to find the answer takes as long as a small step.
+@functools.cache
 def _has_modes(cls: type) -> bool:
     return all(callable(getattr(cls, mode, None)) for mode in ("train", "eval"))
 
 
+@functools.cache
 def _needs_closure(cls: type) -> bool:
     closure = inspect.signature(inspect.unwrap(cls.step)).parameters.get("closure")  # type: ignore[attr-defined]
     return closure is not None and closure.default is inspect.Parameter.empty
