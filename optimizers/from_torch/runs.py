@@ -29,6 +29,18 @@ class Making:
     rate: str
     independent: Literal["coordinates", "tensors", "runs"]
 
+    # Both are asked at every step, and to find the answer takes as long as a small step.
+    @functools.cached_property
+    def has_modes(self) -> bool:
+        """Whether objects have a mode for training and one for evaluation."""
+        return all(callable(getattr(self.cls, mode, None)) for mode in ("train", "eval"))
+
+    @functools.cached_property
+    def needs_closure(self) -> bool:
+        """Whether `step` must be given a closure."""
+        closure = inspect.signature(inspect.unwrap(self.cls.step)).parameters.get("closure")
+        return closure is not None and closure.default is inspect.Parameter.empty
+
 
 @dataclass(eq=False)
 class Runs:
@@ -82,7 +94,7 @@ class Runs:
             for each in self._objects:
                 each.step(*self._closure())
         self._collect()
-        if not _has_modes(self.making.cls):
+        if not self.making.has_modes:
             return self.theta - theta
         trained = self.theta.clone()
         self._switch("eval")
@@ -126,7 +138,7 @@ class Runs:
             for table in tables:
                 given = copy.deepcopy(dict(making.hyperparameters))
                 self._objects.append(making.cls(table.pop("params"), **table, **given))
-            if _has_modes(making.cls):
+            if making.has_modes:
                 self._switch("train")
 
     def _view(self) -> list[list[Parameter]]:
@@ -168,7 +180,7 @@ class Runs:
 
     def _closure(self) -> tuple[Callable[[], Tensor], ...]:
         """What `step` is given: nothing, or one that has computed the gradient already."""
-        if not _needs_closure(self.making.cls):
+        if not self.making.needs_closure:
             return ()
         calls: list[None] = []
 
@@ -196,15 +208,3 @@ class Runs:
         for each in self._objects:
             getattr(each, mode)()
         self._collect()
-
-
-# Both are asked at every step, and to find the answer takes as long as a small step.
-@functools.cache
-def _has_modes(cls: type) -> bool:
-    return all(callable(getattr(cls, mode, None)) for mode in ("train", "eval"))
-
-
-@functools.cache
-def _needs_closure(cls: type) -> bool:
-    closure = inspect.signature(inspect.unwrap(cls.step)).parameters.get("closure")  # type: ignore[attr-defined]
-    return closure is not None and closure.default is inspect.Parameter.empty
