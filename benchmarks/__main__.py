@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from benchmarks.convnet import convnet
+from benchmarks.from_torch import from_torch
 from benchmarks.page import as_markdown
 from benchmarks.sweeps import sweeps
 from benchmarks.updates import batches, quadratics
@@ -47,6 +48,11 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             "Tuning learning rates over runs of 100 steps; runs of torch.optim, one after the "
             "other, are measured in part and scaled",
             lambda: sweeps(min(repeats, 3), 10 if quick else 1),
+        ),
+        "from_torch": (
+            "100 steps of MNIST's network with classes of torch.optim: one run, and a sweep of 13 "
+            "rates with 10 instances each, beside as many single runs of the suite",
+            lambda: from_torch(min(repeats, 3), 1 if quick else 10),
         ),
         "wrapper": (
             "A step on a million parameters in 20 tensors",

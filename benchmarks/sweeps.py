@@ -56,10 +56,14 @@ class PlainQuadratic(nn.Module):
         return (self.matrix @ self.theta - self.target).square().sum()
 
 
-def one_run(model: nn.Module, make: Callable[[Iterable[Tensor]], torch.optim.Optimizer]) -> None:
-    """A run of `STEPS` updates."""
+def one_run(
+    model: nn.Module,
+    make: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
+    steps: int = STEPS,
+) -> None:
+    """A run of some updates."""
     optimizer = make(model.parameters())
-    for step in range(STEPS):
+    for step in range(steps):
         optimizer.zero_grad()
         model(step).backward()
         optimizer.step()

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import updates, window
 from benchmarks.convnet import Plain, convnet
+from benchmarks.from_torch import from_torch
 from benchmarks.sweeps import BASELINES, PlainQuadratic, sweep
 from benchmarks.wrapper import wrapper
 from optimizers.kernels import reference
@@ -51,6 +52,12 @@ def test_convnet_is_with_the_gradient_by_hand_and_without() -> None:
     )
     assert by_hand._grads_and_losses == by_hand._grads_and_losses_by_hand
     assert plain._grads_and_losses == plain._grads_and_losses_one_by_one
+
+
+def test_classes_of_torch_optim() -> None:
+    table = from_torch(1, 1, steps=2)
+    assert table.optimizer.tolist() == ["SGD", "AdamW", "AdamW fused", "NAdam", "Adafactor"]
+    assert finite(table)
 
 
 def test_sweep_has_a_row_for_each_baseline_and_their_sum() -> None:

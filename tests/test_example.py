@@ -82,6 +82,7 @@ def test_problem_from_a_module_runs_as_it_is_documented(tmp_path: Path) -> None:
     assert (means.loc[:, 100] < 0.5 * means.loc[:, 0]).all()
 
 
+LION_FILE = EXAMPLES.parents[1] / "optimizers" / "hand_designed" / "lion.py"
 LION = """
 title: Lion
 sizes: {test_instances: 4, tuning_instances: 4}
@@ -96,13 +97,7 @@ panels:
 
 def test_baseline_with_weight_decay_runs_as_it_is_documented(tmp_path: Path) -> None:
     (tmp_path / "lion.yaml").write_text(LION)
-    words = [
-        tmp_path / "lion.yaml",
-        "--plugin",
-        EXAMPLES / "lion.py",
-        "--results",
-        tmp_path / "out",
-    ]
+    words = [tmp_path / "lion.yaml", "--results", tmp_path / "out"]
     told = CliRunner().invoke(app, ["run", *map(str, words)])
     assert told.exit_code == 0, told.output
     losses = pd.read_parquet(tmp_path / "out" / "losses.parquet")
@@ -116,7 +111,27 @@ def test_baseline_with_weight_decay_runs_as_it_is_documented(tmp_path: Path) -> 
     update, state = lion.update(grads, lion.init(spec, 1), Params(theta, spec))
     assert torch.allclose(update, torch.tensor([[-0.1 - 0.03, 0.06]]))
     assert torch.allclose(state, 0.01 * grads)
-    assert len((EXAMPLES / "lion.py").read_text().splitlines()) <= 40
+    assert len(LION_FILE.read_text().splitlines()) <= 40
+
+
+def test_class_of_torch_optim_runs_as_it_is_documented(tmp_path: Path) -> None:
+    words = [EXAMPLES / "your_optimizer.yaml", "--plugin", EXAMPLES / "your_optimizer.py"]
+    told = CliRunner().invoke(
+        app, ["run", *map(str, words), "--profile", "smoke", "--results", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 0, told.output
+    final = pd.read_csv(tmp_path / "out" / "final.csv").set_index("optimizer")
+    assert set(final.index) == {"LSTM", "ADAM", "AdamW", "Mine", "Mine, cosine"}
+    assert (final.learning_rate.drop("LSTM") > 0).all()
+    assert (tmp_path / "out" / "report.html").stat().st_size
+    losses = pd.read_parquet(tmp_path / "out" / "losses.parquet")
+    means = losses.groupby(["optimizer", "step"]).loss.mean().unstack("optimizer")
+    assert (means.loc[20] < 0.8 * means.loc[0]).all()
+
+    page = (EXAMPLES.parent / "your-optimizer.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    example = (EXAMPLES / "your_optimizer.yaml").read_text(encoding="utf-8")
+    assert all(line.strip() in example for line in shown.splitlines())
 
 
 LAST_LOSS = """
@@ -170,8 +185,9 @@ def test_estimator_runs_as_it_is_documented(tmp_path: Path) -> None:
 
 def test_documentation_shows_the_examples_as_they_are() -> None:
     text = (EXAMPLES.parent / "extending.md").read_text(encoding="utf-8")
-    for name in ("rosenbrock.py", "digits_net.py", "lion.py", "last_loss.py"):
-        example = (EXAMPLES / name).read_text(encoding="utf-8")
+    names = ("rosenbrock.py", "digits_net.py", "last_loss.py")
+    for path in (*(EXAMPLES / name for name in names), LION_FILE):
+        example = path.read_text(encoding="utf-8")
         for block in re.findall(r"```python\n(@register.*?)```", text, re.DOTALL):
             first = block.partition("\n")[0]
             assert first not in example or block.strip() in example
@@ -229,7 +245,7 @@ def test_conformance_tests_take_in_files_of_ones_own(tmp_path: Path) -> None:
         "-k",
         "rosenbrock or signed or digits-net or wrong or states or lion",
     ]
-    shipped = (EXAMPLES / name for name in ("rosenbrock.py", "digits_net.py", "lion.py"))
+    shipped = (EXAMPLES / name for name in ("rosenbrock.py", "digits_net.py"))
     for plugin in (*shipped, states, wrong):
         words += ["--plugin", str(plugin)]
     done = subprocess.run(

@@ -1,1 +1,1 @@
-"""The paper's baselines, by Torch7's formulas and defaults."""
+"""The paper's baselines, by Torch7's formulas and defaults, and later ones, by their own."""

@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from optimizers.learned.base import Learned
 from suite.core.errors import SuiteError
+from suite.core.import_path import no_imports
 from suite.core.registry import optimizers
 from suite.files.atomic import write_bytes_atomic
 
@@ -84,7 +85,8 @@ def load_optimizer(path: Path, device: str | torch.device = "cpu") -> Learned:
         spec = dict(json.loads(header["optimizer"]))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise SuiteError(f"checkpoint {path}: its header names no optimizer") from error
-    optimizer = optimizers.make(spec, f"checkpoint {path}")
+    with no_imports():
+        optimizer = optimizers.make(spec, f"checkpoint {path}")
     if not isinstance(optimizer, Learned):
         raise SuiteError(
             f"checkpoint {path}: its header names {spec['name']!r}, which has no weights"

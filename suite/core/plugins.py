@@ -65,6 +65,12 @@ def is_from_plugin(cls: type) -> bool:
     return _package(cls).startswith(PREFIX)
 
 
+def plugin_called(name: str) -> ModuleType | None:
+    """The plugin whose file is called so, without its suffix, if one was loaded; the last one."""
+    found = [module for module, file in _loaded.items() if file.stem == name]
+    return sys.modules.get(found[-1]) if found else None
+
+
 def went_through_plugin(error: BaseException) -> bool:
     """Whether an error was raised in code of a plugin, or of what lies beside one."""
     return any(author_line(error, file.parent) for file in _loaded.values())

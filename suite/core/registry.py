@@ -214,7 +214,10 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
         known = self._classes.get(name) if isinstance(name, str) else None
         common: dict[str, Any] = {}
         if known is not None and dataclasses.is_dataclass(known):
-            common = options_in(known, spec)
+            try:
+                common = options_in(known, spec)
+            except SuiteError as error:
+                raise SuiteError(f"{where}: {self.kind} {name!r}: {error}") from error
         own = {key: value for key, value in spec.items() if key not in common}
         cls, arguments = super().options(own, where, optional)
         return cls, arguments | fields_of(Options, common, f"{where}: {self.kind} {name!r}")

@@ -7,7 +7,7 @@ K = n·P coordinates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -199,6 +199,15 @@ class Optimizer:
     tuned: ClassVar[str | None] = None
     # Whether each coordinate's updates depend on its own gradients alone. Tracing tries it.
     coordinatewise: ClassVar[bool] = True
+
+    @classmethod
+    def own_names(cls, given: Mapping[str, Any]) -> set[str]:
+        """What it takes itself of the fields `given` to it, also where a wrapper has that name."""
+        return {each.name for each in fields(cls)}  # type: ignore[arg-type]
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """What its results depend on beside its fields and code, such as a package's version."""
+        return {}
 
     @property
     def earlier_runs(self) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from torch import Tensor
 
+from suite.core.abilities import has
 from suite.core.bounds import Above, AtLeast
 from suite.core.types import Optimizer, Params, ParamSpec
 
@@ -96,6 +98,9 @@ class Wrapped(Optimizer):
     def earlier_runs(self) -> int:
         return self.options.earlier_runs
 
+    def fingerprints(self) -> Mapping[str, str]:
+        return self.inner.fingerprints()
+
     def init(self, spec: ParamSpec, n: int) -> WrappedState:
         return WrappedState(0, self.inner.init(spec, n))
 
@@ -108,10 +113,22 @@ class Wrapped(Optimizer):
     def update(
         self, grads: Tensor, state: WrappedState, params: Params
     ) -> tuple[Tensor, WrappedState]:
+        return self._updated(self.inner.__class__.update, grads, state, params)
+
+    @property
+    def update_in_place(self) -> Any:
+        """As the inner optimizer's; None where it has no such ability."""
+        if not has(self.inner, "update_in_place"):
+            return None
+        return functools.partial(self._updated, self.inner.__class__.update_in_place)
+
+    def _updated(
+        self, method: Callable[..., Any], grads: Tensor, state: WrappedState, params: Params
+    ) -> tuple[Tensor, WrappedState]:
         options, inner = self.options, self._scheduled(state)
         if options.clip_norm is not None:
             grads = clip_by_norm(grads, options.clip_norm)
-        update, following = inner.update(grads, state.inner, params)
+        update, following = method(inner, grads, state.inner, params)
         if options.weight_decay is not None:
             update = update - _rate(inner) * options.weight_decay * params.theta
         return update, WrappedState(state.updates + 1, following)
@@ -130,7 +147,7 @@ def clip_by_norm(grads: Tensor, threshold: float) -> Tensor:
 
 def options_in(cls: type[Optimizer], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a class's arguments that are `Options`; a field of its own comes first."""
-    own = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    own = cls.own_names(arguments)
     common = {field.name for field in fields(Options)} - own
     return {name: value for name, value in arguments.items() if name in common}
 

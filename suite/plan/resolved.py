@@ -49,9 +49,12 @@ def optimizer_config(
     spec = {**spec, **given}
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
-    optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
+    made = optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
     probe_optimizer(cls, given, spec, problem, where)
     config = {"spec": _resolved(cls, spec), "tuned": tuned, "code": definition_digest(cls)}
+    versions = fingerprints(made)
+    if versions:
+        config["data"] = versions
     if options_in(cls, given):
         # Part of the key only where it wraps, so that it decides no other optimizer's.
         config["wrapper"] = definition_digest(Wrapped)

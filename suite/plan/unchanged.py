@@ -12,7 +12,7 @@ from suite.core.digests import current_digest, definition_digest
 from suite.core.errors import DataMissing, SuiteError
 from suite.core.plugins import is_from_plugin
 from suite.core.registry import Registry, estimators, optimizers, problems
-from suite.core.types import Problem
+from suite.core.types import Optimizer, Problem
 
 
 def declared_files(problem: Problem) -> list[list[str]]:
@@ -41,15 +41,15 @@ def declared_files(problem: Problem) -> list[list[str]]:
         ) from error
 
 
-def fingerprints(problem: Problem) -> dict[str, str]:
-    """Digests of the data that a problem reads, by name; see `Problem.fingerprints`.
+def fingerprints(thing: Problem | Optimizer) -> dict[str, str]:
+    """What a problem or an optimizer depends on besides, by name; see their `fingerprints`.
 
     Raises:
         SuiteError: the data cannot be read, or `fingerprints` gives something else.
     """
-    method = method_of(problem, "fingerprints")
+    method = method_of(thing, "fingerprints")
     with blamed(f"{method} raises"):
-        given: Any = problem.fingerprints()
+        given: Any = thing.fingerprints()
     if not isinstance(given, Mapping) or not all(
         isinstance(each, str) for entry in given.items() for each in entry
     ):
@@ -82,6 +82,22 @@ def check_unchanged(config: Mapping[str, Any]) -> None:
             raise SuiteError(f"{what} changed since this run was planned: start it again")
         if is_problem:
             _check_data(problem, entry)
+        elif "data" in entry:
+            _check_versions(name, entry)
+
+
+def _check_versions(name: str, entry: Mapping[str, Any]) -> None:
+    rate = {entry["tuned"]: 1.0} if entry["tuned"] else {}
+    found = fingerprints(optimizers.make({**entry["spec"], **rate}))
+    if found != entry["data"]:
+        versions = (
+            ", ".join(f"{key} {value}" for key, value in sorted(each.items()))
+            for each in (found, entry["data"])
+        )
+        raise SuiteError(
+            f"optimizer {name!r} comes from {' here, but from '.join(versions)} where the run was "
+            "planned: give this machine the same, or start the run again"
+        )
 
 
 def _check_data(problem: Problem, entry: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A baseline with weight decay of its own, for --plugin; see docs/extending.md."""
+"""Lion, with weight decay of its own; docs/extending.md shows it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Any `torch.optim.Optimizer`, by its import path."""

@@ -1,0 +1,105 @@
+"""Classes by their import path, of installed packages and of plugins, and the version of each."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import packages_distributions, version
+from types import ModuleType
+from typing import Any
+
+from suite.core.blame import blamed
+from suite.core.digests import definition_digest
+from suite.core.errors import SuiteError
+from suite.core.generators import seeded_generators
+from suite.core.nearest import nearest
+from suite.core.plugins import is_from_plugin, plugin_called
+
+_allowed: ContextVar[bool] = ContextVar("_allowed", default=True)
+
+
+@contextmanager
+def no_imports() -> Iterator[None]:
+    """Within the block `class_at` imports nothing: for names that files bring, not their reader."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def class_at(path: str, base: type) -> type[Any]:
+    """The subclass of `base` at ``package.module.Class``.
+
+    A plugin goes by the name of its file: ``mine.Class`` is in the plugin ``mine.py``.
+
+    Raises:
+        SuiteError: nothing can be imported there, it is no such class, or the block is one of
+            `no_imports`.
+    """
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
+        raise SuiteError(f"{path!r} is no import path: write package.module.Class")
+    if not _allowed.get():
+        raise SuiteError(f"{path!r} is not imported, because a file names it, not an experiment")
+    top, *names = path.split(".")
+    found: Any = plugin_called(top) or _imported(top)
+    place = top
+    for name in names:
+        if not hasattr(found, name) and isinstance(found, ModuleType):
+            _import_below(place, name)
+        if not hasattr(found, name):
+            hint = nearest(name, (each for each in dir(found) if not each.startswith("_")))
+            raise SuiteError(f"{place} has no {name!r}: {hint}")
+        found, place = getattr(found, name), f"{place}.{name}"
+    if not isinstance(found, type) or not issubclass(found, base) or found is base:
+        kind = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
+        wanted = f"{base.__module__}.{base.__name__}".replace(".optimizer.", ".")
+        raise SuiteError(f"{path} is {kind}, but must be a subclass of {wanted}")
+    return found
+
+
+def version_of(cls: type) -> dict[str, str]:
+    """What a class's results depend on: its package by name, with the version.
+
+    The version is without what follows a ``+``, which tells builds for CPUs and GPUs apart. Of a
+    plugin, and of a module that no package installed, it is a digest of the code.
+    """
+    top = cls.__module__.partition(".")[0]
+    packages = () if is_from_plugin(cls) else _packages().get(top, ())
+    if not packages:
+        return {cls.__qualname__: definition_digest(cls)}
+    return {name: version(name).partition("+")[0] for name in sorted(set(packages))}
+
+
+@functools.cache
+def _packages() -> dict[str, list[str]]:
+    """Installed packages by the modules that they bring; to find them takes a tenth of a second."""
+    return dict(packages_distributions())
+
+
+def _imported(name: str) -> ModuleType:
+    with blamed(f"importing {name} raises"), seeded_generators():
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+    raise SuiteError(
+        f"there is no module {name!r}: install its package beside this one, or, if it is a "
+        "file of your own, give it with --plugin"
+    )
+
+
+def _import_below(package: str, name: str) -> None:
+    """Import the module `name` of a package, which makes it an attribute, if there is one."""
+    whole = f"{package}.{name}"
+    with blamed(f"importing {whole} raises"), seeded_generators():
+        try:
+            importlib.import_module(whole)
+        except ModuleNotFoundError as error:
+            if error.name not in (whole, package):
+                raise
