@@ -166,6 +166,23 @@ def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
 
 
 @app.command()
+def merge(
+    other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
+    results: Results = RESULTS,
+) -> None:
+    """Put another folder's experiments beside these, in place of any of the same names."""
+
+    def work() -> int:
+        from suite.commands.merge import merge as merge_folder
+        from suite.commands.tell import print_report
+
+        print_report(merge_folder(other, results))
+        return 0
+
+    _finish(work)
+
+
+@app.command()
 def clean(
     results: Results = RESULTS,
     kind: Annotated[

@@ -213,6 +213,23 @@ def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Pat
     assert "of another day" in (out / "report.md").read_text()
 
 
+def test_merge_is_as_if_both_had_been_run_into_one_folder(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert command("run", write_experiment(tmp_path), "--results", first).exit_code == 0
+    other = tmp_path / "other.yaml"
+    other.write_text(EXPERIMENT.replace("T-1", "O-1").replace("title: Tiny", "title: Other"))
+    assert command("run", other, "--results", second).exit_code == 0
+    own = pd.read_csv(first / "final.csv")
+    assert command("merge", second, "--results", first).exit_code == 0
+    both = pd.read_csv(first / "final.csv")
+    pd.testing.assert_frame_equal(both[both["experiment"] == "tiny"].reset_index(drop=True), own)
+    assert set(both["experiment"]) == {"tiny", "other"}
+    assert set(pd.read_csv(first / "claims.csv")["id"]) == {"T-1", "O-1"}
+    refused = command("merge", tmp_path / "nothing", "--results", first)
+    assert refused.exit_code == 2
+    assert "nothing" in refused.stderr
+
+
 def test_run_of_another_experiment_keeps_the_report_of_those_before(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
