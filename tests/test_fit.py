@@ -1,0 +1,44 @@
+"""The search for the figures' settings finds them, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import fit
+from benchmarks.fit import Fit, Table, run_fit
+
+SPEC = Fit(
+    figure="fig4",
+    panels={"quadratics": {}},
+    problem={"name": "quadratic"},
+    vary={"distribution": ["gaussian", "uniform"]},
+    optimizers={"SGD": {"name": "sgd"}},
+    rates={"SGD": [0.004, 0.008]},
+    steps=30,
+    instances=512,
+)
+
+
+def test_sgd_on_quadratics_is_found(tmp_path: Path) -> None:
+    """docs/calibration.md: uniform ones, at a rate of .016, outside of where the search begins."""
+    table = Table(tmp_path / "fit.csv")
+    run_fit(SPEC, table)
+    best = min(table.rows, key=lambda row: float(row["rms"]))
+    assert best["problem"] == '{"distribution": "uniform"}'
+    assert float(best["learning_rate"]) == pytest.approx(0.016, rel=0.45)
+    assert float(best["rms"]) < 0.1
+
+
+def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "fit.csv"
+    run_fit(SPEC, Table(path))
+    before = path.read_text()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a trial was run again")
+
+    monkeypatch.setattr(fit, "mean_curve", fail)
+    run_fit(SPEC, Table(path))
+    assert path.read_text() == before
