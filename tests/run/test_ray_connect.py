@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import signal, sys, time
-from suite import ray_connect
+from suite.run.ray import connect as ray_connect
 
 def stop(number, frame):
     raise KeyboardInterrupt
