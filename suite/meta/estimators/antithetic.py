@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from optimizers.learned.base import Learned
 from suite.core.abilities import has
-from suite.core.estimator import MetaLoss
+from suite.core.bounds import Above, Count
+from suite.core.estimator import Estimator, MetaLoss
 from suite.core.types import Optimizer, Params, ParamSpec
 from suite.inner.loop import Point, advance, start
 from suite.inner.objective import Objective
@@ -59,6 +60,28 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Antithetic(Estimator):
+    """An estimator that compares runs with φ + ε and with φ − ε.
+
+    Args:
+        sigma: σ, the deviation of φ's weights.
+        pairs: N.
+    """
+
+    sigma: Annotated[float, Above(0)] = 0.01
+    pairs: Count = 8
+
+    @property
+    def copies(self) -> int:
+        return 2 * self.pairs
+
+    def begin(self, optimizer: Learned, objective: Objective) -> tuple[Pairs, Tensor]:
+        """All runs of all pairs at θ_0, and no noise so far."""
+        point = start(objective, SideBySide((optimizer,) * self.copies))
+        return Pairs(point, optimizer.phi.new_zeros(self.pairs, optimizer.layout.size)), point.loss
+
+
+@dataclass(frozen=True)
 class Window:
     """What antithetic runs came to in one window.
 
@@ -71,13 +94,6 @@ class Window:
     point: Point
     gaps: Tensor
     losses: list[Tensor]
-
-
-def begin_pairs(optimizer: Learned, objective: Objective) -> tuple[Pairs, Tensor]:
-    """As `Estimator.begin`: all runs of all pairs at θ_0, and no noise so far."""
-    number = objective.copies
-    point = start(objective, SideBySide((optimizer,) * number))
-    return Pairs(point, optimizer.phi.new_zeros(number // 2, optimizer.layout.size)), point.loss
 
 
 def walk_pairs(
