@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from suite.core.convert import convert
+from suite.core.digests import digest
 from suite.core.registry import optimizers, problems
 from suite.files.atomic import write_text_atomic
 from suite.files.yaml import read_yaml
@@ -93,21 +94,16 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         if path.exists():
             self.rows = pd.read_csv(path).to_dict("records")
-        self._known = {self._key(row): row for row in self.rows}
+        self._known = {str(row.get("trial")): row for row in self.rows}
 
-    def find(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
-        return self._known.get(self._key(row))
+    def find(self, trial: str) -> dict[str, Any] | None:
+        return self._known.get(trial)
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-        self._known[self._key(row)] = row
+        self._known[row["trial"]] = row
         table = pd.DataFrame(self.rows).sort_values(["panel", "optimizer", "rms"])
         write_text_atomic(self.path, table.to_csv(index=False, float_format="%.4g"))
-
-    @staticmethod
-    def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        names = ("panel", "optimizer", "problem", "settings", "steps", "instances")
-        return (*(str(row[name]) for name in names), f"{float(row['learning_rate']):.4g}")
 
 
 def run_fit(fit: Fit, table: Table) -> None:
@@ -142,7 +138,10 @@ def search_rate(
             "steps": fit.steps,
             "instances": fit.instances,
         }
-        known = table.find(row)
+        # All that decides a trial, so that no other specification's is taken for it.
+        decides = (fit.figure, problem, dict(settings), f"{rate:.4g}", fit.seed)
+        row["trial"] = digest([panel, name, fit.steps, fit.instances, *decides])
+        known = table.find(row["trial"])
         if known is None:
             losses = mean_curve(
                 problem, {**settings, "lr": rate}, fit.steps, fit.instances, fit.seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ def test_sgd_on_quadratics_is_found(tmp_path: Path) -> None:
     assert best["problem"] == '{"distribution": "uniform"}'
     assert float(best["learning_rate"]) == pytest.approx(0.016, rel=0.45)
     assert float(best["rms"]) < 0.1
+
+
+def test_trials_of_another_problem_or_seed_are_not_taken_for_these(tmp_path: Path) -> None:
+    path = tmp_path / "fit.csv"
+    run_fit(replace(SPEC, instances=4), Table(path))
+    number = len(Table(path).rows)
+    run_fit(replace(SPEC, instances=4, seed=2), Table(path))
+    assert len(Table(path).rows) >= number + len(SPEC.rates["SGD"])
+    number = len(Table(path).rows)
+    run_fit(replace(SPEC, instances=4, problem={"name": "quadratic", "dim": 5}), Table(path))
+    assert len(Table(path).rows) >= number + len(SPEC.rates["SGD"])
 
 
 def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
