@@ -17,10 +17,10 @@ from benchmarks.sweeps import sweeps
 from benchmarks.updates import batches, quadratics
 from benchmarks.window import CASES, windows
 from benchmarks.wrapper import wrapper
-from problems.mlp import MLP
-from suite.files.atomic import write_text_atomic
-from suite.files.provenance import processor
-from suite.inner.process import keep_freed_memory
+from l2l.problems.mlp import MLP
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.provenance import processor
+from l2l.suite.inner.process import keep_freed_memory
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference" / "benchmarks"
 REPEATS = 5

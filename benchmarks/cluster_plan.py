@@ -16,11 +16,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from suite.commands.request import Request, plan_request
-from suite.commands.status import Speeds, seconds_for, speeds_of, work_of
-from suite.files.json import read_json
-from suite.files.places import CELLS, RECORD
-from suite.plan.cells import Cell
+from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.commands.status import Speeds, seconds_for, speeds_of, work_of
+from l2l.suite.files.json import read_json
+from l2l.suite.files.places import CELLS, RECORD
+from l2l.suite.plan.cells import Cell
 
 HOUR = 3600.0
 

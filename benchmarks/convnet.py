@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.timing import interleaved
-from problems.convnet import POOL, ConvNet
-from suite import Rng, Tensors
-from suite.inner.objective import Objective
+from l2l import Rng, Tensors
+from l2l.problems.convnet import POOL, ConvNet
+from l2l.suite.inner.objective import Objective
 
 STEPS = 10
 

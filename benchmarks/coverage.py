@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.report.statistics.intervals import (
+from l2l.suite.report.statistics.intervals import (
     Floats,
     Interval,
     mean_band,

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.core.plugins import load_plugin
-from suite.files.progress import Step
-from suite.plan.cells import Cell, make_cell
-from suite.run.executors import find_executor
-from suite.run.folder import open_results
-from suite.run.scheduler import run_all
-from suite.run.store import Outcome
-from suite.run.workers import Settings
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.files.progress import Step
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.run.executors import find_executor
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.scheduler import run_all
+from l2l.suite.run.store import Outcome
+from l2l.suite.run.workers import Settings
 
 PLUGIN = """
-from suite.files.atomic import write_text_atomic
-from suite.run.kinds import RUNNERS
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.run.kinds import RUNNERS
 
 RUNNERS["tiny"] = lambda job: write_text_atomic(job.folder / "out.txt", str(job.config["number"]))
 """

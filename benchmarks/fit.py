@@ -21,14 +21,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from suite.core.convert import convert
-from suite.core.digests import digest
-from suite.core.registry import optimizers, problems
-from suite.files.atomic import write_text_atomic
-from suite.files.yaml import read_yaml
-from suite.inner.loop import descend
-from suite.inner.objective import Objective
-from suite.report.agreement import log_ratios, rms
+from l2l.suite.core.convert import convert
+from l2l.suite.core.digests import digest
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.yaml import read_yaml
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.objective import Objective
+from l2l.suite.report.agreement import log_ratios, rms
 
 # Updates at which a table shows our mean loss beside the figure's.
 SHOWN = (1, 2, 5, 10, 20, 30, 50, 70, 100, 150, 200, 300, 400, 600, 800, 1000)

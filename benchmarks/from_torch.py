@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.sweeps import STEPS, PlainMLP, one_run
 from benchmarks.timing import interleaved
-from problems.mlp import MLP
-from suite.core.registry import optimizers
-from suite.inner.loop import descend
-from suite.inner.objective import Objective
+from l2l.problems.mlp import MLP
+from l2l.suite.core.registry import optimizers
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.objective import Objective
 
 RATES = 13
 RATE = 0.01

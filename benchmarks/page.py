@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from suite.report.formatting import number
-from suite.report.tables.formats import Cell, Table, markdown
+from l2l.suite.report.formatting import number
+from l2l.suite.report.tables.formats import Cell, Table, markdown
 
 
 def as_markdown(name: str, caption: str, data: pd.DataFrame) -> str:

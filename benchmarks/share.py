@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from suite.commands.request import Request, load_experiments
-from suite.core.registry import estimators, optimizers, problems
-from suite.core.seeds import Rng
-from suite.inner.loop import start, walk
-from suite.inner.objective import Objective
-from suite.inner.process import keep_freed_memory
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
-from suite.meta.schedule import Training
+from l2l.suite.commands.request import Request, load_experiments
+from l2l.suite.core.registry import estimators, optimizers, problems
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.loop import start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.process import keep_freed_memory
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
+from l2l.suite.meta.schedule import Training
 
 WINDOWS = 3
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import interleaved
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.seeds import Rng
-from suite.core.types import Problem
-from suite.inner.tune import tune
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Problem
+from l2l.suite.inner.tune import tune
 
 STEPS = 100
 RATE = 0.01

@@ -6,10 +6,10 @@ import pandas as pd
 
 from benchmarks.timing import interleaved
 from benchmarks.window import WINDOW, by_autograd, by_suite, learned, using
-from optimizers.learned.lstm import LSTM
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.inner.objective import Objective
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.inner.objective import Objective
 
 
 def quadratics(repeats: int, instances: int = 128) -> pd.DataFrame:

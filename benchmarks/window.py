@@ -17,19 +17,19 @@ from unittest.mock import patch
 import pandas as pd
 import torch
 
-import optimizers.learned.lstm
+import l2l.optimizers.learned.lstm
 from benchmarks.timing import seconds
-from optimizers.kernels import reference
-from optimizers.learned.lstm import LSTM
-from problems.mlp import MLP
-from suite.core.seeds import Rng
-from suite.core.types import Params
-from suite.inner.loop import descend, start, walk
-from suite.inner.objective import Objective
-from suite.inner.process import keep_freed_memory
-from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.kernels import reference
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.mlp import MLP
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Params
+from l2l.suite.inner.loop import descend, start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.process import keep_freed_memory
+from l2l.suite.meta.estimators.second_order import second_order_gradient
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 WINDOW = 20
 WAYS = ("autograd", "reference", "compiled", "fused", "second order", "second order, autograd")
@@ -107,7 +107,7 @@ def using(way: str) -> Iterator[None]:
         if way == "compiled":
             stack.enter_context(patch.object(reference, "step", _compiled()))
         if way not in OURS:
-            choice = patch.object(optimizers.learned.lstm, "kernel_for", lambda *_: reference)
+            choice = patch.object(l2l.optimizers.learned.lstm, "kernel_for", lambda *_: reference)
             stack.enter_context(choice)
         yield
 

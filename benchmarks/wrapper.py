@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from benchmarks.timing import interleaved
-from optimizers.kernels import operators
-from optimizers.learned.checkpoint import load_optimizer
-from optimizers.learned.lstm import LSTM
-from optimizers.torch_optimizer import LearnedOptimizer
-from suite.core.seeds import Rng
-from suite.files.places import CHECKPOINTS
+from l2l import LearnedOptimizer
+from l2l.optimizers.kernels import operators
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.seeds import Rng
+from l2l.suite.files.places import CHECKPOINTS
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.kernels.shape import LSTMShape
 
 # The type in which a parameter's update is computed and its hidden state kept.
 COMPUTED_IN = {

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT, StateDict
 
-from optimizers.learned.lstm import LSTM
-from optimizers.learned.pretrained import Pretrained
-from optimizers.torch_checks import (
+from l2l import Params, ParamSpec
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.pretrained import Pretrained
+from l2l.optimizers.torch_checks import (
     COMPUTED_IN,
     check_gradient,
     check_group,
@@ -21,8 +22,7 @@ from optimizers.torch_checks import (
     check_saved,
     numbered,
 )
-from suite import Params, ParamSpec
-from suite.core.abilities import has
+from l2l.suite.core.abilities import has
 
 
 class LearnedOptimizer(torch.optim.Optimizer):

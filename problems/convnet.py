@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.datasets import load_images
-from problems.image_tensors import Images
-from problems.kernels.norm_pool import NormPool, fused_norm_pool
-from suite import Problem, Rng, Tensors, register_problem
+from l2l import Problem, Rng, Tensors, register_problem
+from l2l.problems.datasets import load_images
+from l2l.problems.image_tensors import Images
+from l2l.problems.kernels.norm_pool import NormPool, fused_norm_pool
 
 POOL = 2
 

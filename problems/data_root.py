@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from suite.core.errors import SuiteError
-from suite.files.places import DATA
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import DATA
 
 DATA_ROOT = "L2L_DATA"
 # What comes with the project, for whoever has no data; README.md there says from where.

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from problems.data_root import ARCHIVES, DATA_ROOT, data_root, not_found, stand_in
-from problems.downloads import downloading, why_no_download
-from problems.image_tensors import HELD_OUT, Images, as_images
-from problems.sample_images import SAMPLE_IMAGES
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.nearest import nearest
+from l2l.problems.data_root import ARCHIVES, DATA_ROOT, data_root, not_found, stand_in
+from l2l.problems.downloads import downloading, why_no_download
+from l2l.problems.image_tensors import HELD_OUT, Images, as_images
+from l2l.problems.sample_images import SAMPLE_IMAGES
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.nearest import nearest
 
 # What torchvision's data sets call their splits, most usual first.
 SPLITS = {True: ("train", "trainval", "train-standard"), False: ("test", "val", "valid")}

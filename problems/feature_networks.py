@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
-from suite.core.digests import tensors_digest
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.nearest import nearest
-from suite.files.tensors import load_tensors
+from l2l.problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
+from l2l.suite.core.digests import tensors_digest
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.files.tensors import load_tensors
 
 # Images are here in units of UNIT grey levels around the mean RGB of ImageNet, so of order 1.
 MEAN = (123.68, 116.779, 103.939)

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from suite import Rng, Tensors
-from suite.core.device import to_device
-from suite.core.digests import tensors_digest
+from l2l import Rng, Tensors
+from l2l.suite.core.device import to_device
+from l2l.suite.core.digests import tensors_digest
 
 # Images that come as files of any size are brought to CIFAR's.
 SIDE = 32

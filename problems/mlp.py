@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from problems.datasets import load_images
-from problems.image_tensors import Images
-from suite import Problem, Rng, Tensors, register_problem
+from l2l import Problem, Rng, Tensors, register_problem
+from l2l.problems.datasets import load_images
+from l2l.problems.image_tensors import Images
 
 # Name: (function, and the gradient before it from that after it and its values).
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {

@@ -12,9 +12,9 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from suite import Problem, Rng, Tensors
-from suite.core.errors import SuiteError
-from suite.core.generators import seeded_generators
+from l2l import Problem, Rng, Tensors
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.generators import seeded_generators
 
 
 class ModuleProblem(Problem):

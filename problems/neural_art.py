@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from problems.feature_networks import MEAN, UNIT, FeatureNetwork, feature_network
-from problems.pictures import photo, pictures_fingerprints, pictures_samples, style
-from suite import Problem, Rng, Tensors, register_problem
+from l2l import Problem, Rng, Tensors, register_problem
+from l2l.problems.feature_networks import MEAN, UNIT, FeatureNetwork, feature_network
+from l2l.problems.pictures import photo, pictures_fingerprints, pictures_samples, style
 
 
 @register_problem("neural-art")

@@ -8,12 +8,12 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
-from problems.image_tensors import SIDE, middle_square
-from suite.core.digests import current_digest, digest
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.nearest import nearest
-from suite.core.seeds import Rng
+from l2l.problems.data_root import DATA_ROOT, SAMPLES, data_root, not_found, stand_in
+from l2l.problems.image_tensors import SIDE, middle_square
+from l2l.suite.core.digests import current_digest, digest
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.seeds import Rng
 
 # The folder of each split below `photos/`.
 FOLDERS = {"train": "train", "validation": "val", "test": "test"}

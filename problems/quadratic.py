@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from suite import Problem, Rng, Tensors, register_problem
+from l2l import Problem, Rng, Tensors, register_problem
 
 
 @register_problem("quadratic")

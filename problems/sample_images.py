@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from problems.data_root import SAMPLES
-from problems.image_tensors import HELD_OUT, SIDE, Images
-from suite.core.errors import SuiteError
+from l2l.problems.data_root import SAMPLES
+from l2l.problems.image_tensors import HELD_OUT, SIDE, Images
+from l2l.suite.core.errors import SuiteError
 
 # Of each class, in the project's sample of CIFAR-10.
 CIFAR10 = {"train": 250, "test": 100}

@@ -1,21 +1,4 @@
-"""The harness. Authors of problems, optimizers and estimators import what they need from here."""
+"""The harness: how learned and hand-designed optimizers are trained, tuned and compared."""
 
-from suite.core.estimator import Estimate, Estimator, MetaLoss
-from suite.core.registry import register_estimator, register_optimizer, register_problem
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
-
-__all__ = [
-    "Estimate",
-    "Estimator",
-    "MetaLoss",
-    "Optimizer",
-    "ParamSpec",
-    "Params",
-    "Problem",
-    "Rng",
-    "Tensors",
-    "register_estimator",
-    "register_optimizer",
-    "register_problem",
-]
+if __name__ == "suite":
+    raise ImportError("this package is imported as l2l.suite", name=__name__)

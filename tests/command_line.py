@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from reproduce import app
+from l2l.suite.commands.command_line import app
 
 ROOT = Path(__file__).parents[1]
 

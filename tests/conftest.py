@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 import torch
 
-from optimizers.learned.checkpoint import save_optimizer
-from optimizers.learned.lstm import LSTM
-from problems.data_root import DATA_ROOT
-from problems.datasets import load_images
-from suite.core.plugins import load_plugin
-from suite.core.seeds import Rng
+from l2l.optimizers.learned.checkpoint import save_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.data_root import DATA_ROOT
+from l2l.problems.datasets import load_images
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.core.seeds import Rng
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from problems import convnet, neural_art, pictures
-from problems.data_root import stand_in
-from problems.datasets import _torchvision_datasets, load_images
-from problems.feature_networks import feature_network
+from l2l.problems import convnet, neural_art, pictures
+from l2l.problems.data_root import stand_in
+from l2l.problems.datasets import _torchvision_datasets, load_images
+from l2l.problems.feature_networks import feature_network
 
 PHOTOS = {"train": 5, "val": 3, "test": 4}
 # Inputs, outputs of VGG's first convolutions, made small: relu1_1, relu1_2, relu2_1.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from suite import Problem, Rng, Tensors
+from l2l import Problem, Rng, Tensors
 
 
 @dataclass(frozen=True)

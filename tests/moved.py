@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from suite.core.types import Params
+from l2l.suite.core.types import Params
 
 
 def moved(optimizer: Any, grads: Tensor, state: Any) -> tuple[Tensor, Any]:

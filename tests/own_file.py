@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from suite.core.errors import SuiteError
-from suite.core.plugins import load_plugin
-from suite.core.registry import optimizers, problems
-from suite.plan.resolved import optimizer_config, problem_config
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.plan.resolved import optimizer_config, problem_config
 
 FILE = Path("mine.py")
 HEAD = """
@@ -19,7 +19,7 @@ import random
 import numpy as np
 import torch
 from torch import nn
-from suite import Optimizer, Problem, register_optimizer, register_problem
+from l2l import Optimizer, Problem, register_optimizer, register_problem
 NET = nn.Linear(2, 1)
 FRESH = torch.tensor(np.random.default_rng().normal(size=2)).float()
 """

@@ -10,10 +10,10 @@ from benchmarks.convnet import Plain, convnet
 from benchmarks.from_torch import from_torch
 from benchmarks.sweeps import BASELINES, PlainQuadratic, sweep
 from benchmarks.wrapper import wrapper
-from optimizers.kernels import reference
-from problems.convnet import ConvNet
-from problems.quadratic import Quadratic
-from suite.inner.objective import Objective
+from l2l.optimizers.kernels import reference
+from l2l.problems.convnet import ConvNet
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.inner.objective import Objective
 
 
 def finite(table: pd.DataFrame) -> bool:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from tidy_curves import known
 
-from suite.commands.publish import publish_again
-from suite.report.claims.verdicts import check_claims
-from suite.report.results import load_results
+from l2l.suite.commands.publish import publish_again
+from l2l.suite.report.claims.verdicts import check_claims
+from l2l.suite.report.results import load_results
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

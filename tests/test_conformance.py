@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from optimizers.learned.base import Learned
-from problems.quadratic import Quadratic
-from suite.core.abilities import has
-from suite.core.registry import optimizers, problems
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, ParamSpec, Problem
-from suite.inner.loop import descend
-from suite.inner.objective import Objective, param_spec
+from l2l.optimizers.learned.base import Learned
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.abilities import has
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.objective import Objective, param_spec
 
 SEED, SPLIT = 11, "validation"
 

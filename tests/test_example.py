@@ -14,12 +14,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from problems.quadratic import Quadratic
-from reproduce import app
-from suite.core.registry import estimators, optimizers
-from suite.core.seeds import Rng
-from suite.core.types import Params, ParamSpec
-from suite.inner.objective import Objective
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.commands.command_line import app
+from l2l.suite.core.registry import estimators, optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Params, ParamSpec
+from l2l.suite.inner.objective import Objective
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -205,7 +205,7 @@ STATES = """
 from dataclasses import dataclass
 from typing import NamedTuple
 import torch
-from suite import Optimizer, register_optimizer
+from l2l import Optimizer, register_optimizer
 
 class Memory(NamedTuple):
     steps: int

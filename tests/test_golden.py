@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from suite.plan.cells import KINDS, RESULTS_VERSION, Cell
-from suite.plan.plan import make_plan
-from suite.plan.profiles import build, read_experiment
-from suite.run.folder import open_results
-from suite.run.store import run_cell
+from l2l.suite.plan.cells import KINDS, RESULTS_VERSION, Cell
+from l2l.suite.plan.plan import make_plan
+from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.store import run_cell
 
 GOLDEN = Path(__file__).parent / "golden.json"
 WRITE = "L2L_GOLDEN"

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from suite.core.imports import REPOSITORY
+from l2l.suite.core.imports import REPOSITORY
 
 ROOMS = (
     *("suite.core", "suite.files", "problems", "optimizers", "suite.inner", "suite.meta"),
     *("suite.plan", "suite.run", "suite.report", "suite.commands"),
 )
+WHOLE = "l2l."
 LINES = 300
 
 
@@ -38,11 +39,12 @@ def imported(node: ast.AST) -> Iterator[str]:
         if isinstance(each, ast.If) and ast.unparse(each.test) == "TYPE_CHECKING":
             continue
         if isinstance(each, ast.Import):
-            yield from (alias.name for alias in each.names)
+            yield from (alias.name.removeprefix(WHOLE) for alias in each.names)
         elif isinstance(each, ast.ImportFrom) and each.module:
             assert each.level == 0, "imports are absolute"
-            inner = [f"{each.module}.{alias.name}" for alias in each.names]
-            yield from (name if name in MODULES else each.module for name in inner)
+            module = each.module.removeprefix(WHOLE)
+            inner = [f"{module}.{alias.name}" for alias in each.names]
+            yield from (name if name in MODULES else module for name in inner)
         yield from imported(each)
 
 
@@ -53,7 +55,7 @@ IMPORTS = {
 
 
 def place(module: str) -> int:
-    """Of its room in the order; the entry of authors, `suite` itself, is part of the first."""
+    """Of its room in the order; `suite` itself, which holds nothing, is part of the first."""
     return next((i for i, room in enumerate(ROOMS) if f"{module}.".startswith(f"{room}.")), 0)
 
 

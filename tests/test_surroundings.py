@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command_line import EXPERIMENT, ROOT, command, write_experiment
 
-from suite.core.native_build import BuildError, compiler
+from l2l.suite.core.native_build import BuildError, compiler
 
 # Runs the command line with the suite's own uses of the locale's encoding as errors.
 STRICT = """
@@ -135,7 +135,7 @@ def test_figure_that_fails_costs_neither_tables_nor_report(
     def fail(*_: object) -> None:
         raise RuntimeError("no <ink>\nat all")
 
-    monkeypatch.setattr("suite.report.figures.experiment.draw_experiment", fail)
+    monkeypatch.setattr("l2l.suite.report.figures.experiment.draw_experiment", fail)
     done = command("report", "--results", copy)
     assert done.exit_code == 1
     assert "figure tiny could not be drawn: RuntimeError: no <ink> (test_surr" in done.stderr

@@ -22,40 +22,40 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tidy_curves import condensed, experiment, known, rows
 
-import suite.inner.pictures
-import suite.report.paper
-import suite.report.result_tables
-from optimizers.learned.checkpoint import load_optimizer, save_optimizer
-from suite.commands.request import Request, save_request, saved_request
-from suite.commands.status import status_of
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.files.atomic import write_text_atomic
-from suite.files.json import MAX_BYTES, read_json
-from suite.files.parquet import REAL, TEXT, WHOLE, load_parquet
-from suite.files.places import CANDIDATE, CELLS, PAPER, SOURCES, TRAINING_STATE
-from suite.files.provenance import load_provenance
-from suite.files.tensors import DIGEST, digest_of
-from suite.inner.pictures import load_pictures, save_pictures
-from suite.inner.trace_tables import COLUMNS, Traces, load_traces, save_traces
-from suite.meta.state import TrainingState, load_state, save_state
-from suite.plan.cells import Cell, make_cell
-from suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
-from suite.plan.plan import Curve, Plan
-from suite.plan.population import read_candidate
-from suite.report.claims.verdicts import check_claims
-from suite.report.collect import collect_tables
-from suite.report.final import final_losses
-from suite.report.result_tables import load_tables, save_tables
-from suite.report.results import SOURCE_COLUMNS, load_sources
-from suite.report.runs import runs_of
-from suite.report.shown_pictures import load_stored_pictures, store_pictures
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS, _tuned_rate
-from suite.run.ray.transport import pack, unpack
-from suite.run.records import record_of
-from suite.run.store import run_cell
+import l2l.suite.inner.pictures
+import l2l.suite.report.paper
+import l2l.suite.report.result_tables
+from l2l.optimizers.learned.checkpoint import load_optimizer, save_optimizer
+from l2l.suite.commands.request import Request, save_request, saved_request
+from l2l.suite.commands.status import status_of
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import MAX_BYTES, read_json
+from l2l.suite.files.parquet import REAL, TEXT, WHOLE, load_parquet
+from l2l.suite.files.places import CANDIDATE, CELLS, PAPER, SOURCES, TRAINING_STATE
+from l2l.suite.files.provenance import load_provenance
+from l2l.suite.files.tensors import DIGEST, digest_of
+from l2l.suite.inner.pictures import load_pictures, save_pictures
+from l2l.suite.inner.trace_tables import COLUMNS, Traces, load_traces, save_traces
+from l2l.suite.meta.state import TrainingState, load_state, save_state
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
+from l2l.suite.plan.plan import Curve, Plan
+from l2l.suite.plan.population import read_candidate
+from l2l.suite.report.claims.verdicts import check_claims
+from l2l.suite.report.collect import collect_tables
+from l2l.suite.report.final import final_losses
+from l2l.suite.report.result_tables import load_tables, save_tables
+from l2l.suite.report.results import SOURCE_COLUMNS, load_sources
+from l2l.suite.report.runs import runs_of
+from l2l.suite.report.shown_pictures import load_stored_pictures, store_pictures
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS, _tuned_rate
+from l2l.suite.run.ray.transport import pack, unpack
+from l2l.suite.run.records import record_of
+from l2l.suite.run.store import run_cell
 
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 2, "layers": 1}
 TUNE = make_cell("tune", "t", {"steps": 3, "instances": 2, "problem": {"spec": {"name": "q"}}})
@@ -328,7 +328,7 @@ def test_text_that_stands_in_too_many_rows_is_refused_before_it_takes_memory(
 ) -> None:
     rows, text = 100_000, "x" * 100_000
     once = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [text])
-    kinds = suite.report.result_tables.COLUMNS["curves"]
+    kinds = l2l.suite.report.result_tables.COLUMNS["curves"]
     columns = {name: once if kind == TEXT else np.zeros(rows, int) for name, kind in kinds.items()}
     pq.write_table(pa.table(columns), tmp_path / "curves.parquet")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -444,25 +444,25 @@ def test_nothing_that_comes_back_is_written_outside_its_folder(
 def test_any_curves_of_the_paper_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    name = data.draw(st.sampled_from(list(suite.report.paper.COLUMNS)))
+    name = data.draw(st.sampled_from(list(l2l.suite.report.paper.COLUMNS)))
     whole = (PAPER / name).read_bytes()[:600]
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.getbasetemp()
-        patch.setattr(suite.report.paper, "PAPER", folder)
+        patch.setattr(l2l.suite.report.paper, "PAPER", folder)
         (folder / name).write_bytes(data.draw(damaged(whole)))
-        refused(suite.report.paper._read, name)
+        refused(l2l.suite.report.paper._read, name)
 
 
 def test_large_files_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (folder / "large").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     assert read_json(folder / "large") is None
-    monkeypatch.setattr(suite.report.paper, "PAPER", folder)
+    monkeypatch.setattr(l2l.suite.report.paper, "PAPER", folder)
     with (folder / "figure_curves.csv").open("wb") as file:
-        file.truncate(suite.report.paper.MAX_BYTES + 1)
+        file.truncate(l2l.suite.report.paper.MAX_BYTES + 1)
     with pytest.raises(SuiteError, match="more than"):
-        suite.report.paper._read("figure_curves.csv")
+        l2l.suite.report.paper._read("figure_curves.csv")
     with (folder / "large.safetensors").open("wb") as file:
-        file.truncate(suite.inner.pictures.MAX_BYTES + 1)
+        file.truncate(l2l.suite.inner.pictures.MAX_BYTES + 1)
     with pytest.raises(SuiteError, match="larger than"):
         load_pictures(folder / "large.safetensors")

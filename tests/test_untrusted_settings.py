@@ -11,9 +11,9 @@ from fuzzing import TEXTS, VALUES, altered, damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.commands.request import Request, plan_request
-from suite.core.errors import SuiteError
-from suite.files.yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse_yaml, read_yaml
+from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.yaml import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse_yaml, read_yaml
 
 TINY = """
 title: Tiny

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from suite.inner.trace_tables import Traces, no_traces
-from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
-from suite.report.condense import condense
-from suite.report.curves import CurveTable, curves_by_optimizer
-from suite.report.result_tables import Tables, join_tables
-from suite.report.runs import runs_of
-from suite.report.scores.losses import Recorded, ScoreTable, scores_by_run
+from l2l.suite.inner.trace_tables import Traces, no_traces
+from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from l2l.suite.report.condense import condense
+from l2l.suite.report.curves import CurveTable, curves_by_optimizer
+from l2l.suite.report.result_tables import Tables, join_tables
+from l2l.suite.report.runs import runs_of
+from l2l.suite.report.scores.losses import Recorded, ScoreTable, scores_by_run
 
 STEPS = 20
 INSTANCES = 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from suite.core.seeds import Rng
+from l2l.suite.core.seeds import Rng
 
 
 def network(device: str = "cpu", seed: int = 0) -> nn.Sequential:

@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.gpu import agreement, programs, speed
 from benchmarks.page import as_markdown
-from suite.files.atomic import write_text_atomic
-from suite.inner.process import keep_freed_memory
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.inner.process import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "results" / "reference" / "gpu"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
-from optimizers.hand_designed.adam import Adam
-from optimizers.kernels import reference
-from optimizers.kernels.dispatch import kernel_for, self_check
-from optimizers.kernels.shape import LSTMShape
-from optimizers.learned.checkpoint import load_optimizer
-from problems.convnet import ConvNet
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.types import Optimizer, Problem
-from suite.files.places import CHECKPOINTS
-from suite.inner.evaluate import evaluate
-from suite.inner.process import full_float32
+from l2l.optimizers.hand_designed.adam import Adam
+from l2l.optimizers.kernels import reference
+from l2l.optimizers.kernels.dispatch import kernel_for, self_check
+from l2l.optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.problems.convnet import ConvNet
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.types import Optimizer, Problem
+from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.inner.evaluate import evaluate
+from l2l.suite.inner.process import full_float32
 
 # The paper's network with and without the logarithm.
 SHAPES = (LSTMShape(2, 20, 2), LSTMShape(2, 20, 1))

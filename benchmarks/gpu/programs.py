@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.report.results import load_results
+from l2l.suite.report.results import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = (

@@ -11,21 +11,21 @@ import torch
 
 from benchmarks.gpu.timing import median_seconds, peak_of, wait_for
 from benchmarks.window import by_autograd, by_suite, evaluate, learned, using
-from optimizers.kernels.dispatch import kernel_for
-from optimizers.learned.checkpoint import load_optimizer
-from optimizers.learned.lstm import LSTM
-from problems.convnet import ConvNet
-from problems.mlp import MLP
-from problems.neural_art import NeuralArt
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import Problem
-from suite.files.places import CHECKPOINTS
-from suite.inner.evaluate import evaluate as evaluate_runs
-from suite.inner.loop import start, walk
-from suite.inner.objective import Objective
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.kernels.dispatch import kernel_for
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.convnet import ConvNet
+from l2l.problems.mlp import MLP
+from l2l.problems.neural_art import NeuralArt
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Problem
+from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.inner.evaluate import evaluate as evaluate_runs
+from l2l.suite.inner.loop import start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 STEPS = 20
 # Hidden units of the MNIST network, for about 10^4, 10^5, 10^6 and 10^7 coordinates.

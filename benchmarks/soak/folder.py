@@ -6,10 +6,10 @@ import csv
 import json
 from pathlib import Path
 
-from suite.core.digests import file_digest
-from suite.files.places import CELL_LOG, CELLS, RECORD, SOURCES
-from suite.plan.cells import KINDS
-from suite.report.result_tables import COLUMNS
+from l2l.suite.core.digests import file_digest
+from l2l.suite.files.places import CELL_LOG, CELLS, RECORD, SOURCES
+from l2l.suite.plan.cells import KINDS
+from l2l.suite.report.result_tables import COLUMNS
 
 PHASES = ("plan", *KINDS, "collect", "report")
 

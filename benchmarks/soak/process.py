@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.soak.folder import phase_of
-from suite.commands.request import Request, plan_request, saved_request
-from suite.commands.run import run
-from suite.commands.status import status_of
-from suite.core.errors import SuiteError
+from l2l.suite.commands.request import Request, plan_request, saved_request
+from l2l.suite.commands.run import run
+from l2l.suite.commands.status import status_of
+from l2l.suite.core.errors import SuiteError
 
 DONE, FAILED, REFUSED, CRASHED = 0, 1, 2, 70
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from problems.datasets import load_images
-from problems.module import ModuleProblem
-from suite import Rng, Tensors, register_problem
+from l2l import Rng, Tensors, register_problem
+from l2l.problems.datasets import load_images
+from l2l.problems.module import ModuleProblem
 
 
 @register_problem("digits-net")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from optimizers.learned.base import Learned
-from suite import Estimate, Estimator, MetaLoss, Rng, register_estimator
-from suite.inner.loop import Point, start, walk
-from suite.inner.objective import Objective
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l import Estimate, Estimator, MetaLoss, Rng, register_estimator
+from l2l.optimizers.learned.base import Learned
+from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 
 @register_estimator("last_loss")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from suite import Optimizer, Params, Problem, Rng, Tensors, register_optimizer, register_problem
+from l2l import Optimizer, Params, Problem, Rng, Tensors, register_optimizer, register_problem
 
 
 @register_problem("rosenbrock")

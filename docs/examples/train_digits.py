@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from optimizers.torch_optimizer import LearnedOptimizer
-from problems.datasets import load_images
+from l2l import LearnedOptimizer
+from l2l.problems.datasets import load_images
 
 
 def main(steps: int = 200) -> float:

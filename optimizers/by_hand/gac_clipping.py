@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optimizers.learned.gac import LSTMGAC
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.optimizers.learned.gac import LSTMGAC
 
 # A bias at which a gate is open, to the rounding of float32; at its negative the gate is shut.
 OPEN = 30.0

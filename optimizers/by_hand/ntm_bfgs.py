@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.learned.memory import DenseMemory
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.optimizers.learned.memory import DenseMemory
 
 # The least mean of s·y that is divided by: float32 ends at 1e−38.
 NEGLIGIBLE = 1e-30

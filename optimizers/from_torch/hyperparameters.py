@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from suite.core.nearest import nearest
-from suite.core.wrapper import Options
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.wrapper import Options
 
 # What YAML may put them under, for names that are fields of the suite's.
 NESTED = "hyperparameters"

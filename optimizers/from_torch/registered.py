@@ -10,11 +10,11 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from optimizers.from_torch.hyperparameters import check_hyperparameters, joined, names_of
-from optimizers.from_torch.runs import Making, Runs
-from suite import Optimizer, Params, ParamSpec, register_optimizer
-from suite.core.convert import REST
-from suite.core.import_path import class_at, version_of
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.optimizers.from_torch.hyperparameters import check_hyperparameters, joined, names_of
+from l2l.optimizers.from_torch.runs import Making, Runs
+from l2l.suite.core.convert import REST
+from l2l.suite.core.import_path import class_at, version_of
 
 Independent = Literal["coordinates", "tensors", "runs"]
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from suite import ParamSpec
-from suite.core.blame import blamed
-from suite.core.errors import SuiteError
+from l2l import ParamSpec
+from l2l.suite.core.blame import blamed
+from l2l.suite.core.errors import SuiteError
 
 
 @dataclass(frozen=True)

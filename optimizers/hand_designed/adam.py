@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
 
 
 class AdamState(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
 
 # A change of gradient is rounding if it is this many of the type's ε of the largest gradient.
 ROUNDING = 100.0

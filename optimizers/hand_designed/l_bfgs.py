@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.bfgs import scale_of, unit_pair
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.optimizers.hand_designed.bfgs import scale_of, unit_pair
 
 
 class LBFGSState(NamedTuple):

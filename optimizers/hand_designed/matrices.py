@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from suite import ParamSpec
+from l2l import ParamSpec
 
 
 def is_matrix(spec: ParamSpec, name: str) -> bool:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.matrices import is_matrix, join, split
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.optimizers.hand_designed.matrices import is_matrix, join, split
 
 # The polynomial of Newton and Schulz's iteration (Jordan et al. 2024), and how often it is applied.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

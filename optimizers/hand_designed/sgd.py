@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
 
 
 @register_optimizer("sgd", tune="lr")

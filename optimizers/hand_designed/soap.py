@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.matrices import is_matrix, join, split
-from suite import Optimizer, Params, ParamSpec, register_optimizer
+from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.optimizers.hand_designed.matrices import is_matrix, join, split
 
 
 class Side(NamedTuple):

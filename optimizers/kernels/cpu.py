@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from optimizers.kernels.shape import LSTMShape, Scales
-from suite.core.native_build import load_library
-from suite.core.native_calls import pointer, threads
+from l2l.optimizers.kernels.shape import LSTMShape, Scales
+from l2l.suite.core.native_build import load_library
+from l2l.suite.core.native_calls import pointer, threads
 
 SOURCE = Path(__file__).parent / "cpp" / "lstm.cpp"
 

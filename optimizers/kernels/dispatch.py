@@ -12,11 +12,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from optimizers.kernels import operators, reference
-from optimizers.kernels.cpu import lstm_library
-from optimizers.kernels.shape import LSTMShape, Scales
-from optimizers.preprocessing import PREPROCESSINGS
-from suite.core.native_build import BuildError
+from l2l.optimizers.kernels import operators, reference
+from l2l.optimizers.kernels.cpu import lstm_library
+from l2l.optimizers.kernels.shape import LSTMShape, Scales
+from l2l.optimizers.preprocessing import PREPROCESSINGS
+from l2l.suite.core.native_build import BuildError
 
 # The largest relative error of a float32 kernel that is taken for rounding.
 TOLERANCE = 1e-4

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.kernels import cpu
-from optimizers.kernels.shape import LSTMShape, Scales
-from optimizers.preprocessing import PREPROCESSINGS
+from l2l.optimizers.kernels import cpu
+from l2l.optimizers.kernels.shape import LSTMShape, Scales
+from l2l.optimizers.preprocessing import PREPROCESSINGS
 
 _library = torch.library.Library("l2l", "DEF")
 _WINDOW = "Tensor weights, Tensor features, Tensor state"
@@ -219,7 +219,7 @@ def _check_window(
 def _implementation(like: Tensor) -> ModuleType:
     if like.device.type == "cpu":
         return cpu
-    from optimizers.kernels import triton_lstm
+    from l2l.optimizers.kernels import triton_lstm
 
     return triton_lstm
 

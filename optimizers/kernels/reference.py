@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.kernels.shape import LSTMShape
 
 
 def step(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.layout import Layout, check_size
+from l2l.optimizers.layout import Layout, check_size
 
 # Elements in a cache line: 64 bytes, in float32.
 LINE = 16

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.kernels.shape import LSTMShape
 
 BLOCK = 32
 # Programs of backward: enough to fill a GPU, and few enough that their activations, which each

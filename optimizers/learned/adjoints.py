@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from suite import Params
+from l2l import Params
 
 if TYPE_CHECKING:
-    from optimizers.learned.base import Learned
+    from l2l.optimizers.learned.base import Learned
 
 
 class Adjoints(NamedTuple):

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from optimizers.layout import Layout
-from optimizers.learned.adjoints import Adjoints, adjoints_by_autograd
-from optimizers.learned.cotangents import cotangents
-from suite import Optimizer, Params, Rng
+from l2l import Optimizer, Params, Rng
+from l2l.optimizers.layout import Layout
+from l2l.optimizers.learned.adjoints import Adjoints, adjoints_by_autograd
+from l2l.optimizers.learned.cotangents import cotangents
 
 # A meta-gradient is computed piece by piece of the coordinates, because meanwhile each of them
 # takes some kilobytes. More pieces, or smaller ones, would not occupy many cores; a GPU is not

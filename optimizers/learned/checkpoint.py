@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from optimizers.learned.base import Learned
-from suite.core.errors import SuiteError
-from suite.core.import_path import no_imports
-from suite.core.registry import optimizers
-from suite.files.atomic import write_bytes_atomic
+from l2l.optimizers.learned.base import Learned
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.import_path import no_imports
+from l2l.suite.core.registry import optimizers
+from l2l.suite.files.atomic import write_bytes_atomic
 
 FORMAT = "learned-optimizer"
 VERSION = "1"

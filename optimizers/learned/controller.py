@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optimizers.kernels.reference import cell
-from optimizers.layout import Layout, check_size
-from optimizers.preprocessing import PREPROCESSINGS
-from suite import Rng
+from l2l import Rng
+from l2l.optimizers.kernels.reference import cell
+from l2l.optimizers.layout import Layout, check_size
+from l2l.optimizers.preprocessing import PREPROCESSINGS
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from optimizers.learned.base import Learned
-from optimizers.learned.controller import Controller, feature_count, gradient_features
-from suite import Params, ParamSpec, Rng, register_optimizer
+from l2l import Params, ParamSpec, Rng, register_optimizer
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.controller import Controller, feature_count, gradient_features
 
 
 @register_optimizer("lstm-gac")

@@ -10,14 +10,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from optimizers.kernels import operators
-from optimizers.kernels.dispatch import kernel_for
-from optimizers.kernels.shape import LSTMShape, Scales, glorot_bound
-from optimizers.learned.adjoints import Adjoints, leaf, off_zero
-from optimizers.learned.base import Learned
-from optimizers.preprocessing import PREPROCESSINGS
-from suite import Params, ParamSpec, Rng, register_optimizer
-from suite.core.abilities import has
+from l2l import Params, ParamSpec, Rng, register_optimizer
+from l2l.optimizers.kernels import operators
+from l2l.optimizers.kernels.dispatch import kernel_for
+from l2l.optimizers.kernels.shape import LSTMShape, Scales, glorot_bound
+from l2l.optimizers.learned.adjoints import Adjoints, leaf, off_zero
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.preprocessing import PREPROCESSINGS
+from l2l.suite.core.abilities import has
 
 
 @register_optimizer("lstm")

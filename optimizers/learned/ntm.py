@@ -8,11 +8,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.layout import check_size
-from optimizers.learned.base import Learned
-from optimizers.learned.controller import Controller, feature_count, gradient_features
-from optimizers.learned.memory import DenseMemory, HistoryMemory
-from suite import Params, ParamSpec, Rng, register_optimizer
+from l2l import Params, ParamSpec, Rng, register_optimizer
+from l2l.optimizers.layout import check_size
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.controller import Controller, feature_count, gradient_features
+from l2l.optimizers.learned.memory import DenseMemory, HistoryMemory
 
 
 class NTMState(NamedTuple):

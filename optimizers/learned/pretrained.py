@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from optimizers.learned.checkpoint import load_optimizer
-from optimizers.learned.lstm import LSTM
-from suite.core.digests import file_digest
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.files.places import CHECKPOINTS
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.digests import file_digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.files.places import CHECKPOINTS
 
 
 class Pretrained:

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from optimizers.layout import Layout
-from optimizers.learned.base import Learned
-from optimizers.learned.lstm import LSTM
-from suite import Params, ParamSpec, Rng, register_optimizer
-from suite.core.abilities import has
-from suite.core.nearest import nearest
-from suite.core.registry import optimizers
+from l2l import Params, ParamSpec, Rng, register_optimizer
+from l2l.optimizers.layout import Layout
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.abilities import has
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.registry import optimizers
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from suite.core.native_build import BuildError, load_library
-from suite.core.native_calls import pointer, threads
+from l2l.suite.core.native_build import BuildError, load_library
+from l2l.suite.core.native_calls import pointer, threads
 
 SOURCE = Path(__file__).parent / "cpp" / "norm_pool.cpp"
 # That of `torch.nn.functional.batch_norm`.

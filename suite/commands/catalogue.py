@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from suite.commands.request import raw_experiments
-from suite.core.convert import describe, field_types, is_required
-from suite.core.registry import Registry, estimators, optimizers, problems
-from suite.plan.profiles import build
+from l2l.suite.commands.request import raw_experiments
+from l2l.suite.core.convert import describe, field_types, is_required
+from l2l.suite.core.registry import Registry, estimators, optimizers, problems
+from l2l.suite.plan.profiles import build
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.files.links import refuse_links
-from suite.files.places import CELLS, VERSION
-from suite.plan.cells import KINDS, SHORT
-from suite.run.locks import held, is_locked
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.files.links import refuse_links
+from l2l.suite.files.places import CELLS, VERSION
+from l2l.suite.plan.cells import KINDS, SHORT
+from l2l.suite.run.locks import held, is_locked
 
 _CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

@@ -9,9 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from suite.files.progress import Step
-from suite.plan.cells import Cell
-from suite.run.store import Outcome
+from l2l.suite.files.progress import Step
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.store import Outcome
 
 
 class Bars:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.files.links import refuse_links
-from suite.files.places import EXPERIMENT_INFOS
-from suite.files.storage import guarded
-from suite.report.results import load_results, store_results
-from suite.report.write import Report, write_report
-from suite.run.folder import reporting
+from l2l.suite.files.links import refuse_links
+from l2l.suite.files.places import EXPERIMENT_INFOS
+from l2l.suite.files.storage import guarded
+from l2l.suite.report.results import load_results, store_results
+from l2l.suite.report.write import Report, write_report
+from l2l.suite.run.folder import reporting
 
 
 def merge(other: Path, root: Path) -> Report:

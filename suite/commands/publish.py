@@ -8,19 +8,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.commands.request import Request, plan_request, saved_request
-from suite.core.errors import SuiteError
-from suite.files.links import refuse_links
-from suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
-from suite.files.provenance import gather_provenance, load_provenance
-from suite.files.storage import guarded
-from suite.plan.definitions import load_experiments
-from suite.plan.plan import Plan
-from suite.report.collect import collect_cells, collect_pictures, collect_tables, experiment_infos
-from suite.report.results import Results, load_results, store_results
-from suite.report.write import Report, write_report
-from suite.run.folder import check_version, reporting
-from suite.run.records import record_of
+from l2l.suite.commands.request import Request, plan_request, saved_request
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.links import refuse_links
+from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
+from l2l.suite.files.provenance import gather_provenance, load_provenance
+from l2l.suite.files.storage import guarded
+from l2l.suite.plan.definitions import load_experiments
+from l2l.suite.plan.plan import Plan
+from l2l.suite.report.collect import (
+    collect_cells,
+    collect_pictures,
+    collect_tables,
+    experiment_infos,
+)
+from l2l.suite.report.results import Results, load_results, store_results
+from l2l.suite.report.write import Report, write_report
+from l2l.suite.run.folder import check_version, reporting
+from l2l.suite.run.records import record_of
 
 log = logging.getLogger("suite")
 

@@ -11,19 +11,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from suite.core.convert import fill
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.core.plugins import load_plugin
-from suite.files.atomic import write_text_atomic
-from suite.files.json import load_table
-from suite.files.places import CELLS, EXPERIMENTS, REQUEST
-from suite.plan.config import Experiment
-from suite.plan.plan import Plan, make_plan
-from suite.plan.probe import untried
-from suite.plan.profiles import RawExperiment, build, read_experiment
-from suite.report.claims.verdicts import claim_test
-from suite.report.collect import experiment_infos
+from l2l.suite.core.convert import fill
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import load_table
+from l2l.suite.files.places import CELLS, EXPERIMENTS, REQUEST
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.plan import Plan, make_plan
+from l2l.suite.plan.probe import untried
+from l2l.suite.plan.profiles import RawExperiment, build, read_experiment
+from l2l.suite.report.claims.verdicts import claim_test
+from l2l.suite.report.collect import experiment_infos
 
 
 @dataclass(frozen=True)

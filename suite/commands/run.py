@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from problems.downloads import offline
-from suite.commands.display import bars
-from suite.commands.publish import publish
-from suite.commands.request import Request, plan_request, save_request
-from suite.core.errors import SuiteError
-from suite.files.logs import logged_to, new_log
-from suite.inner.process import deterministic
-from suite.plan.cells import Cell
-from suite.plan.plan import Plan
-from suite.report.write import Report
-from suite.run.executors import find_executor
-from suite.run.folder import open_results
-from suite.run.records import unfinished
-from suite.run.scheduler import run_all
-from suite.run.store import Outcome
-from suite.run.workers import Settings
+from l2l.problems.downloads import offline
+from l2l.suite.commands.display import bars
+from l2l.suite.commands.publish import publish
+from l2l.suite.commands.request import Request, plan_request, save_request
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.logs import logged_to, new_log
+from l2l.suite.inner.process import deterministic
+from l2l.suite.plan.cells import Cell
+from l2l.suite.plan.plan import Plan
+from l2l.suite.report.write import Report
+from l2l.suite.run.executors import find_executor
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.records import unfinished
+from l2l.suite.run.scheduler import run_all
+from l2l.suite.run.store import Outcome
+from l2l.suite.run.workers import Settings
 
 log = logging.getLogger("suite")
 

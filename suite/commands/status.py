@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.files.places import CELLS, RECORD
-from suite.files.progress import read_progress
-from suite.plan.cells import Cell
-from suite.plan.plan import Plan
-from suite.run.locks import owner_of
-from suite.run.records import failure_of, read_record, record_of, state_of, unfinished
+from l2l.suite.files.places import CELLS, RECORD
+from l2l.suite.files.progress import read_progress
+from l2l.suite.plan.cells import Cell
+from l2l.suite.plan.plan import Plan
+from l2l.suite.run.locks import owner_of
+from l2l.suite.run.records import failure_of, read_record, record_of, state_of, unfinished
 
 STATES = ("done", "running", "failed", "missing")
 

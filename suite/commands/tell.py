@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from suite.commands.run import Ended
-from suite.commands.status import Status
-from suite.report.formatting import judged
-from suite.report.write import Report
+from l2l.suite.commands.run import Ended
+from l2l.suite.commands.status import Status
+from l2l.suite.report.formatting import judged
+from l2l.suite.report.write import Report
 
 VERDICT_STYLES = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow"}
 STATE_STYLES = {"done": "green", "failed": "red", "running": "cyan"}

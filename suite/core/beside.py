@@ -10,8 +10,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 
-from suite.core.imports import PACKAGES
-from suite.core.syntax import HARNESS
+from l2l.suite.core.imports import PACKAGES
+from l2l.suite.core.syntax import HARNESS
 
 
 class Beside(MetaPathFinder, Loader):

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from suite.core.errors import SuiteError
-from suite.core.imports import REPOSITORY, is_shipped
-from suite.core.syntax import HARNESS
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.imports import REPOSITORY, is_shipped
+from l2l.suite.core.syntax import HARNESS, WHOLE
 
 LIBRARIES = {
     Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 }
 # PyTorch's sentences may be paragraphs.
 LONGEST = 110
-OWN = (REPOSITORY / HARNESS, REPOSITORY / "reproduce.py")
+# The harness is imported through the links of the folder l2l.
+OWN = (REPOSITORY / HARNESS, REPOSITORY / WHOLE / HARNESS, REPOSITORY / "reproduce.py")
 
 
 def author_line(error: BaseException, folder: Path | None = None) -> str:

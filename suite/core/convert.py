@@ -10,8 +10,8 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from suite.core.errors import SuiteError
+from l2l.suite.core.errors import SuiteError
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.core.imports import definition_files
-from suite.core.syntax import code_digest
+from l2l.suite.core.imports import definition_files
+from l2l.suite.core.syntax import code_digest
 
 _definitions: dict[type, str] = {}
 

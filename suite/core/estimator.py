@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
-from suite.core.bounds import Count
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
+from l2l.suite.core.bounds import Count
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
 
 if TYPE_CHECKING:
-    from optimizers.learned.base import Learned
-    from suite.inner.objective import Objective
+    from l2l.optimizers.learned.base import Learned
+    from l2l.suite.inner.objective import Objective
 
 # What is summed over steps: f(θ_t) (equation 3), or log f(θ_t).
 MetaLoss = Literal["loss", "log_loss"]

@@ -12,12 +12,12 @@ from importlib.metadata import packages_distributions, version
 from types import ModuleType
 from typing import Any
 
-from suite.core.blame import blamed
-from suite.core.digests import definition_digest
-from suite.core.errors import SuiteError
-from suite.core.generators import seeded_generators
-from suite.core.nearest import nearest
-from suite.core.plugins import is_from_plugin, plugin_called
+from l2l.suite.core.blame import blamed
+from l2l.suite.core.digests import definition_digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.generators import seeded_generators
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.plugins import is_from_plugin, plugin_called
 
 _allowed: ContextVar[bool] = ContextVar("_allowed", default=True)
 

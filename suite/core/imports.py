@@ -7,8 +7,9 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from suite.core.syntax import HARNESS
+from l2l.suite.core.syntax import WHOLE, inner_name
 
+# Of an installed package, the folder l2l itself: the same folders lie in it.
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Packages whose modules define results.
 PACKAGES = ("problems", "optimizers")
@@ -41,20 +42,22 @@ def definition_files(path: Path) -> dict[str, Path]:
 
 def is_shipped(path: Path) -> bool:
     """Whether a file is one of `PACKAGES`."""
-    return any(path.is_relative_to(REPOSITORY / package) for package in PACKAGES)
+    place = path.resolve()
+    return any(place.is_relative_to(REPOSITORY / package) for package in PACKAGES)
 
 
 def _imported_files(path: Path, base: Path) -> Iterator[Path]:
     """What the import statements of a file execute, as far as it defines results."""
     for level, name in _imported_names(path.read_bytes()):
-        top = name.partition(".")[0]
         if level:
             folder = path.parents[level - 1]
             found = _files_of(folder, name) if folder.is_relative_to(base) else ()
-        elif top in PACKAGES:
-            found = _files_of(REPOSITORY, name) if not name.startswith(NOT_RESULTS) else ()
+        elif name.partition(".")[0] == WHOLE:
+            inner = inner_name(name)
+            counts = inner.partition(".")[0] in PACKAGES and not inner.startswith(NOT_RESULTS)
+            found = _files_of(REPOSITORY, inner) if counts else ()
         else:
-            found = _files_of(base, name) if top != HARNESS and not is_shipped(path) else ()
+            found = _files_of(base, name) if not is_shipped(path) else ()
         yield from found
 
 

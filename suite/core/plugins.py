@@ -11,13 +11,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from suite.core.beside import Beside
-from suite.core.blame import author_line, blamed
-from suite.core.digests import definition_digest, digest
-from suite.core.errors import SuiteError
-from suite.core.generators import SEED, noticed_draws, seeded_generators
-from suite.core.imports import definition_files
-from suite.core.registry import REGISTRIES, unregistered_on_error
+from l2l.suite.core.beside import Beside
+from l2l.suite.core.blame import author_line, blamed
+from l2l.suite.core.digests import definition_digest, digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.generators import SEED, noticed_draws, seeded_generators
+from l2l.suite.core.imports import PACKAGES, definition_files
+from l2l.suite.core.registry import REGISTRIES, unregistered_on_error
+from l2l.suite.core.syntax import HARNESS, WHOLE
 
 PREFIX = "plugin_"
 # Modules of plugins by name, and the files they are from.
@@ -47,7 +48,7 @@ def load_plugin(path: Path) -> None:
             # Once more, because something changed: maybe a module beside it.
             _unload(package, keep=_loaded)
             del _loaded[name]
-        with noticed_draws() as drawn:
+        with noticed_draws() as drawn, _told_of_the_whole(path, file):
             _execute(file)
         _drew.discard(name)
         if drawn:
@@ -136,6 +137,22 @@ def _undone_on_error(package: str) -> Iterator[None]:
         _loaded.clear()
         _loaded.update(loaded)
         raise
+
+
+@contextmanager
+def _told_of_the_whole(path: Path, file: Path) -> Iterator[None]:
+    """A plugin may take the repository's folders for packages of their own."""
+    try:
+        yield
+    except ImportError as error:
+        top = (error.name or "").partition(".")[0]
+        if top not in (HARNESS, *PACKAGES):
+            raise
+        raise SuiteError(
+            f"plugin {path}: {top} is a part of {WHOLE} {author_line(error, file.parent)}: "
+            f"write `from {WHOLE} import ...` for what authors need, "
+            f"else `from {WHOLE}.{top} import ...`"
+        ) from error
 
 
 def _names(file: Path) -> tuple[str, str]:

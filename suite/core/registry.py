@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar
 
-from suite.core.blame import blamed, shown, told
-from suite.core.convert import fields_of
-from suite.core.errors import SuiteError
-from suite.core.estimator import Estimator
-from suite.core.generators import noticed_draws, seeded_generators
-from suite.core.nearest import nearest
-from suite.core.types import Optimizer, Problem
-from suite.core.wrapper import Options, options_in, wrapped
+from l2l.suite.core.blame import blamed, shown, told
+from l2l.suite.core.convert import fields_of
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.estimator import Estimator
+from l2l.suite.core.generators import noticed_draws, seeded_generators
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.types import Optimizer, Problem
+from l2l.suite.core.wrapper import Options, options_in, wrapped
 
 T = TypeVar("T", bound=type)
 
@@ -60,7 +60,7 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
             # Kernels register nothing, and some need what not everybody has.
-            if not module.name.startswith("optimizers.kernels"):
+            if not module.name.startswith("l2l.optimizers.kernels"):
                 about = f"module {module.name}:"
                 with (
                     blamed(about),
@@ -246,9 +246,11 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
         )
 
 
-problems: Registry[type[Problem]] = Registry("problem", "problems", Problem)
-optimizers = OptimizerRegistry("optimizer", "optimizers", Optimizer)
-estimators: Registry[type[Estimator]] = Registry("estimator", "suite.meta.estimators", Estimator)
+problems: Registry[type[Problem]] = Registry("problem", "l2l.problems", Problem)
+optimizers = OptimizerRegistry("optimizer", "l2l.optimizers", Optimizer)
+estimators: Registry[type[Estimator]] = Registry(
+    "estimator", "l2l.suite.meta.estimators", Estimator
+)
 REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators)
 
 

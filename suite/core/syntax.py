@@ -1,7 +1,7 @@
 """Digests of code, which decide whether results are computed again.
 
 Comments, docstrings, layout and Python's version do not change them, nor does the module of the
-harness that a name is imported from.
+harness that a name is imported from, nor that all of it is inside of one package.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-# The package that authors import from.
+# The package that all others are in, and the one of them that is not of definitions.
+WHOLE = "l2l"
 HARNESS = "suite"
+
+
+def inner_name(module: str) -> str:
+    """A module's name within `WHOLE`; what `WHOLE` itself offers is the harness's."""
+    return HARNESS if module == WHOLE else module.removeprefix(f"{WHOLE}.")
 
 
 @functools.cache
@@ -61,8 +67,10 @@ def _written(node: Any) -> Iterator[str]:
 
 def _without_place(node: ast.ImportFrom) -> str | None:
     """The module that names are imported from; of the harness its name alone."""
-    inside = node.level == 0 and (node.module or "").startswith(f"{HARNESS}.")
-    return HARNESS if inside else node.module
+    if node.level or node.module is None:
+        return node.module
+    name = inner_name(node.module)
+    return HARNESS if name.startswith(f"{HARNESS}.") else name
 
 
 def _without_docstring(name: str, value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from suite.core.seeds import Rng
+from l2l.suite.core.seeds import Rng
 
 Tensors = dict[str, Tensor]
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from torch import Tensor
 
-from suite.core.abilities import has
-from suite.core.bounds import Above, AtLeast
-from suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.core.abilities import has
+from l2l.suite.core.bounds import Above, AtLeast
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
 
 
 @dataclass(frozen=True)

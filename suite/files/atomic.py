@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from suite.core.errors import SuiteError
+from l2l.suite.core.errors import SuiteError
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from suite.core.errors import SuiteError
-from suite.files.places import CELLS, FIGURES, LATEST, LOGS, TABLES
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import CELLS, FIGURES, LATEST, LOGS, TABLES
 
 
 def refuse_links(root: Path) -> None:

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from suite.core.errors import SuiteError
-from suite.files.places import LATEST, LOGS
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import LATEST, LOGS
 
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import atomic_path
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import atomic_path
 
 # 10 figures of 5 optimizers, each 1000 instances of 1000 steps, and as much again.
 MAX_ROWS = 10**8

@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from torch import Tensor
 
-from suite.files.places import PIECE
-from suite.files.tensors import load_tensors, save_tensors
+from l2l.suite.files.places import PIECE
+from l2l.suite.files.tensors import load_tensors, save_tensors
 
 # A piece is the losses of some runs.
 MAX_BYTES = 2**28

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from suite.core.imports import REPOSITORY
+from pathlib import Path
 
-# The repository.
+from l2l.suite.core.imports import REPOSITORY
+
+# The repository, or what is installed of it.
 EXPERIMENTS = REPOSITORY / "experiments"
 CHECKPOINTS = REPOSITORY / "results" / "checkpoints"
 PAPER = REPOSITORY / "results" / "paper"
-DATA = REPOSITORY / "data"
+# Where data and results go if nobody says another place: an installed package holds neither.
+WORKPLACE = REPOSITORY if (REPOSITORY / "reproduce.py").is_file() else Path.cwd()
+DATA = WORKPLACE / "data"
 
 # A results folder: what people and other tools read. Its other tables are called as
 # `suite.report.result_tables` calls them.

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from suite.core.convert import fill
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.json import read_json
-from suite.files.places import PROGRESS
+from l2l.suite.core.convert import fill
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import read_json
+from l2l.suite.files.places import PROGRESS
 
 # Seconds between writes of the file, and between lines in the log.
 INTERVAL = 2.0

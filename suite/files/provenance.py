@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from suite.core.errors import SuiteError
-from suite.core.imports import REPOSITORY
-from suite.files.atomic import write_text_atomic
-from suite.files.json import load_table
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.imports import REPOSITORY
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import load_table
 
 EARLIER = "earlier"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib")

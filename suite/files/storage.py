@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from suite.core.errors import SuiteError
+from l2l.suite.core.errors import SuiteError
 
 # What no cell can be blamed for, and what all others would meet too.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.atomic import write_bytes_atomic
 
 DIGEST = "sha256"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from suite.core.errors import SuiteError
+from l2l.suite.core.errors import SuiteError
 
 # Larger than any experiment; bounds before anything is parsed, and before it is built.
 MAX_BYTES = 1_000_000

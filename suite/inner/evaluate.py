@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from suite.core.types import Optimizer, Problem
-from suite.files.pieces import Keep, anew
-from suite.files.progress import Progress, silent
-from suite.inner.loop import Point, descend
-from suite.inner.memory import runs_at_once
-from suite.inner.objective import Objective
+from l2l.suite.core.types import Optimizer, Problem
+from l2l.suite.files.pieces import Keep, anew
+from l2l.suite.files.progress import Progress, silent
+from l2l.suite.inner.loop import Point, descend
+from l2l.suite.inner.memory import runs_at_once
+from l2l.suite.inner.objective import Objective
 
 
 def final_steps(steps: int) -> range:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.core.abilities import has
-from suite.core.errors import SuiteError
-from suite.core.types import Optimizer, Params, ParamSpec
-from suite.inner.objective import Objective
+from l2l.suite.core.abilities import has
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.inner.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from suite.core.errors import SuiteError
-from suite.core.types import Optimizer, ParamSpec, Problem
-from suite.inner.objective import Objective, is_one_by_one, param_spec
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.types import Optimizer, ParamSpec, Problem
+from l2l.suite.inner.objective import Objective, is_one_by_one, param_spec
 
 BUDGET = "L2L_MEMORY_MIB"
 # Bytes of a row and parameter beside the optimizer's state: θ, gradients, updates, and what the

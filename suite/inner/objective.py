@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
-from suite.core.abilities import has
-from suite.core.device import to_device
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.core.trees import unlike
-from suite.core.types import ParamSpec, Problem, Tensors
+from l2l.suite.core.abilities import has
+from l2l.suite.core.device import to_device
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.trees import unlike
+from l2l.suite.core.types import ParamSpec, Problem, Tensors
 
 
 def param_spec(problem: Problem) -> ParamSpec:

@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from suite.core.abilities import has
-from suite.core.errors import SuiteError
-from suite.core.types import Problem
-from suite.files.atomic import write_bytes_atomic
-from suite.inner.loop import Point
-from suite.inner.objective import Objective
+from l2l.suite.core.abilities import has
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.types import Problem
+from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.inner.loop import Point
+from l2l.suite.inner.objective import Objective
 
 # Which steps are kept beside a run's last, and of which instances.
 STEPS = (0, 8, 16, 32, 64, 128)

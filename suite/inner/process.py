@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from suite.core.native_calls import kernel_threads
+from l2l.suite.core.native_calls import kernel_threads
 
 DETERMINISTIC = "L2L_DETERMINISTIC"
 # What `deterministic` sets, for processes that it starts.

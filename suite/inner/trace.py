@@ -13,15 +13,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, ParamSpec, Problem
-from suite.files.progress import Progress, silent
-from suite.inner.loop import descend
-from suite.inner.memory import rows_at_once
-from suite.inner.objective import Objective
-from suite.inner.trace_settings import Trace
-from suite.inner.trace_tables import COLUMNS, Traces, joined
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
+from l2l.suite.files.progress import Progress, silent
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.memory import rows_at_once
+from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.trace_settings import Trace
+from l2l.suite.inner.trace_tables import COLUMNS, Traces, joined
 
 # Gradients turned round, one in each copy of a history, to see what later updates make of it.
 TURNED = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from suite.core.bounds import Above, AtLeast, Count, Natural
+from l2l.suite.core.bounds import Above, AtLeast, Count, Natural
 
 
 @dataclass(frozen=True)

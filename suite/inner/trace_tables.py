@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.files.parquet import REAL, TEXT, WHOLE, load_result, save_parquet
+from l2l.suite.files.parquet import REAL, TEXT, WHOLE, load_result, save_parquet
 
 PLACE = {"optimizer": TEXT, "instance": WHOLE, "coordinate": WHOLE}
 COLUMNS = {

@@ -15,15 +15,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.types import Problem
-from suite.files.pieces import Keep, anew
-from suite.files.progress import Progress, silent
-from suite.inner.evaluate import final_steps
-from suite.inner.loop import descend
-from suite.inner.memory import runs_at_once
-from suite.inner.objective import Objective
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.types import Problem
+from l2l.suite.files.pieces import Keep, anew
+from l2l.suite.files.progress import Progress, silent
+from l2l.suite.inner.evaluate import final_steps
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.memory import runs_at_once
+from l2l.suite.inner.objective import Objective
 
 # Exponents of 10, in quarters: half decades from 1e−4 to 10, then quarters around the best. A grid
 # of this ratio meets the figure's SGD and NAG within a few percent (docs/calibration.md); a finer

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from suite.core.estimator import MetaLoss
-from suite.inner.loop import Point
+from l2l.suite.core.estimator import MetaLoss
+from l2l.suite.inner.loop import Point
 
 # Below it, a loss counts as this much in its logarithm.
 LEAST = 1e-30

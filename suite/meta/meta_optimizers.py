@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.adam import Adam, AdamState
-from optimizers.layout import Layout
-from suite.core.types import Params
+from l2l.optimizers.hand_designed.adam import Adam, AdamState
+from l2l.optimizers.layout import Layout
+from l2l.suite.core.types import Params
 
 # Tensors by name, so that a training's state can be kept in a file whatever moves φ.
 MetaState = dict[str, Tensor]

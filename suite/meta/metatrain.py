@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from optimizers.learned.checkpoint import save_optimizer
-from suite.core.registry import estimators, optimizers
-from suite.core.seeds import Rng
-from suite.core.types import Problem
-from suite.files.atomic import write_text_atomic
-from suite.files.places import OPTIMIZER, TRAINING_LOG
-from suite.files.progress import Progress, silent
-from suite.inner.evaluate import evaluate, final_steps
-from suite.inner.objective import Objective
-from suite.meta.meta_optimizers import meta_optimizer
-from suite.meta.schedule import Phase, Training
-from suite.meta.state import TrainingState, load_state, save_state
+from l2l.optimizers.learned.checkpoint import save_optimizer
+from l2l.suite.core.registry import estimators, optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Problem
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.places import OPTIMIZER, TRAINING_LOG
+from l2l.suite.files.progress import Progress, silent
+from l2l.suite.inner.evaluate import evaluate, final_steps
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.meta_optimizers import meta_optimizer
+from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.state import TrainingState, load_state, save_state
 
 # In the header of an optimizer's file, why training left φ as it was.
 UNTRAINED = "untrained"

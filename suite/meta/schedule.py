@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from suite.core.bounds import Above, AtLeast, Below, Count, Name, Natural, NotEmpty, Spec
-from suite.core.estimator import MetaLoss
-from suite.meta.meta_optimizers import Method
+from l2l.suite.core.bounds import Above, AtLeast, Below, Count, Name, Natural, NotEmpty, Spec
+from l2l.suite.core.estimator import MetaLoss
+from l2l.suite.meta.meta_optimizers import Method
 
 
 @dataclass(frozen=True)

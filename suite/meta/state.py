@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from suite.core.errors import SuiteError
-from suite.files.places import TRAINING_STATE
-from suite.files.tensors import load_tensors, save_tensors
-from suite.meta.meta_optimizers import MetaState
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import TRAINING_STATE
+from l2l.suite.files.tensors import load_tensors, save_tensors
+from l2l.suite.meta.meta_optimizers import MetaState
 
 # A state holds a few vectors of some thousand weights; anything of this size is something else.
 MAX_BYTES = 2**30

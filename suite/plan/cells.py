@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.core.digests import digest
-from suite.files.places import CELLS
+from l2l.suite.core.digests import digest
+from l2l.suite.files.places import CELLS
 
 # Raised whenever the harness computes other numbers from the same configuration.
 RESULTS_VERSION = 2

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from suite.core.bounds import Count, Name, Natural, NotEmpty, Spec
-from suite.core.convert import REST
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.inner.trace_settings import Trace
-from suite.meta.schedule import Training
-from suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel
+from l2l.suite.core.bounds import Count, Name, Natural, NotEmpty, Spec
+from l2l.suite.core.convert import REST
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.inner.trace_settings import Trace
+from l2l.suite.meta.schedule import Training
+from l2l.suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from suite.core.bounds import FileName, NotEmpty
-from suite.core.convert import convert
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.json import load_json
+from l2l.suite.core.bounds import FileName, NotEmpty
+from l2l.suite.core.convert import convert
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import load_json
 
 # Of this file and of the tables beside it.
 FORMAT = 2

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from suite.core.convert import below, field_types, hint_for
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.files.yaml import MAX_DEPTH, parse_yaml
+from l2l.suite.core.convert import below, field_types, hint_for
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.files.yaml import MAX_DEPTH, parse_yaml
 
 
 def overlay(base: Any, change: Any, kind: Any, where: str) -> Any:

@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optimizers.learned.checkpoint import load_optimizer
-from suite.core.bounds import Spec
-from suite.core.digests import file_digest
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.nearest import nearest
-from suite.core.registry import optimizers, problems
-from suite.files.places import CHECKPOINTS
-from suite.inner.objective import param_spec
-from suite.inner.trace_settings import Trace
-from suite.meta.schedule import Training
-from suite.plan.cells import Cell, in_order, make_cell
-from suite.plan.config import Experiment, Panel
-from suite.plan.population import population_cells
-from suite.plan.resolved import estimator_config, optimizer_config, problem_config
-from suite.plan.trainable import check_trainable
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.suite.core.bounds import Spec
+from l2l.suite.core.digests import file_digest
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.inner.objective import param_spec
+from l2l.suite.inner.trace_settings import Trace
+from l2l.suite.meta.schedule import Training
+from l2l.suite.plan.cells import Cell, in_order, make_cell
+from l2l.suite.plan.config import Experiment, Panel
+from l2l.suite.plan.population import population_cells
+from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
+from l2l.suite.plan.trainable import check_trainable
 
 # Seeds of a training are compared on validation instances that none of them has seen.
 SELECTION_SEED = 2**31

@@ -16,14 +16,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from suite.core.convert import fill
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.files.atomic import write_bytes_atomic, write_text_atomic
-from suite.files.json import load_table
-from suite.files.places import CANDIDATE, TRAINING_STATE
-from suite.meta.schedule import Population, Training
-from suite.plan.cells import Cell, make_cell
+from l2l.suite.core.convert import fill
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
+from l2l.suite.files.json import load_table
+from l2l.suite.files.places import CANDIDATE, TRAINING_STATE
+from l2l.suite.meta.schedule import Population, Training
+from l2l.suite.plan.cells import Cell, make_cell
 
 
 @dataclass(frozen=True)

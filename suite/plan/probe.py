@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from suite.core.errors import SuiteError
-from suite.core.registry import problems
-from suite.core.types import Optimizer, ParamSpec, Problem
-from suite.core.wrapper import options_in
-from suite.inner.process import one_thread_beside_the_kernel
-from suite.plan.probe_optimizer import check_optimizer, reduced
-from suite.plan.probe_problem import check_problem
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import problems
+from l2l.suite.core.types import Optimizer, ParamSpec, Problem
+from l2l.suite.core.wrapper import options_in
+from l2l.suite.inner.process import one_thread_beside_the_kernel
+from l2l.suite.plan.probe_optimizer import check_optimizer, reduced
+from l2l.suite.plan.probe_problem import check_problem
 
 # What passed, by class, specification and, for optimizers, parameters.
 _layouts: dict[tuple[Any, ...], ParamSpec] = {}

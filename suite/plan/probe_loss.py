@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.core.abilities import has
-from suite.core.blame import blamed, method_of, refused, told
-from suite.core.errors import SuiteError
-from suite.core.generators import seeded_generators
-from suite.core.trees import a, close, copied, difference, name_of
-from suite.core.types import ParamSpec, Problem
-from suite.inner.objective import Objective
+from l2l.suite.core.abilities import has
+from l2l.suite.core.blame import blamed, method_of, refused, told
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.generators import seeded_generators
+from l2l.suite.core.trees import a, close, copied, difference, name_of
+from l2l.suite.core.types import ParamSpec, Problem
+from l2l.suite.inner.objective import Objective
 
 # What `loss` is given, by the method that draws it.
 INPUTS = {"init": "params", "instance": "instance", "batch": "batch"}

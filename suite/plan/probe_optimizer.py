@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from optimizers.kernels.dispatch import unfused
-from optimizers.learned.base import Learned
-from suite.core.abilities import has
-from suite.core.blame import blamed, method_of, refused
-from suite.core.generators import seeded_generators
-from suite.core.plugins import twin
-from suite.core.seeds import Rng
-from suite.core.trees import a, close, copied, difference, kind_of
-from suite.core.types import Optimizer, Params, ParamSpec
-from suite.core.wrapper import wrapped
+from l2l.optimizers.kernels.dispatch import unfused
+from l2l.optimizers.learned.base import Learned
+from l2l.suite.core.abilities import has
+from l2l.suite.core.blame import blamed, method_of, refused
+from l2l.suite.core.generators import seeded_generators
+from l2l.suite.core.plugins import twin
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.trees import a, close, copied, difference, kind_of
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.core.wrapper import wrapped
 
 ROWS, STEPS = 2, 2
 # The rates of a sweep, one for each row.

@@ -7,14 +7,14 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from suite.core.blame import blamed, method_of, refused
-from suite.core.generators import seeded_generators
-from suite.core.plugins import twin
-from suite.core.seeds import Rng
-from suite.core.trees import a, at, close, difference, leaves, name_of, unlike
-from suite.core.types import ParamSpec, Problem
-from suite.inner.objective import Objective
-from suite.plan.probe_loss import (
+from l2l.suite.core.blame import blamed, method_of, refused
+from l2l.suite.core.generators import seeded_generators
+from l2l.suite.core.plugins import twin
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.trees import a, at, close, difference, leaves, name_of, unlike
+from l2l.suite.core.types import ParamSpec, Problem
+from l2l.suite.inner.objective import Objective
+from l2l.suite.plan.probe_loss import (
     INPUTS,
     REPEATED,
     Draws,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.core.convert import field_types, fill
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.files.yaml import read_yaml
-from suite.meta.schedule import OF_TRAINING
-from suite.plan.config import Experiment
-from suite.plan.overlay import nested, overlay, parse_setting
+from l2l.suite.core.convert import field_types, fill
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.files.yaml import read_yaml
+from l2l.suite.meta.schedule import OF_TRAINING
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.overlay import nested, overlay, parse_setting
 
 PROFILES = ("smoke", "quick", "reference", "paper")
 

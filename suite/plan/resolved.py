@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from suite.core.blame import blamed
-from suite.core.bounds import Spec
-from suite.core.digests import definition_digest
-from suite.core.errors import SuiteError
-from suite.core.plugins import is_from_plugin
-from suite.core.registry import estimators, optimizers, problems
-from suite.core.wrapper import Wrapped, options_in
-from suite.plan.probe import probe_optimizer, probe_problem
-from suite.plan.unchanged import declared_files, fingerprints
+from l2l.suite.core.blame import blamed
+from l2l.suite.core.bounds import Spec
+from l2l.suite.core.digests import definition_digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import is_from_plugin
+from l2l.suite.core.registry import estimators, optimizers, problems
+from l2l.suite.core.wrapper import Wrapped, options_in
+from l2l.suite.plan.probe import probe_optimizer, probe_problem
+from l2l.suite.plan.unchanged import declared_files, fingerprints
 
 
 def problem_config(spec: Spec, where: str) -> dict[str, Any]:

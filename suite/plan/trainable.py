@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from optimizers.learned.base import Learned
-from optimizers.learned.checkpoint import MAX_WEIGHTS
-from suite.core.abilities import has
-from suite.core.errors import SuiteError
-from suite.core.registry import estimators, optimizers, problems
-from suite.inner.objective import param_spec
-from suite.meta.schedule import Phase, Training
-from suite.plan.probe_optimizer import reduced
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.checkpoint import MAX_WEIGHTS
+from l2l.suite.core.abilities import has
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import estimators, optimizers, problems
+from l2l.suite.inner.objective import param_spec
+from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.plan.probe_optimizer import reduced
 
 
 def check_trainable(training: Training, where: str) -> None:

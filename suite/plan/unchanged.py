@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from suite.core.blame import blamed, method_of
-from suite.core.digests import current_digest, definition_digest
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.plugins import is_from_plugin
-from suite.core.registry import Registry, estimators, optimizers, problems
-from suite.core.types import Optimizer, Problem
+from l2l.suite.core.blame import blamed, method_of
+from l2l.suite.core.digests import current_digest, definition_digest
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.plugins import is_from_plugin
+from l2l.suite.core.registry import Registry, estimators, optimizers, problems
+from l2l.suite.core.types import Optimizer, Problem
 
 
 def declared_files(problem: Problem) -> list[list[str]]:

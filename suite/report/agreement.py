@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from suite.plan.definitions import PanelInfo
-from suite.report.curves import Curve
-from suite.report.paper import panel_curves
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.curves import Curve
+from l2l.suite.report.paper import panel_curves
 
 Floats = npt.NDArray[np.float64]
 # Both curves are averaged over this share of the updates on either side, because one update's loss

@@ -11,21 +11,21 @@ from typing import Any
 
 import pandas as pd
 
-from suite.files.places import CURVES, NOTICE, PICTURES
-from suite.files.yaml import dump_yaml
-from suite.inner.pictures import Pictures, load_pictures
-from suite.inner.trace_tables import joined, load_traces
-from suite.plan.cells import Cell
-from suite.plan.config import Claim, Experiment
-from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
-from suite.plan.plan import Plan
-from suite.report.condense import condense
-from suite.report.result_tables import Tables, join_tables
-from suite.report.results import SOURCE_COLUMNS
-from suite.report.runs import Runs, load_runs
-from suite.report.scores.losses import Recorded, last_tenth
-from suite.report.shown_pictures import shown_pictures
-from suite.run.records import record_of
+from l2l.suite.files.places import CURVES, NOTICE, PICTURES
+from l2l.suite.files.yaml import dump_yaml
+from l2l.suite.inner.pictures import Pictures, load_pictures
+from l2l.suite.inner.trace_tables import joined, load_traces
+from l2l.suite.plan.cells import Cell
+from l2l.suite.plan.config import Claim, Experiment
+from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from l2l.suite.plan.plan import Plan
+from l2l.suite.report.condense import condense
+from l2l.suite.report.result_tables import Tables, join_tables
+from l2l.suite.report.results import SOURCE_COLUMNS
+from l2l.suite.report.runs import Runs, load_runs
+from l2l.suite.report.scores.losses import Recorded, last_tenth
+from l2l.suite.report.shown_pictures import shown_pictures
+from l2l.suite.run.records import record_of
 
 
 def collect_tables(plan: Plan, root: Path, experiments: Sequence[ExperimentInfo]) -> Tables:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from suite.plan.definitions import ExperimentInfo
-from suite.report.claims.verdicts import scores_of
-from suite.report.curves import curve_of
-from suite.report.result_tables import Tables
-from suite.report.runs import Runs
-from suite.report.scores.losses import Recorded
-from suite.report.statistics.intervals import Floats
+from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.report.claims.verdicts import scores_of
+from l2l.suite.report.curves import curve_of
+from l2l.suite.report.result_tables import Tables
+from l2l.suite.report.runs import Runs
+from l2l.suite.report.scores.losses import Recorded
+from l2l.suite.report.statistics.intervals import Floats
 
 STEPS = 60
 # As many coordinates of one instance as the figures show.

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from suite.core.errors import SuiteError
-from suite.report.runs import Runs
-from suite.report.statistics.intervals import Floats, mean_band
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.report.runs import Runs
+from l2l.suite.report.statistics.intervals import Floats, mean_band
 
 
 @dataclass(frozen=True)

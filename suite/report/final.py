@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from suite.plan.definitions import ExperimentInfo, PanelInfo
-from suite.report.agreement import distance
-from suite.report.curves import CurveTable
-from suite.report.paper import loss_after
-from suite.report.scores.losses import ScoreTable, last_tenth
-from suite.report.statistics.intervals import finite_median, mean_interval
+from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
+from l2l.suite.report.agreement import distance
+from l2l.suite.report.curves import CurveTable
+from l2l.suite.report.paper import loss_after
+from l2l.suite.report.scores.losses import ScoreTable, last_tenth
+from l2l.suite.report.statistics.intervals import finite_median, mean_interval
 
 COLUMNS = [
     "experiment",

@@ -7,7 +7,7 @@ import re
 
 from markupsafe import Markup
 
-from suite.report.figures.colours import BACKGROUND, INK
+from l2l.suite.report.figures.colours import BACKGROUND, INK
 
 PIXELS_PER_POINT = 1.5  # at most: panels keep one size, however many a figure has
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from suite.files.provenance import EARLIER
-from suite.plan.definitions import ExperimentInfo
-from suite.report.figures.draw import Shown
-from suite.report.inline import inline_svg
-from suite.report.tables.contents import notices
-from suite.report.tables.formats import Table, markdown, markdown_text
+from l2l.suite.files.provenance import EARLIER
+from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.report.figures.draw import Shown
+from l2l.suite.report.inline import inline_svg
+from l2l.suite.report.tables.contents import notices
+from l2l.suite.report.tables.formats import Table, markdown, markdown_text
 
 EARLIER_FACTS = ("commit", "created", "command")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "unchecked")

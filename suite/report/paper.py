@@ -7,9 +7,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.files.places import PAPER
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.files.places import PAPER
 
 MAX_BYTES = 16 * 2**20
 # By file, its columns of text and of numbers.

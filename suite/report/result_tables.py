@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from suite.core.errors import SuiteError
-from suite.files.parquet import REAL, TEXT, WHOLE, load_result, save_parquet
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.parquet import REAL, TEXT, WHOLE, load_result, save_parquet
 
 OWNER = {"experiment": TEXT, "panel": TEXT}
 CURVE = {**OWNER, "optimizer": TEXT}

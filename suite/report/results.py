@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.places import EXPERIMENT_INFOS, PICTURES, PROVENANCE, SOURCES
-from suite.files.provenance import joined_provenance, load_provenance, save_provenance
-from suite.inner.pictures import Pictures
-from suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
-from suite.report.result_tables import Tables, join_tables, load_tables, save_tables
-from suite.report.shown_pictures import load_stored_pictures, store_pictures
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.places import EXPERIMENT_INFOS, PICTURES, PROVENANCE, SOURCES
+from l2l.suite.files.provenance import joined_provenance, load_provenance, save_provenance
+from l2l.suite.inner.pictures import Pictures
+from l2l.suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
+from l2l.suite.report.result_tables import Tables, join_tables, load_tables, save_tables
+from l2l.suite.report.shown_pictures import load_stored_pictures, store_pictures
 
 SOURCE_COLUMNS = (
     *("experiment", "panel", "optimizer"),

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from suite.core.errors import SuiteError
-from suite.files.parquet import REAL, WHOLE, load_result
-from suite.report.statistics.intervals import Floats
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.parquet import REAL, WHOLE, load_result
+from l2l.suite.report.statistics.intervals import Floats
 
 # Of an evaluation's own table.
 RUN_COLUMNS = {"learning_rate": REAL, "instance": WHOLE, "step": WHOLE, "loss": REAL}

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from suite.files.atomic import write_bytes_atomic
-from suite.inner.pictures import Pictures, read_pictures
-from suite.plan.definitions import PanelInfo
+from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.inner.pictures import Pictures, read_pictures
+from l2l.suite.plan.definitions import PanelInfo
 
 QUALITY = 90
 # Of the file, and the pixels of one picture.

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.files.atomic import write_text_atomic
-from suite.files.places import CLAIMS, FINAL, REPORT_HTML, REPORT_MARKDOWN, TABLES
-from suite.plan.definitions import ExperimentInfo
-from suite.report.claims.verdicts import check_claims
-from suite.report.curves import curves_by_optimizer
-from suite.report.figures.draw import draw_figures, failures
-from suite.report.final import final_losses
-from suite.report.pages import Content, html_page, markdown_page
-from suite.report.results import load_results
-from suite.report.scores.losses import scores_by_run
-from suite.report.tables.contents import (
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.places import CLAIMS, FINAL, REPORT_HTML, REPORT_MARKDOWN, TABLES
+from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.report.claims.verdicts import check_claims
+from l2l.suite.report.curves import curves_by_optimizer
+from l2l.suite.report.figures.draw import draw_figures, failures
+from l2l.suite.report.final import final_losses
+from l2l.suite.report.pages import Content, html_page, markdown_page
+from l2l.suite.report.results import load_results
+from l2l.suite.report.scores.losses import scores_by_run
+from l2l.suite.report.tables.contents import (
     claims_table,
     final_table,
     interval_table,
     learning_rate_table,
     notices,
 )
-from suite.report.tables.formats import save_table
+from l2l.suite.report.tables.formats import save_table
 
 
 @dataclass(frozen=True)

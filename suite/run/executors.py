@@ -20,16 +20,16 @@ from typing import Any
 
 import torch
 
-from suite.core.device import find_device
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.core.plugins import load_plugin
-from suite.files.logs import log_to
-from suite.files.progress import Show
-from suite.inner.process import keep_freed_memory
-from suite.plan.cells import Cell
-from suite.run.store import Outcome, run_cell
-from suite.run.workers import Settings, WorkerDied, Workers, translated
+from l2l.suite.core.device import find_device
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.files.logs import log_to
+from l2l.suite.files.progress import Show
+from l2l.suite.inner.process import keep_freed_memory
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.store import Outcome, run_cell
+from l2l.suite.run.workers import Settings, WorkerDied, Workers, translated
 
 
 class _Spawn(SpawnContext):
@@ -112,7 +112,7 @@ def local(settings: Settings) -> AbstractContextManager[Workers]:
 def ray(settings: Settings) -> AbstractContextManager[Workers]:
     """A Ray cluster."""
     # Imported on use: it is an optional dependency.
-    from suite.run.ray.executor import cluster
+    from l2l.suite.run.ray.executor import cluster
 
     return cluster(settings)
 

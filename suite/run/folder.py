@@ -9,13 +9,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.json import read_json
-from suite.files.links import refuse_links
-from suite.files.places import CELLS, LOCKS, REPORT_LOCK, VERSION
-from suite.files.storage import guarded
-from suite.plan.cells import RESULTS_VERSION
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import read_json
+from l2l.suite.files.links import refuse_links
+from l2l.suite.files.places import CELLS, LOCKS, REPORT_LOCK, VERSION
+from l2l.suite.files.storage import guarded
+from l2l.suite.plan.cells import RESULTS_VERSION
 
 
 def open_results(root: Path) -> None:

@@ -13,15 +13,15 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from suite.core.convert import fill
-from suite.core.digests import file_digest
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers, problems
-from suite.files.atomic import write_bytes_atomic, write_text_atomic
-from suite.files.json import read_json
-from suite.files.parquet import save_parquet
-from suite.files.pieces import Pieces, remove_pieces
-from suite.files.places import (
+from l2l.suite.core.convert import fill
+from l2l.suite.core.digests import file_digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
+from l2l.suite.files.json import read_json
+from l2l.suite.files.parquet import save_parquet
+from l2l.suite.files.pieces import Pieces, remove_pieces
+from l2l.suite.files.places import (
     BEST,
     CANDIDATE,
     CHECKPOINTS,
@@ -32,10 +32,10 @@ from suite.files.places import (
     SELECTION,
     TUNING,
 )
-from suite.files.progress import Progress
-from suite.inner.trace_settings import Trace
-from suite.meta.schedule import Training
-from suite.plan.population import at_rate, begin, hand_on, read_candidate
+from l2l.suite.files.progress import Progress
+from l2l.suite.inner.trace_settings import Trace
+from l2l.suite.meta.schedule import Training
+from l2l.suite.plan.population import at_rate, begin, hand_on, read_candidate
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run_metatrain(job: Job) -> None:
 
     Leaves `optimizer.safetensors` and `log.csv`, of a candidate also `candidate.json`.
     """
-    from suite.meta.metatrain import metatrain
+    from l2l.suite.meta.metatrain import metatrain
 
     config = job.config
     spec = config["optimizer"]["spec"]
@@ -111,8 +111,8 @@ def run_select(job: Job) -> None:
 
 def _validations(job: Job) -> pd.DataFrame:
     """The inputs' losses on common validation instances, which none of them has seen."""
-    from optimizers.learned.checkpoint import load_optimizer
-    from suite.inner.evaluate import evaluate, final_steps
+    from l2l.optimizers.learned.checkpoint import load_optimizer
+    from l2l.suite.inner.evaluate import evaluate, final_steps
 
     config = job.config
     rows = []
@@ -139,7 +139,7 @@ def _validations(job: Job) -> pd.DataFrame:
 
 def run_tune(job: Job) -> None:
     """Sweeps the rate on validation instances; leaves `tuning.csv` and `best.json`."""
-    from suite.inner.tune import tune
+    from l2l.suite.inner.tune import tune
 
     config = job.config
     result = tune(
@@ -161,8 +161,8 @@ def run_evaluate(job: Job) -> None:
 
     Leaves `curves.parquet`, pictures if θ is one, and `untrained.txt` if φ is as it was initially.
     """
-    from suite.inner.evaluate import evaluate
-    from suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
+    from l2l.suite.inner.evaluate import evaluate
+    from l2l.suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
 
     config = job.config
     optimizer, rate = _optimizer(job)
@@ -203,8 +203,8 @@ def run_evaluate(job: Job) -> None:
 
 def run_trace(job: Job) -> None:
     """Traces coordinates along trajectories; leaves traces, responses, impulses (`.parquet`)."""
-    from suite.inner.trace import trace
-    from suite.inner.trace_tables import save_traces
+    from l2l.suite.inner.trace import trace
+    from l2l.suite.inner.trace_tables import save_traces
 
     config = job.config
     made, first = {}, 0
@@ -228,7 +228,7 @@ def run_trace(job: Job) -> None:
 
 def _optimizer(job: Job) -> tuple[Any, float]:
     """The optimizer to evaluate and its learning rate, NaN if it has none."""
-    from optimizers.learned.checkpoint import load_optimizer
+    from l2l.optimizers.learned.checkpoint import load_optimizer
 
     trained = _trained(job)
     if trained is not None:
@@ -256,8 +256,8 @@ def _trained(job: Job) -> Path | None:
 
 def _tell_untrained(job: Job) -> None:
     """Leave what the report must say of a learned optimizer that training did not change."""
-    from optimizers.learned.checkpoint import about_optimizer
-    from suite.meta.metatrain import UNTRAINED
+    from l2l.optimizers.learned.checkpoint import about_optimizer
+    from l2l.suite.meta.metatrain import UNTRAINED
 
     trained = _trained(job)
     reason = about_optimizer(trained).get(UNTRAINED) if trained is not None else None

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from suite.core.convert import fill
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.json import read_json
-from suite.files.places import CELLS, LOCKS
+from l2l.suite.core.convert import fill
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import read_json
+from l2l.suite.files.places import CELLS, LOCKS
 
 
 @dataclass(frozen=True)

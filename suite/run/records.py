@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from suite.core.digests import file_digest
-from suite.files.json import read_json
-from suite.files.places import FAILURE, RECORD
-from suite.plan.cells import Cell
-from suite.run.locks import is_locked
+from l2l.suite.core.digests import file_digest
+from l2l.suite.files.json import read_json
+from l2l.suite.files.places import FAILURE, RECORD
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.locks import is_locked
 
 State = Literal["done", "running", "failed", "missing"]
 

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from suite.files.progress import Step, read_progress
-from suite.plan.cells import KINDS, Cell
-from suite.run.store import Outcome, failure
-from suite.run.workers import WorkerDied, Workers
+from l2l.suite.files.progress import Step, read_progress
+from l2l.suite.plan.cells import KINDS, Cell
+from l2l.suite.run.store import Outcome, failure
+from l2l.suite.run.workers import WorkerDied, Workers
 
 # Seconds between looks at running cells, and at cells that another process has.
 POLL = 0.5

@@ -23,23 +23,23 @@ import numpy as np
 import torch
 from filelock import Timeout
 
-from suite.core.blame import told
-from suite.core.digests import file_digest
-from suite.core.errors import SuiteError
-from suite.core.generators import seeded_generators
-from suite.files.atomic import write_text_atomic
-from suite.files.logs import LogFile
-from suite.files.pieces import remove_pieces
-from suite.files.places import CELL_LOG, FAILURE, PIECE, PROGRESS, RECORD
-from suite.files.progress import CellProgress, Show
-from suite.files.provenance import checkout
-from suite.files.storage import guarded, storage_cause
-from suite.inner.process import follow_environment, full_float32, one_thread_beside_the_kernel
-from suite.plan.cells import RESULTS_VERSION, Cell
-from suite.plan.unchanged import check_unchanged
-from suite.run.kinds import RUNNERS, Job
-from suite.run.locks import held, owner_of
-from suite.run.records import record_of
+from l2l.suite.core.blame import told
+from l2l.suite.core.digests import file_digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.generators import seeded_generators
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.logs import LogFile
+from l2l.suite.files.pieces import remove_pieces
+from l2l.suite.files.places import CELL_LOG, FAILURE, PIECE, PROGRESS, RECORD
+from l2l.suite.files.progress import CellProgress, Show
+from l2l.suite.files.provenance import checkout
+from l2l.suite.files.storage import guarded, storage_cause
+from l2l.suite.inner.process import follow_environment, full_float32, one_thread_beside_the_kernel
+from l2l.suite.plan.cells import RESULTS_VERSION, Cell
+from l2l.suite.plan.unchanged import check_unchanged
+from l2l.suite.run.kinds import RUNNERS, Job
+from l2l.suite.run.locks import held, owner_of
+from l2l.suite.run.records import record_of
 
 NOT_RESULTS = (RECORD, FAILURE, CELL_LOG, PROGRESS)
 

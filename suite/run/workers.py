@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suite.files.progress import Show
-from suite.plan.cells import Cell
-from suite.run.store import Outcome
+from l2l.suite.files.progress import Show
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.store import Outcome
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from command_line import EXPERIMENT, ROOT, command, write_experiment
 
-import suite.commands.request
+import l2l.suite.commands.request
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     plugin = tmp_path / "abyss.py"
     plugin.write_text(
         "from dataclasses import dataclass\n"
-        "from suite import Optimizer, register_optimizer\n"
+        "from l2l import Optimizer, register_optimizer\n"
         "@register_optimizer('abyss')\n"
         "@dataclass(frozen=True)\n"
         "class Abyss(Optimizer):\n"
@@ -195,7 +195,7 @@ def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatc
     def broken() -> None:
         raise RuntimeError("no good")
 
-    monkeypatch.setattr("suite.commands.catalogue.catalogue", broken)
+    monkeypatch.setattr("l2l.suite.commands.catalogue.catalogue", broken)
     done = command("list")
     assert done.exit_code == 70
     assert "RuntimeError: no good" in done.stderr
@@ -341,7 +341,7 @@ def test_help_explains_itself_without_loading_pytorch() -> None:
 
 
 def test_own_experiments_stand_beside_the_papers(tmp_path: Path) -> None:
-    assert suite.commands.request.find_experiments([str(write_experiment(tmp_path)), "fig4"])
+    assert l2l.suite.commands.request.find_experiments([str(write_experiment(tmp_path)), "fig4"])
 
 
 @pytest.mark.parametrize("place", ["{out}/figures/../cells/evil.py", "{tmp}/evil.py"])

@@ -22,14 +22,14 @@ from data_files import (
     write_weights,
 )
 
-import suite.commands.request
-import suite.run.kinds
-from problems.data_root import DATA_ROOT
-from problems.downloads import OFFLINE
-from suite.commands.request import Request, load_experiments, plan_request
-from suite.commands.run import run
-from suite.plan.config import Experiment
-from suite.plan.plan import Plan
+import l2l.suite.commands.request
+import l2l.suite.run.kinds
+from l2l.problems.data_root import DATA_ROOT
+from l2l.problems.downloads import OFFLINE
+from l2l.suite.commands.request import Request, load_experiments, plan_request
+from l2l.suite.commands.run import run
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 STYLES = ("shipwreck_of_the_minotaur", "the_scream")
@@ -145,7 +145,7 @@ panels:
 def test_panel_without_data_is_left_out_and_said_before_the_work_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(suite.commands.request, "EXPERIMENTS", tmp_path)
+    monkeypatch.setattr(l2l.suite.commands.request, "EXPERIMENTS", tmp_path)
     (tmp_path / "tiny.yaml").write_text(EXPERIMENT, "utf-8")
     # A run in an earlier test may have turned it off.
     monkeypatch.setattr(logging.getLogger("suite"), "propagate", True)

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from suite.commands.clean import delete_cells, find_cells
-from suite.commands.status import Status, status_of
-from suite.commands.tell import duration
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.places import CELLS, LOCKS
-from suite.files.progress import CellProgress
-from suite.plan.cells import Cell, make_cell
-from suite.plan.plan import Curve, Plan
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS, Job
-from suite.run.locks import owned
-from suite.run.records import record_of
-from suite.run.store import run_cell
+from l2l.suite.commands.clean import delete_cells, find_cells
+from l2l.suite.commands.status import Status, status_of
+from l2l.suite.commands.tell import duration
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.places import CELLS, LOCKS
+from l2l.suite.files.progress import CellProgress
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.plan.plan import Curve, Plan
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS, Job
+from l2l.suite.run.locks import owned
+from l2l.suite.run.records import record_of
+from l2l.suite.run.store import run_cell
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from optimizers.hand_designed.sgd import SGD
-from optimizers.learned.gac import LSTMGAC
-from optimizers.learned.lstm import LSTM
-from optimizers.learned.routed import Routed
-from problems.quadratic import Quadratic
-from suite.core.abilities import has
-from suite.core.types import Problem
+from l2l.optimizers.hand_designed.sgd import SGD
+from l2l.optimizers.learned.gac import LSTMGAC
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.routed import Routed
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.abilities import has
+from l2l.suite.core.types import Problem
 
 
 class Squares(Problem):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import suite.core.imports
-from suite.core.imports import PACKAGES, REPOSITORY, definition_files
-from suite.core.syntax import code_digest
+import l2l.suite.core.imports
+from l2l.suite.core.imports import PACKAGES, REPOSITORY, definition_files
+from l2l.suite.core.syntax import code_digest
 
 SOURCE = '''
 """A docstring."""
@@ -115,11 +115,11 @@ def test_code_counts(old: str, new: str) -> None:
 
 
 def test_module_of_the_harness_that_a_name_is_from_does_not_count() -> None:
-    plain = code_digest(b"from suite import Rng")
-    assert code_digest(b"from suite.core.seeds import Rng") == plain
-    for other in ("suite import Problem", "suite import Rng as R", ".suite.core import Rng"):
+    plain = code_digest(b"from l2l import Rng")
+    assert code_digest(b"from l2l.suite.core.seeds import Rng") == plain
+    for other in ("l2l import Problem", "l2l import Rng as R", ".l2l.suite.core import Rng"):
         assert code_digest(f"from {other}".encode()) != plain
-    assert code_digest(b"from suited.core import Rng") != plain
+    assert code_digest(b"from l2l.suited.core import Rng") != plain
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -132,9 +132,9 @@ def test_definition_leads_to_what_it_imports_from_beside_it(tmp_path: Path) -> N
     write(
         tmp_path / "here",
         {
-            "mine.py": "import numpy, suite.core.types, absolute\nfrom . import sibling\n"
+            "mine.py": "import numpy, l2l.suite.core.types, absolute\nfrom . import sibling\n"
             "from .package.deep import thing\ndef f():\n    import within",
-            "absolute.py": "import problems.mlp",
+            "absolute.py": "import l2l.problems.mlp, problems.own",
             "sibling.py": "from .package import *\nfrom ..outside import x",
             "package/__init__.py": "from ..further import y",
             "package/deep.py": "import mine",
@@ -142,7 +142,8 @@ def test_definition_leads_to_what_it_imports_from_beside_it(tmp_path: Path) -> N
             "within.py": "",
             "unused.py": "",
             "numpy.py": "",
-            "suite/core/types.py": "",
+            "l2l/suite/core/types.py": "",
+            "problems/own.py": "",
         },
     )
     write(tmp_path, {"outside.py": ""})
@@ -150,7 +151,7 @@ def test_definition_leads_to_what_it_imports_from_beside_it(tmp_path: Path) -> N
     own = {name for name, path in found.items() if path.is_relative_to(tmp_path)}
     assert own == {
         *("mine.py", "absolute.py", "sibling.py", "further.py", "within.py", "numpy.py"),
-        *("package/__init__.py", "package/deep.py"),
+        *("package/__init__.py", "package/deep.py", "problems/own.py"),
     }
     assert {"problems/mlp.py", "problems/datasets.py"} <= set(found)
 
@@ -167,9 +168,9 @@ def test_definition_in_the_repository_leads_to_problems_and_optimizers_only() ->
 def test_plugin_in_the_repositorys_folder_leads_to_what_is_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite.core.imports, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(l2l.suite.core.imports, "REPOSITORY", tmp_path)
     files = {
-        "mine.py": "import helper, suite.core.types, problems.mlp",
+        "mine.py": "import helper, l2l.suite.core.types, l2l.problems.mlp",
         "helper.py": "import tests",
     }
     write(tmp_path, {**files, "suite/core/types.py": "", "problems/mlp.py": "import helper"})

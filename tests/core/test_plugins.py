@@ -12,22 +12,22 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from reproduce import app
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.plugins import load_plugin, plugin_files
-from suite.core.registry import optimizers, problems
-from suite.plan.cells import Cell, make_cell
-from suite.plan.resolved import problem_config
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS, Job
-from suite.run.ray.worker import Order, run_travelling
-from suite.run.records import failure_of
-from suite.run.store import run_cell
+from l2l.suite.commands.command_line import app
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.plugins import load_plugin, plugin_files
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.plan.resolved import problem_config
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS, Job
+from l2l.suite.run.ray.worker import Order, run_travelling
+from l2l.suite.run.records import failure_of
+from l2l.suite.run.store import run_cell
 
 PLUGIN = """
 from dataclasses import dataclass
 from pathlib import Path
-from suite import Problem, register_problem
+from l2l import Problem, register_problem
 import scales
 from .relative import offset
 from shapes.plain import dim
@@ -236,7 +236,7 @@ def test_plugin_finds_the_global_generators_alike_whenever_it_is_imported(tmp_pa
 def test_random_numbers_drawn_while_a_module_of_the_suite_is_imported_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import problems as package
+    import l2l.problems as package
 
     text = PLUGIN.replace("NAME", "own-bowl").replace(
         "from shapes.plain import dim", "import torch"
@@ -257,9 +257,9 @@ def test_random_numbers_drawn_while_a_module_of_the_suite_is_imported_are_told(
         ):
             problem_config({"name": "own-bowl"}, "here")
         cls = problems.cls("own-bowl")
-        assert sys.modules["problems.own_module"].Bowl is package.own_module.Bowl is cls
+        assert sys.modules["l2l.problems.own_module"].Bowl is package.own_module.Bowl is cls
     finally:
-        del sys.modules["problems.own_module"], package.own_module
+        del sys.modules["l2l.problems.own_module"], package.own_module
         problems.drew.clear()
 
 
@@ -317,7 +317,7 @@ def test_plugin_with_one_name_that_is_taken_registers_none(tmp_path: Path) -> No
 def test_module_of_the_suite_that_fails_is_told_each_time_and_can_be_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import problems as package
+    import l2l.problems as package
 
     before = names()
     text = PLUGIN.replace("NAME", "own-bowl")

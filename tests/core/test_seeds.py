@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suite.core.seeds import Rng
+from l2l.suite.core.seeds import Rng
 
 PLACES = [
     (seed, stream, instance, step)
@@ -61,7 +61,9 @@ def test_draws_come_from_the_cpu_whatever_the_default_device_and_global_seeds_ar
 
 def test_another_process_draws_the_same() -> None:
     """Python salts `hash` for each process; nothing here may depend on it."""
-    code = "from suite.core.seeds import Rng; print(Rng(1, 'a', 2, 3).integers(10**9, 3).tolist())"
+    code = (
+        "from l2l.suite.core.seeds import Rng; print(Rng(1, 'a', 2, 3).integers(10**9, 3).tolist())"
+    )
     root = Path(__file__).parents[2]
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True

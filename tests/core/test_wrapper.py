@@ -16,17 +16,17 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
-from suite.core.wrapper import Options
-from suite.inner.loop import Point, advance, descend, start
-from suite.inner.objective import Objective
-from suite.plan.plan import make_plan
-from suite.plan.profiles import build, read_experiment
-from suite.run.folder import open_results
-from suite.run.store import run_cell
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
+from l2l.suite.core.wrapper import Options
+from l2l.suite.inner.loop import Point, advance, descend, start
+from l2l.suite.inner.objective import Objective
+from l2l.suite.plan.plan import make_plan
+from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.store import run_cell
 
 P, STEPS = 6, 12
 SPEC = ParamSpec({"theta": torch.Size([P])})

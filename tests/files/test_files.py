@@ -2,8 +2,8 @@
 
 import pytest
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import atomic_path, write_text_atomic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import atomic_path, write_text_atomic
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from suite.files.logs import logged_to
-from suite.files.places import LATEST
+from l2l.suite.files.logs import logged_to
+from l2l.suite.files.places import LATEST
 
 
 def test_an_event_is_a_line_also_with_a_traceback(tmp_path):

@@ -14,20 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import suite.inner.objective
-from problems.quadratic import Quadratic
-from suite.core.bounds import Spec
-from suite.core.digests import definition_digest
-from suite.core.registry import problems
-from suite.core.types import Problem
-from suite.files.pieces import Pieces
-from suite.files.places import CURVES, PICTURES, PIECE, TUNING
-from suite.inner.memory import ONE_BY_ONE
-from suite.inner.pictures import load_pictures
-from suite.plan.cells import Cell, make_cell
-from suite.run.folder import open_results
-from suite.run.records import record_of
-from suite.run.store import run_cell
+import l2l.suite.inner.objective
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.bounds import Spec
+from l2l.suite.core.digests import definition_digest
+from l2l.suite.core.registry import problems
+from l2l.suite.core.types import Problem
+from l2l.suite.files.pieces import Pieces
+from l2l.suite.files.places import CURVES, PICTURES, PIECE, TUNING
+from l2l.suite.inner.memory import ONE_BY_ONE
+from l2l.suite.inner.pictures import load_pictures
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.records import record_of
+from l2l.suite.run.store import run_cell
 
 STEPS, RUNS = 9, 11
 
@@ -79,7 +79,7 @@ def test_interrupted_cell_goes_on_and_ends_with_the_same_bits(
 ) -> None:
     one = cell(kind)
     evaluations = 0
-    real = suite.inner.objective.Objective.value_and_grad
+    real = l2l.suite.inner.objective.Objective.value_and_grad
     last: float = 0
 
     def counted(self: Any, theta: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def test_interrupted_cell_goes_on_and_ends_with_the_same_bits(
             raise Killed
         return real(self, theta, step)
 
-    monkeypatch.setattr(suite.inner.objective.Objective, "value_and_grad", counted)
+    monkeypatch.setattr(l2l.suite.inner.objective.Objective, "value_and_grad", counted)
     whole, split = tmp_path / "whole", tmp_path / "split"
     for root in (whole, split):
         open_results(root)

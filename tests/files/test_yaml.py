@@ -12,12 +12,12 @@ from command_line import command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.commands.request import find_experiments
-from suite.core.convert import convert
-from suite.core.errors import SuiteError
-from suite.files.yaml import dump_yaml, parse_yaml, read_yaml
-from suite.plan.config import Experiment
-from suite.plan.profiles import build, read_experiment
+from l2l.suite.commands.request import find_experiments
+from l2l.suite.core.convert import convert
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.yaml import dump_yaml, parse_yaml, read_yaml
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.profiles import build, read_experiment
 
 
 @pytest.mark.parametrize(

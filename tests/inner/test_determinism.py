@@ -12,13 +12,13 @@ import pytest
 import torch
 from command_line import ROOT, write_experiment
 
-from optimizers.learned.checkpoint import load_optimizer
-from suite.commands.request import Request, plan_request
-from suite.inner.process import DETERMINISTIC, deterministic
-from suite.plan.cells import make_cell
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS
-from suite.run.store import run_cell
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.inner.process import DETERMINISTIC, deterministic
+from l2l.suite.plan.cells import make_cell
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS
+from l2l.suite.run.store import run_cell
 
 ON_IMAGES = """
 title: Tiny

@@ -9,27 +9,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.adam import Adam
-from optimizers.hand_designed.nag import NAG
-from optimizers.hand_designed.rmsprop import RMSprop
-from optimizers.hand_designed.sgd import SGD
-from optimizers.kernels import dispatch, operators
-from optimizers.learned import lstm as lstm_module
-from optimizers.learned.checkpoint import load_optimizer
-from optimizers.learned.lstm import LSTM
-from problems.convnet import ConvNet
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Problem
-from suite.inner import loop
-from suite.inner.evaluate import evaluate
-from suite.inner.objective import Objective
-from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
-from suite.meta.metatrain import metatrain
-from suite.meta.schedule import Phase, Training
+from l2l.optimizers.hand_designed.adam import Adam
+from l2l.optimizers.hand_designed.nag import NAG
+from l2l.optimizers.hand_designed.rmsprop import RMSprop
+from l2l.optimizers.hand_designed.sgd import SGD
+from l2l.optimizers.kernels import dispatch, operators
+from l2l.optimizers.learned import lstm as lstm_module
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.convnet import ConvNet
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Problem
+from l2l.suite.inner import loop
+from l2l.suite.inner.evaluate import evaluate
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.second_order import second_order_gradient
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
+from l2l.suite.meta.metatrain import metatrain
+from l2l.suite.meta.schedule import Phase, Training
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from example_problems import Bowl
 
-from optimizers.hand_designed.adam import Adam
-from optimizers.hand_designed.nag import NAG
-from optimizers.hand_designed.sgd import SGD
-from optimizers.learned.lstm import LSTM
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
-from suite.inner.evaluate import evaluate
-from suite.inner.loop import descend
-from suite.inner.memory import BUDGET, rows_at_once
-from suite.inner.objective import Objective, param_spec
+from l2l.optimizers.hand_designed.adam import Adam
+from l2l.optimizers.hand_designed.nag import NAG
+from l2l.optimizers.hand_designed.sgd import SGD
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
+from l2l.suite.inner.evaluate import evaluate
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.memory import BUDGET, rows_at_once
+from l2l.suite.inner.objective import Objective, param_spec
 
 
 def lstm() -> LSTM:
@@ -67,7 +67,7 @@ def test_memory_budget_splits_the_runs_and_changes_no_number(
     problem = MLP(units=3, batch_size=16)
     whole = evaluate(problem, optimizer, 6, 5, seed=1)
     monkeypatch.setenv(BUDGET, "1")
-    monkeypatch.setattr("suite.inner.memory.OTHERS", 300)
+    monkeypatch.setattr("l2l.suite.inner.memory.OTHERS", 300)
     assert rows_at_once(param_spec(problem), optimizer, torch.device("cpu")) == 1
     split = evaluate(problem, optimizer, 6, 5, seed=1)
     torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-6)

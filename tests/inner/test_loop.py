@@ -12,15 +12,15 @@ import torch
 from example_problems import Bowl, Cliff
 from torch import Tensor
 
-from optimizers.hand_designed.adam import Adam
-from optimizers.hand_designed.nag import NAG
-from optimizers.hand_designed.sgd import SGD
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, Tensors
-from suite.inner.loop import Point, descend, start, walk
-from suite.inner.objective import Objective
+from l2l.optimizers.hand_designed.adam import Adam
+from l2l.optimizers.hand_designed.nag import NAG
+from l2l.optimizers.hand_designed.sgd import SGD
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Params, Tensors
+from l2l.suite.inner.loop import Point, descend, start, walk
+from l2l.suite.inner.objective import Objective
 
 INSTANCES = list(range(16))
 # Some of these instances fall off the cliff, and some do not.

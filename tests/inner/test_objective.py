@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.core.types import Tensors
-from suite.inner.objective import Objective
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Tensors
+from l2l.suite.inner.objective import Objective
 
 
 class Doubled(Quadratic):

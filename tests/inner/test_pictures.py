@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import save_file
 from tidy_curves import condensed, experiment, rows
 
-from suite import Problem
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.inner.evaluate import evaluate
-from suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
-from suite.report.figures.pictures import picture_sheets
-from suite.report.results import Results, store_results
-from suite.report.write import write_report
+from l2l import Problem
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.inner.evaluate import evaluate
+from l2l.suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
+from l2l.suite.report.figures.pictures import picture_sheets
+from l2l.suite.report.results import Results, store_results
+from l2l.suite.report.write import write_report
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Dots(Problem):
 
 def test_evaluation_keeps_the_first_instances_at_a_few_steps(monkeypatch):
     # Groups of one instance, as for images that are large.
-    monkeypatch.setattr("suite.inner.evaluate.runs_at_once", lambda *_: 1)
+    monkeypatch.setattr("l2l.suite.inner.evaluate.runs_at_once", lambda *_: 1)
     log = PictureLog(20)
     optimizer = optimizers.make({"name": "sgd", "lr": 0.1})
     watched = evaluate(Dots(), optimizer, 20, 5, seed=0, watch=log)

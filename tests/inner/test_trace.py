@@ -13,29 +13,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.adam import Adam
-from optimizers.hand_designed.nag import NAG
-from optimizers.hand_designed.sgd import SGD
-from optimizers.learned.gac import LSTMGAC
-from optimizers.learned.lstm import LSTM
-from optimizers.learned.routed import Routed
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, ParamSpec
-from suite.inner.loop import descend, start, walk
-from suite.inner.objective import Objective
-from suite.inner.trace import choose, impulses, replay, trace, updates_at
-from suite.inner.trace_settings import Trace
-from suite.inner.trace_tables import COLUMNS, load_traces
-from suite.plan.cells import Cell
-from suite.plan.plan import make_plan
-from suite.plan.profiles import build, read_experiment
-from suite.report.collect import collect_tables, experiment_infos
-from suite.report.result_tables import join_tables, save_tables
-from suite.run.folder import open_results
-from suite.run.records import state_of
-from suite.run.store import run_cell
+from l2l.optimizers.hand_designed.adam import Adam
+from l2l.optimizers.hand_designed.nag import NAG
+from l2l.optimizers.hand_designed.sgd import SGD
+from l2l.optimizers.learned.gac import LSTMGAC
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.routed import Routed
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.inner.loop import descend, start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.trace import choose, impulses, replay, trace, updates_at
+from l2l.suite.inner.trace_settings import Trace
+from l2l.suite.inner.trace_tables import COLUMNS, load_traces
+from l2l.suite.plan.cells import Cell
+from l2l.suite.plan.plan import make_plan
+from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.report.collect import collect_tables, experiment_infos
+from l2l.suite.report.result_tables import join_tables, save_tables
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.records import state_of
+from l2l.suite.run.store import run_cell
 
 SETTINGS = Trace(along="LSTM", coordinates=3, probed=2, response_steps=4, points=21, lags=3)
 SPEC = ParamSpec({"w": torch.Size([4]), "b": torch.Size([2])}, {"w": "conv", "b": "fc"})

@@ -11,17 +11,17 @@ import torch
 from example_problems import Bowl, Cliff
 from torch import Tensor
 
-import suite.inner.objective
-import suite.inner.tune
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import Problem, Tensors
-from suite.inner.evaluate import evaluate
-from suite.inner.memory import BUDGET
-from suite.inner.objective import Objective
-from suite.inner.tune import HIGHEST, LOWEST, TuningResult, tune
+import l2l.suite.inner.objective
+import l2l.suite.inner.tune
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Problem, Tensors
+from l2l.suite.inner.evaluate import evaluate
+from l2l.suite.inner.memory import BUDGET
+from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.tune import HIGHEST, LOWEST, TuningResult, tune
 
 STEPS, INSTANCES, SEED = 3, 4, 2
 
@@ -143,10 +143,10 @@ def test_split_by_a_memory_budget_gives_the_same_table(monkeypatch: pytest.Monke
             sizes.append(copies)
             super().__init__(*arguments, copies=copies, **options)
 
-    monkeypatch.setattr(suite.inner.tune, "Objective", Counting)
+    monkeypatch.setattr(l2l.suite.inner.tune, "Objective", Counting)
     whole = sweep(problem, "adam", steps=8).table
     monkeypatch.setenv(BUDGET, "1")
-    monkeypatch.setattr("suite.inner.memory.OTHERS", 2**13)
+    monkeypatch.setattr("l2l.suite.inner.memory.OTHERS", 2**13)
     unsplit, sizes[:] = max(sizes), []
     split = sweep(problem, "adam", steps=8).table
     assert max(sizes) < unsplit, "the budget must split the sweep here"
@@ -157,13 +157,13 @@ def test_split_by_a_memory_budget_gives_the_same_table(monkeypatch: pytest.Monke
 
 def test_only_validation_instances_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = set()
-    rng = suite.inner.objective.Rng
+    rng = l2l.suite.inner.objective.Rng
 
     def listening(seed: int, stream: str, *rest: int) -> Any:
         streams.add(stream.partition("/")[0])
         return rng(seed, stream, *rest)
 
-    monkeypatch.setattr(suite.inner.objective, "Rng", listening)
+    monkeypatch.setattr(l2l.suite.inner.objective, "Rng", listening)
     sweep(Cliff())
     assert streams == {"spec", "validation"}
 

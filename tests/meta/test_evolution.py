@@ -11,17 +11,17 @@ from example_problems import Cliff
 from test_metatrain import PROBLEM, SPEC, log_of, outcome, training
 from torch import Tensor
 
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.estimator import Estimator
-from suite.core.registry import estimators, optimizers
-from suite.core.seeds import Rng
-from suite.inner.loop import advance, start
-from suite.inner.objective import Objective
-from suite.meta.estimators.antithetic import walk_pairs
-from suite.meta.metatrain import metatrain
-from suite.meta.schedule import Phase
-from suite.meta.state import load_state
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.estimator import Estimator
+from l2l.suite.core.registry import estimators, optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.loop import advance, start
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.antithetic import walk_pairs
+from l2l.suite.meta.metatrain import metatrain
+from l2l.suite.meta.schedule import Phase
+from l2l.suite.meta.state import load_state
 
 HORIZON = 12
 WINDOW = 3

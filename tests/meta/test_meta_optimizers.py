@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers.kernels.shape import LSTMShape
-from suite.core.seeds import Rng
-from suite.meta.meta_optimizers import MetaAdam, MetaOptimizer, MetaSoap
+from l2l.optimizers.kernels.shape import LSTMShape
+from l2l.suite.core.seeds import Rng
+from l2l.suite.meta.meta_optimizers import MetaAdam, MetaOptimizer, MetaSoap
 
 
 @dataclass(frozen=True)

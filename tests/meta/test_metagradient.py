@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from moved import moved
 from torch import Tensor
 
-from optimizers.learned import base
-from optimizers.learned.lstm import LSTM
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec, Problem
-from suite.inner import loop
-from suite.inner.loop import Point, advance, start
-from suite.inner.objective import Objective, param_spec
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.learned import base
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec, Problem
+from l2l.suite.inner import loop
+from l2l.suite.inner.loop import Point, advance, start
+from l2l.suite.inner.objective import Objective, param_spec
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 SEED = 5
 QUADRATIC = Quadratic(dim=4)

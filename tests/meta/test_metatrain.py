@@ -21,25 +21,25 @@ from moved import moved
 from safetensors import safe_open
 from torch import Tensor
 
-import suite.meta.metatrain
-from optimizers.learned.checkpoint import load_optimizer
-from optimizers.learned.lstm import LSTM
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.estimator import Estimate
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec, Problem
-from suite.files.places import TRAINING_STATE
-from suite.inner.evaluate import evaluate
-from suite.inner.loop import advance, start
-from suite.inner.objective import Objective
-from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import Truncated, window_gradient
-from suite.meta.meta_loss import loss_weights
-from suite.meta.metatrain import metatrain
-from suite.meta.schedule import Phase, Training
-from suite.meta.state import TrainingState, load_state
+import l2l.suite.meta.metatrain
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.estimator import Estimate
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec, Problem
+from l2l.suite.files.places import TRAINING_STATE
+from l2l.suite.inner.evaluate import evaluate
+from l2l.suite.inner.loop import advance, start
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.second_order import second_order_gradient
+from l2l.suite.meta.estimators.truncated import Truncated, window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
+from l2l.suite.meta.metatrain import metatrain
+from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.state import TrainingState, load_state
 
 PROBLEM = Quadratic(dim=3)
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
@@ -160,7 +160,7 @@ def test_every_run_is_on_fresh_training_instances(
             assert split == "train"
             super().__init__(problem, instances, split, *rest, **k)
 
-    monkeypatch.setattr(suite.meta.metatrain, "Objective", Listening)
+    monkeypatch.setattr(l2l.suite.meta.metatrain, "Objective", Listening)
     phases = (Phase(runs, 4, FOUR, 0.01, batch=batch), Phase(6, 4, FOUR, 0.01, batch=2))
     log = train(tmp_path, *phases)
     assert drawn == list(range(runs + 6))
@@ -202,7 +202,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[Tensor]:
         seen.append(optimizer.weights)
         return torch.full((instances, steps + 1), losses[len(seen) - 1])
 
-    monkeypatch.setattr(suite.meta.metatrain, "evaluate", pretend)
+    monkeypatch.setattr(l2l.suite.meta.metatrain, "evaluate", pretend)
     return seen
 
 
@@ -270,7 +270,7 @@ def test_criterion_is_the_end_or_the_whole_of_validation_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, criterion: str, expected: float
 ) -> None:
     curve = torch.linspace(10.0, 1.0, 11)
-    monkeypatch.setattr(suite.meta.metatrain, "evaluate", lambda *_: curve.expand(6, -1))
+    monkeypatch.setattr(l2l.suite.meta.metatrain, "evaluate", lambda *_: curve.expand(6, -1))
     log = train(tmp_path, Phase(4, 10, FIVE, 0.01), criterion=criterion)
     assert log[-1]["validation"] == pytest.approx(expected)
     assert log[-1]["final"] == 1.0
@@ -389,7 +389,7 @@ def test_resume_equals_uninterrupted_run_when_killed_before_writing(
 
     train_until(tmp_path, 5)
     with monkeypatch.context() as patch:
-        patch.setattr(suite.meta.metatrain, name, die)
+        patch.setattr(l2l.suite.meta.metatrain, name, die)
         with pytest.raises(Killed):
             train(tmp_path, *PHASES)
     train(tmp_path, *PHASES)
@@ -400,7 +400,7 @@ def test_finished_training_is_not_done_again(
     tmp_path: Path, undisturbed: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path, *PHASES)
-    monkeypatch.setattr(suite.meta.metatrain, "_update_over_run", None)
+    monkeypatch.setattr(l2l.suite.meta.metatrain, "_update_over_run", None)
     train(tmp_path, *PHASES)
     assert outcome(tmp_path) == undisturbed
 
@@ -412,7 +412,7 @@ def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> N
     code = (
         "import sys; sys.path[:0] = ['tests', 'tests/meta']\n"
         "from pathlib import Path\n"
-        "from suite.meta.schedule import Phase\n"
+        "from l2l.suite.meta.schedule import Phase\n"
         "from test_metatrain import train\n"
         f"train(Path({str(folder)!r}), {phase!r}, every=10)"
     )

@@ -11,20 +11,20 @@ import torch
 from example_problems import InDouble
 from torch import Tensor
 
-from optimizers.hand_designed.nag import NAG
-from optimizers.layout import Layout
-from optimizers.learned.base import Learned
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite.core.seeds import Rng
-from suite.core.types import Optimizer, Params, ParamSpec
-from suite.inner.loop import descend, start, walk
-from suite.inner.objective import Objective
-from suite.inner.trace import replay, trace
-from suite.inner.trace_settings import Trace
-from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.hand_designed.nag import NAG
+from l2l.optimizers.layout import Layout
+from l2l.optimizers.learned.base import Learned
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.inner.loop import descend, start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.trace import replay, trace
+from l2l.suite.inner.trace_settings import Trace
+from l2l.suite.meta.estimators.second_order import second_order_gradient
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 SMALL = MLP(dataset="mnist", units=2, batch_size=4)
 INSTANCES = [0, 1]

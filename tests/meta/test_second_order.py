@@ -12,19 +12,19 @@ from example_problems import Cliff, InDouble, Kink
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from optimizers.learned.adjoints import adjoints_by_autograd
-from optimizers.learned.lstm import LSTM
-from problems.mlp import MLP
-from problems.quadratic import Quadratic
-from suite import Tensors
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import Problem
-from suite.inner.loop import Point, advance, start
-from suite.inner.objective import Objective
-from suite.meta.estimators.second_order import second_order_gradient
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l import Tensors
+from l2l.optimizers.learned.adjoints import adjoints_by_autograd
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Problem
+from l2l.suite.inner.loop import Point, advance, start
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.second_order import second_order_gradient
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 SEED = 7
 INSTANCES = (3, 1)

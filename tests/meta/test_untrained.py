@@ -11,10 +11,10 @@ from command_line import command, write_experiment
 from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training
 from torch import Tensor
 
-from optimizers.learned.checkpoint import about_optimizer
-from suite import Problem, Rng, Tensors
-from suite.meta.metatrain import UNTRAINED, metatrain, untrained_because
-from suite.meta.state import TrainingState, load_state
+from l2l import Problem, Rng, Tensors
+from l2l.optimizers.learned.checkpoint import about_optimizer
+from l2l.suite.meta.metatrain import UNTRAINED, metatrain, untrained_because
+from l2l.suite.meta.state import TrainingState, load_state
 
 TOO_FAST = ["--set", "training.t.phases.0.rate=1e3"]
 

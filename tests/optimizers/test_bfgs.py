@@ -13,10 +13,10 @@ from moved import moved
 from numpy.typing import NDArray
 from torch import Tensor
 
-from optimizers.hand_designed.bfgs import BFGS, bfgs_inverse
-from optimizers.hand_designed.l_bfgs import LBFGS, two_loops
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
+from l2l.optimizers.hand_designed.bfgs import BFGS, bfgs_inverse
+from l2l.optimizers.hand_designed.l_bfgs import LBFGS, two_loops
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
 
 N, P = 3, 6
 SPEC = ParamSpec({"theta": torch.Size([P])})

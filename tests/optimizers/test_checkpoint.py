@@ -12,12 +12,12 @@ import torch
 from moved import moved
 from safetensors.torch import save_file
 
-from optimizers.learned import checkpoint
-from optimizers.learned.checkpoint import load_optimizer, save_optimizer
-from optimizers.learned.lstm import LSTM
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
+from l2l.optimizers.learned import checkpoint
+from l2l.optimizers.learned.checkpoint import load_optimizer, save_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
 
 SPEC = {"name": "lstm", "hidden": 4, "preprocessing": "log", "p": 5.0, "output_scale": 0.01}
 

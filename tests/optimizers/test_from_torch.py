@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from suite.core.registry import optimizers
-from suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
 
 SPEC = ParamSpec({"w": torch.Size([4, 3]), "b": torch.Size([3])})
 FLAT = ParamSpec({"w": torch.Size([4, 3]), "u": torch.Size([2, 5])})

@@ -15,16 +15,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import suite.core.import_path
-from optimizers.learned.checkpoint import FORMAT, VERSION, load_optimizer
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.plugins import load_plugin
-from suite.core.registry import optimizers
-from suite.inner.loop import Point, descend
-from suite.inner.objective import Objective
-from suite.plan.resolved import optimizer_config
-from suite.plan.unchanged import check_unchanged
+import l2l.suite.core.import_path
+from l2l.optimizers.learned.checkpoint import FORMAT, VERSION, load_optimizer
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.core.registry import optimizers
+from l2l.suite.inner.loop import Point, descend
+from l2l.suite.inner.objective import Objective
+from l2l.suite.plan.resolved import optimizer_config
+from l2l.suite.plan.unchanged import check_unchanged
 
 CLASSES = """
 import torch
@@ -204,7 +204,7 @@ def test_a_version_is_part_of_the_key_and_checked_where_a_cell_runs(
     config = planned(spec)
     assert config["data"] == {"torch": torch.__version__.partition("+")[0]}
     check_unchanged({"optimizer": config})
-    monkeypatch.setattr(suite.core.import_path, "version", lambda name: "99.0")
+    monkeypatch.setattr(l2l.suite.core.import_path, "version", lambda name: "99.0")
     assert planned(spec)["data"] == {"torch": "99.0"}
     assert planned({**spec, "schedule": "cosine"})["data"] == {"torch": "99.0"}
     with pytest.raises(SuiteError, match=r"comes from torch 99\.0 here, but from torch"):

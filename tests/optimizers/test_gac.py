@@ -9,15 +9,15 @@ import torch
 from moved import moved
 from torch import Tensor
 
-from optimizers.by_hand.gac_clipping import GACClipping
-from optimizers.learned.gac import LSTMGAC
-from optimizers.learned.lstm import LSTM
-from optimizers.learned.ntm import NTMBFGS, NTMLBFGS
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
-from suite.core.wrapper import clip_by_norm
+from l2l.optimizers.by_hand.gac_clipping import GACClipping
+from l2l.optimizers.learned.gac import LSTMGAC
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.ntm import NTMBFGS, NTMLBFGS
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
+from l2l.suite.core.wrapper import clip_by_norm
 
 SPEC = ParamSpec({"theta": torch.Size([6])})
 TALKING = [LSTMGAC, NTMBFGS, NTMLBFGS]

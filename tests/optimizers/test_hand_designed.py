@@ -10,11 +10,11 @@ import torch
 from moved import moved
 from torch import Tensor
 
-from optimizers.hand_designed.adam import Adam
-from optimizers.hand_designed.nag import NAG
-from optimizers.hand_designed.rmsprop import RMSprop
-from optimizers.hand_designed.sgd import SGD
-from suite.core.types import Optimizer, ParamSpec
+from l2l.optimizers.hand_designed.adam import Adam
+from l2l.optimizers.hand_designed.nag import NAG
+from l2l.optimizers.hand_designed.rmsprop import RMSprop
+from l2l.optimizers.hand_designed.sgd import SGD
+from l2l.suite.core.types import Optimizer, ParamSpec
 
 STEPS = 30
 SPEC = ParamSpec({"theta": torch.Size([5])})

@@ -19,16 +19,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
-from optimizers.kernels import dispatch, operators, reference
-from optimizers.kernels.cpu import lstm_library
-from optimizers.kernels.shape import LSTMShape, Scales
-from optimizers.learned.adjoints import adjoints_by_autograd
-from optimizers.learned.base import Learned
-from optimizers.learned.lstm import LSTM
-from suite.core import native_build as build
-from suite.core.abilities import has
-from suite.core.seeds import Rng
-from suite.core.types import Params
+from l2l.optimizers.kernels import dispatch, operators, reference
+from l2l.optimizers.kernels.cpu import lstm_library
+from l2l.optimizers.kernels.shape import LSTMShape, Scales
+from l2l.optimizers.learned.adjoints import adjoints_by_autograd
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core import native_build as build
+from l2l.suite.core.abilities import has
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Params
 
 # Each is compiled once (a second or two): odd and even hidden units, and sizes that leave every
 # remainder in the kernels' blocks of 10, 5, 4 and 2.

@@ -11,17 +11,17 @@ import torch
 from moved import moved
 from torch import Tensor
 
-from optimizers.kernels.shape import LSTMShape
-from optimizers.learned.lstm import LSTM
-from optimizers.preprocessing import PREPROCESSINGS
-from problems.quadratic import Quadratic
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
-from suite.meta.metatrain import metatrain
-from suite.meta.schedule import Phase, Training
-from suite.meta.state import load_state
+from l2l.optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.preprocessing import PREPROCESSINGS
+from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
+from l2l.suite.meta.metatrain import metatrain
+from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.state import load_state
 
 SPEC = ParamSpec({"theta": torch.Size([6])})
 KINDS = list(PREPROCESSINGS)

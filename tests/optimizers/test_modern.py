@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers.hand_designed.muon import orthogonalised
-from suite.core.registry import optimizers
-from suite.core.types import Params, ParamSpec
+from l2l.optimizers.hand_designed.muon import orthogonalised
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.types import Params, ParamSpec
 
 SPEC = ParamSpec({"w": torch.Size([4, 3]), "b": torch.Size([3])})
 STEPS, N = 25, 3

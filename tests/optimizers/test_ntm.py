@@ -10,14 +10,14 @@ import torch
 from moved import moved
 from torch import Tensor
 
-from optimizers.by_hand import ntm_bfgs
-from optimizers.by_hand.ntm_bfgs import NTMBFGSByHand
-from optimizers.learned.memory import DenseMemory, HistoryMemory
-from optimizers.learned.ntm import NTMBFGS, NTMLBFGS
-from suite.core.errors import SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
+from l2l.optimizers.by_hand import ntm_bfgs
+from l2l.optimizers.by_hand.ntm_bfgs import NTMBFGSByHand
+from l2l.optimizers.learned.memory import DenseMemory, HistoryMemory
+from l2l.optimizers.learned.ntm import NTMBFGS, NTMLBFGS
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
 
 N, P = 2, 5
 SPEC = ParamSpec({"theta": torch.Size([P])})

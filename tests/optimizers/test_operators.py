@@ -18,12 +18,12 @@ from test_kernels import (
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from optimizers.kernels import operators, reference
-from optimizers.kernels.shape import LSTMShape, Scales
-from optimizers.learned.base import Learned
-from optimizers.learned.lstm import LSTM
-from suite.core.seeds import Rng
-from suite.core.types import Params
+from l2l.optimizers.kernels import operators, reference
+from l2l.optimizers.kernels.shape import LSTMShape, Scales
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Params
 
 pytestmark = fused
 SHAPE = LSTMShape(2, 20, 2)

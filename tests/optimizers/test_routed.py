@@ -10,14 +10,14 @@ import torch
 from moved import moved
 from torch import Tensor
 
-from optimizers.learned.checkpoint import load_optimizer, save_optimizer
-from suite.core.registry import optimizers, problems
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
-from suite.inner.loop import advance, start
-from suite.inner.objective import Objective
-from suite.meta.estimators.truncated import window_gradient
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.learned.checkpoint import load_optimizer, save_optimizer
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
+from l2l.suite.inner.loop import advance, start
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 SPEC = ParamSpec(
     {"w": torch.Size([3, 2]), "b": torch.Size([4]), "v": torch.Size([5])},

@@ -14,11 +14,11 @@ from moved import moved
 from torch import Tensor, nn
 from torch_training import loss_of, network, train, weights, with_gradient
 
-from optimizers.learned.lstm import LSTM
-from optimizers.torch_optimizer import LearnedOptimizer
-from problems.datasets import load_images
-from suite.core.seeds import Rng
-from suite.core.types import ParamSpec
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.torch_optimizer import LearnedOptimizer
+from l2l.problems.datasets import load_images
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import ParamSpec
 
 SHIPPED = "mnist-lstm"
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch_training import with_gradient
 
-from optimizers.learned.checkpoint import save_optimizer
-from optimizers.learned.gac import LSTMGAC
-from optimizers.torch_optimizer import LearnedOptimizer
-from suite.core.errors import SuiteError
-from suite.core.seeds import Rng
+from l2l.optimizers.learned.checkpoint import save_optimizer
+from l2l.optimizers.learned.gac import LSTMGAC
+from l2l.optimizers.torch_optimizer import LearnedOptimizer
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.seeds import Rng
 
 
 def ones(*shape: int, **options: Any) -> nn.Parameter:

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch_training import network, train, weights, with_gradient
 
-from optimizers.learned.checkpoint import save_optimizer
-from optimizers.learned.lstm import LSTM
-from optimizers.torch_optimizer import LearnedOptimizer
-from suite.core.seeds import Rng
+from l2l.optimizers.learned.checkpoint import save_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.torch_optimizer import LearnedOptimizer
+from l2l.suite.core.seeds import Rng
 
 
 def through_a_file(state: Any) -> Any:

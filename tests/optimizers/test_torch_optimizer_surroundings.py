@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch_training import network, train, weights, with_gradient
 
-from optimizers.torch_optimizer import LearnedOptimizer
+from l2l import LearnedOptimizer
 
 PAGE = Path(__file__).parents[2] / "docs" / "torch-optimizer.md"
 
@@ -73,7 +73,7 @@ import multiprocessing, sys
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from optimizers.torch_optimizer import LearnedOptimizer
+from l2l import LearnedOptimizer
 
 def step(size=20_000):
     parameter = nn.Parameter(torch.zeros(size))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch_training import loss_of, network, train, weights, with_gradient
 
-from optimizers.torch_optimizer import LearnedOptimizer
-from suite.core.seeds import Rng
+from l2l.optimizers.torch_optimizer import LearnedOptimizer
+from l2l.suite.core.seeds import Rng
 
 SCHEDULERS: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
     "step": lambda o: lr_scheduler.StepLR(o, 2, gamma=0.5),

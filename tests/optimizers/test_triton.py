@@ -14,10 +14,10 @@ from moved import moved
 from test_kernels import make_case
 from torch import Tensor
 
-from optimizers.kernels import dispatch, operators, reference
-from optimizers.kernels.shape import LSTMShape
-from optimizers.learned.lstm import LSTM
-from suite.core.seeds import Rng
+from l2l.optimizers.kernels import dispatch, operators, reference
+from l2l.optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.seeds import Rng
 
 triton_lstm = pytest.importorskip(
     "optimizers.kernels.triton_lstm", reason="Triton is not installed", exc_type=ImportError

@@ -16,8 +16,8 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from optimizers.kernels import triton_lstm
-from optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.kernels import triton_lstm
+from l2l.optimizers.kernels.shape import LSTMShape
 
 INTEGERS = {"n", "state_row", "last_row", "d_row", "steps", "kept", "size"}
 sizes = triton_lstm._sizes(LSTMShape(layers=1, hidden=4, inputs=1))

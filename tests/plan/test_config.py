@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from suite.commands.request import find_experiments
-from suite.core.errors import SuiteError
-from suite.plan.config import Experiment
-from suite.plan.definitions import PaperPanel
-from suite.plan.profiles import build, read_experiment
+from l2l.suite.commands.request import find_experiments
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.definitions import PaperPanel
+from l2l.suite.plan.profiles import build, read_experiment
 
 FILE = """
 title: Tiny

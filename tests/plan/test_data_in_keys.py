@@ -11,19 +11,19 @@ import torch
 from data_files import forget_data, vgg_state, write_photos, write_styles, write_weights
 from PIL import Image
 
-from problems.data_root import DATA_ROOT
-from suite.core.errors import SuiteError
-from suite.core.plugins import load_plugin
-from suite.core.registry import optimizers, problems
-from suite.core.types import Problem
-from suite.plan.cells import Cell, make_cell
-from suite.plan.resolved import problem_config
-from suite.plan.unchanged import fingerprints
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS
-from suite.run.ray.worker import Order, run_travelling
-from suite.run.records import failure_of
-from suite.run.store import run_cell
+from l2l.problems.data_root import DATA_ROOT
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.types import Problem
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.plan.resolved import problem_config
+from l2l.suite.plan.unchanged import fingerprints
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS
+from l2l.suite.run.ray.worker import Order, run_travelling
+from l2l.suite.run.records import failure_of
+from l2l.suite.run.store import run_cell
 
 DIGITS = Path(__file__).parents[2] / "docs" / "examples" / "digits_net.py"
 ART = {

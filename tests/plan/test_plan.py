@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-import suite.plan.plan
-from optimizers.learned.checkpoint import save_optimizer
-from problems.data_root import DATA_ROOT
-from suite.commands.request import Request, plan_request
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.imports import REPOSITORY, definition_files
-from suite.core.plugins import load_plugin
-from suite.core.registry import estimators, optimizers, problems
-from suite.core.seeds import Rng
-from suite.plan.config import Experiment
-from suite.plan.plan import Plan, make_plan
-from suite.plan.profiles import build, read_experiment
-from suite.plan.unchanged import check_unchanged
+import l2l.suite.plan.plan
+from l2l.optimizers.learned.checkpoint import save_optimizer
+from l2l.problems.data_root import DATA_ROOT
+from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.imports import REPOSITORY, definition_files
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.core.registry import estimators, optimizers, problems
+from l2l.suite.core.seeds import Rng
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.plan import Plan, make_plan
+from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.plan.unchanged import check_unchanged
 
 FILE = """
 title: Tiny
@@ -51,7 +51,7 @@ MISSING = "{name: convnet, dataset: svhn}"
 PLUGIN = '''
 """A problem of one's own."""
 from dataclasses import dataclass
-from suite import Problem, register_problem
+from l2l import Problem, register_problem
 
 @register_problem("bowl")
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def test_plugin_cannot_take_the_name_of_a_class_that_is_there(tmp_path: Path) ->
     file = tmp_path / "mine.py"
     file.write_text(
         "from dataclasses import dataclass\n"
-        "from suite import Optimizer, register_optimizer\n"
+        "from l2l import Optimizer, register_optimizer\n"
         "@register_optimizer('sgd')\n"
         "@dataclass(frozen=True)\n"
         "class SGD(Optimizer):\n"
@@ -184,7 +184,7 @@ def test_digest_follows_imports_between_definitions() -> None:
 def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite.plan.plan, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(l2l.suite.plan.plan, "CHECKPOINTS", tmp_path)
     with pytest.raises(SuiteError, match=r"no results/checkpoints/tiny\.safetensors"):
         plan(tmp_path, "training.t.use=shipped")
     save_checkpoint(tmp_path, seed=1)
@@ -206,7 +206,7 @@ def save_checkpoint(folder: Path, seed: int) -> None:
 def test_checkpoint_of_another_architecture_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite.plan.plan, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(l2l.suite.plan.plan, "CHECKPOINTS", tmp_path)
     save_checkpoint(tmp_path, seed=1)
     with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden is not that of"):
         plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=6")
@@ -259,9 +259,9 @@ def test_wrong_definitions_are_refused_before_any_work(
 LEARNED = """
 from dataclasses import dataclass
 import torch
-from optimizers.layout import Layout
-from optimizers.learned.base import Learned
-from suite import register_optimizer
+from l2l.optimizers.layout import Layout
+from l2l.optimizers.learned.base import Learned
+from l2l import register_optimizer
 
 class Scale(Layout):
     def parameters(self):
@@ -311,8 +311,8 @@ def test_states_that_no_coordinates_can_be_picked_from_are_refused_while_plannin
 
 ESTIMATOR = """
 from dataclasses import dataclass
-from suite import register_estimator
-from suite.meta.estimators.truncated import Truncated
+from l2l import register_estimator
+from l2l.suite.meta.estimators.truncated import Truncated
 
 @register_estimator("mine")
 @dataclass(frozen=True)

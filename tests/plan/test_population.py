@@ -9,19 +9,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from optimizers.learned.checkpoint import load_optimizer
-from suite.commands.status import work_of
-from suite.core.errors import SuiteError
-from suite.files.places import CANDIDATE
-from suite.meta.schedule import Population, Training
-from suite.meta.state import load_state
-from suite.plan.cells import Cell, in_order
-from suite.plan.config import Experiment
-from suite.plan.plan import Plan, make_plan
-from suite.plan.population import Rung, at_rate, candidates, rungs
-from suite.plan.profiles import build, read_experiment
-from suite.run.folder import open_results
-from suite.run.store import run_cell
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.suite.commands.status import work_of
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import CANDIDATE
+from l2l.suite.meta.schedule import Population, Training
+from l2l.suite.meta.state import load_state
+from l2l.suite.plan.cells import Cell, in_order
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.plan import Plan, make_plan
+from l2l.suite.plan.population import Rung, at_rate, candidates, rungs
+from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.store import run_cell
 
 FILE = """
 title: Tiny

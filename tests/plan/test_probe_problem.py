@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from own_file import HEAD, complaint, forget, planned
 
-import suite.plan.probe
-from suite.core.registry import problems
-from suite.core.types import ParamSpec, Problem
-from suite.plan.probe import probe_problem, untried
-from suite.plan.probe_problem import check_problem
+import l2l.suite.plan.probe
+from l2l.suite.core.registry import problems
+from l2l.suite.core.types import ParamSpec, Problem
+from l2l.suite.plan.probe import probe_problem, untried
+from l2l.suite.plan.probe_problem import check_problem
 
 LOSS = 'return (params["x"] * instance["w"] * batch["x"]).square().sum()'
 INIT = 'return {"x": rng.normal(2)}'
@@ -234,7 +234,7 @@ def test_an_equal_problem_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None
         calls.append(problem)
         return check_problem(problem)
 
-    monkeypatch.setattr(suite.plan.probe, "check_problem", counted)
+    monkeypatch.setattr(l2l.suite.plan.probe, "check_problem", counted)
     problem = problems.make({"name": "mine"})
     for spec, count in (({"name": "mine"}, 0), ({"name": "mine", "x": 1}, 1)):
         probe_problem(problem, spec, "here")

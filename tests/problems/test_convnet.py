@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from problems.convnet import ConvNet
-from suite.core.errors import SuiteError
-from suite.core.registry import problems
-from suite.core.seeds import Rng
-from suite.inner.objective import Objective, param_spec
+from l2l.problems.convnet import ConvNet
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import problems
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.objective import Objective, param_spec
 
 SMALL = ConvNet(dataset="mnist", layers=2, channels=3, units=6, batch_size=20)
 

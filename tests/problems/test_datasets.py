@@ -19,15 +19,15 @@ from conftest import TEST_IMAGES, TRAIN_IMAGES
 from data_files import forget_data
 from PIL import Image
 
-from problems import datasets, downloads, sample_images
-from problems.convnet import ConvNet
-from problems.data_root import DATA_ROOT, data_root
-from problems.datasets import load_images
-from problems.image_tensors import Images, as_images
-from problems.mlp import MLP
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.registry import problems
-from suite.core.seeds import Rng
+from l2l.problems import datasets, downloads, sample_images
+from l2l.problems.convnet import ConvNet
+from l2l.problems.data_root import DATA_ROOT, data_root
+from l2l.problems.datasets import load_images
+from l2l.problems.image_tensors import Images, as_images
+from l2l.problems.mlp import MLP
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.registry import problems
+from l2l.suite.core.seeds import Rng
 
 
 @pytest.fixture(autouse=True)

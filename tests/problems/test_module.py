@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from example_problems import InDouble
 from torch import Tensor, nn
 
-from problems.module import ModuleProblem
-from suite import Rng, Tensors
-from suite.core.errors import SuiteError
-from suite.inner.objective import Objective
-from suite.plan.probe_problem import check_problem
+from l2l import Rng, Tensors
+from l2l.problems.module import ModuleProblem
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.inner.objective import Objective
+from l2l.suite.plan.probe_problem import check_problem
 
 
 @dataclass(frozen=True)

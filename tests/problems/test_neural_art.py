@@ -8,15 +8,15 @@ import torch
 from data_files import PHOTOS, forget_data, vgg_state, write_photos, write_styles, write_weights
 from PIL import Image
 
-from problems import feature_networks, neural_art, pictures
-from problems.data_root import DATA_ROOT, SAMPLES
-from problems.feature_networks import feature_network, read_network
-from problems.neural_art import NeuralArt
-from suite.core.errors import DataMissing, SuiteError
-from suite.core.registry import optimizers
-from suite.core.seeds import Rng
-from suite.inner.loop import descend
-from suite.inner.objective import Objective
+from l2l.problems import feature_networks, neural_art, pictures
+from l2l.problems.data_root import DATA_ROOT, SAMPLES
+from l2l.problems.feature_networks import feature_network, read_network
+from l2l.problems.neural_art import NeuralArt
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.registry import optimizers
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.loop import descend
+from l2l.suite.inner.objective import Objective
 
 LAYERS = {"content_layer": "relu1_2", "style_layers": ("relu1_1", "relu2_1")}
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from problems import convnet
-from problems.convnet import ConvNet
-from problems.kernels import norm_pool
-from suite.core import native_build
-from suite.core.seeds import Rng
-from suite.inner.objective import Objective
+from l2l.problems import convnet
+from l2l.problems.convnet import ConvNet
+from l2l.problems.kernels import norm_pool
+from l2l.suite.core import native_build
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.objective import Objective
 
 try:
     native_build.load_library(norm_pool.SOURCE)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tidy_curves import experiment
 
-from suite.core.errors import SuiteError
-from suite.plan.definitions import PaperPanel
-from suite.report.agreement import distance, log_ratios, rms
-from suite.report.curves import Curve
-from suite.report.paper import panel_curves
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.plan.definitions import PaperPanel
+from l2l.suite.report.agreement import distance, log_ratios, rms
+from l2l.suite.report.curves import Curve
+from l2l.suite.report.paper import panel_curves
 
 
 def figures_own(optimizer: str, factor: float = 1.0) -> np.ndarray:

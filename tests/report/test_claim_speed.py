@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from tidy_curves import STEPS, condensed, experiment, known, rows
 
-from suite.report.claims.verdicts import check_claims
+from l2l.suite.report.claims.verdicts import check_claims
 
 OPTIONS = {"panel": "p", "optimizer": "LSTM", "until": [STEPS // 2]}
 

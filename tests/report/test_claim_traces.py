@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from tidy_curves import condensed, experiment, known, rows
 
-from suite.inner.trace_tables import COLUMNS, Traces, joined
-from suite.report.claims.verdicts import check_claims
-from suite.report.figures.style import curve_styles, own_settings
-from suite.report.figures.traces import draw_traces
+from l2l.suite.inner.trace_tables import COLUMNS, Traces, joined
+from l2l.suite.report.claims.verdicts import check_claims
+from l2l.suite.report.figures.style import curve_styles, own_settings
+from l2l.suite.report.figures.traces import draw_traces
 
 NAMES = ["LSTM", "ADAM", "SGD"]
 INSTANCES, COORDINATES, STEPS = 20, 4, 60

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
 
-from suite.core.errors import SuiteError
-from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo, PaperPanel
-from suite.report.claims.verdicts import COLUMNS, check_claims, claim_test
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo, PaperPanel
+from l2l.suite.report.claims.verdicts import COLUMNS, check_claims, claim_test
 
 OPTIMIZERS = ["LSTM", "ADAM", "NAG"]
 BELOW = {"panel": "p", "optimizer": "LSTM"}

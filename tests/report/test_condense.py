@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from tidy_curves import condensed, experiment, known, rows
 
-from suite.plan.definitions import ExperimentInfo
-from suite.report.claims.verdicts import check_claims
-from suite.report.condense import kept_steps, rounded
-from suite.report.final import final_losses
-from suite.report.result_tables import join_tables, load_tables, save_tables
-from suite.report.statistics.intervals import mean_band
+from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.report.claims.verdicts import check_claims
+from l2l.suite.report.condense import kept_steps, rounded
+from l2l.suite.report.final import final_losses
+from l2l.suite.report.result_tables import join_tables, load_tables, save_tables
+from l2l.suite.report.statistics.intervals import mean_band
 
 STEPS = 300
 NAMES = ["LSTM", "ADAM"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import suite.report.statistics.bootstrap
+import l2l.suite.report.statistics.bootstrap
 from benchmarks.coverage import CASES, DISTRIBUTIONS, coverage
 
 NOMINAL = 0.93
@@ -20,7 +20,7 @@ REPETITIONS = {8: 500, 20: 500, 100: 250}
 def test_intervals_hold_the_truth_as_often_as_they_say(
     case: str, distribution: str, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite.report.statistics.bootstrap, "RESAMPLES", 399)
+    monkeypatch.setattr(l2l.suite.report.statistics.bootstrap, "RESAMPLES", 399)
     repetitions = REPETITIONS[n] // (5 if case == "spread of means" else 1)
     wanted = LESS.get((case, distribution, n), NOMINAL)
     chance = 2 * (wanted * (1 - wanted) / repetitions) ** 0.5

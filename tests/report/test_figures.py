@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from tidy_curves import STEPS, condensed, experiment, known, rows
 
-from suite.plan.definitions import ExperimentInfo, PanelInfo, PaperPanel
-from suite.report.figures import text as figure_text
-from suite.report.figures.experiment import draw_experiment
-from suite.report.figures.files import Drawing, render
-from suite.report.figures.style import curve_styles, own_settings
-from suite.report.final import final_losses
+from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, PaperPanel
+from l2l.suite.report.figures import text as figure_text
+from l2l.suite.report.figures.experiment import draw_experiment
+from l2l.suite.report.figures.files import Drawing, render
+from l2l.suite.report.figures.style import curve_styles, own_settings
+from l2l.suite.report.final import final_losses
 
 NAMES = ["LSTM", "ADAM", "$mine$_1"]
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
 
-from suite.core.errors import SuiteError
-from suite.plan.definitions import PaperPanel
-from suite.report.final import COLUMNS, final_losses
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.plan.definitions import PaperPanel
+from l2l.suite.report.final import COLUMNS, final_losses
 
 
 def finals(curves, **panel):

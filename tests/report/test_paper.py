@@ -2,8 +2,8 @@
 
 import pytest
 
-from suite.core.errors import SuiteError
-from suite.report.paper import final_loss, last_update, loss_after, panel_curves, paper_curves
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.report.paper import final_loss, last_update, loss_after, panel_curves, paper_curves
 
 
 def test_first_value_is_at_theta_0_but_for_the_lstms_which_is_after_an_update():

@@ -8,19 +8,19 @@ import pandas as pd
 import pytest
 from tidy_curves import STEPS, condensed, experiment, rows
 
-from suite.commands.tell import print_report
-from suite.core.errors import SuiteError
-from suite.files.provenance import gather_provenance, without_home
-from suite.plan.definitions import (
+from l2l.suite.commands.tell import print_report
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.provenance import gather_provenance, without_home
+from l2l.suite.plan.definitions import (
     ClaimInfo,
     ExperimentInfo,
     PanelInfo,
     PaperPanel,
     load_experiments,
 )
-from suite.report.results import Results, load_results, store_results
-from suite.report.tables.formats import latex_text, markdown_text
-from suite.report.write import write_report
+from l2l.suite.report.results import Results, load_results, store_results
+from l2l.suite.report.tables.formats import latex_text, markdown_text
+from l2l.suite.report.write import write_report
 
 HOSTILE = "<script>alert(1)</script>"
 NOTICE = "A subset of 5,000 digits & no more."

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from tidy_curves import condensed, experiment, rows
 
-from suite.report.results import Results, store_results
-from suite.report.write import write_report
+from l2l.suite.report.results import Results, store_results
+from l2l.suite.report.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NAMES = ["LSTM", "ADAM", "<script>alert(1)</script>"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from suite.report.statistics.intervals import (
+from l2l.suite.report.statistics.intervals import (
     mean_band,
     mean_interval,
     paired_difference,

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from suite.report.figures.style import own_settings
-from suite.report.figures.svg import TOLERANCE, simplified, slim
+from l2l.suite.report.figures.style import own_settings
+from l2l.suite.report.figures.svg import TOLERANCE, simplified, slim
 
 
 def drawn(figure: Figure) -> str:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from tidy_curves import INSTANCES, condensed, experiment, known, rows
 
-import suite.report.statistics.two_level
-from suite.report.claims.verdicts import check_claims
-from suite.report.statistics.intervals import mean_interval, paired_difference
-from suite.report.statistics.two_level import difference_over_trainings
+import l2l.suite.report.statistics.two_level
+from l2l.suite.report.claims.verdicts import check_claims
+from l2l.suite.report.statistics.intervals import mean_interval, paired_difference
+from l2l.suite.report.statistics.two_level import difference_over_trainings
 
 TRAININGS = 5
 
@@ -25,7 +25,7 @@ def losses(rng: np.random.Generator, n: int, between: float) -> np.ndarray:
 def test_the_interval_holds_the_mean_over_all_trainings(
     between: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite.report.statistics.two_level, "RESAMPLES", 399)
+    monkeypatch.setattr(l2l.suite.report.statistics.two_level, "RESAMPLES", 399)
     rng = np.random.default_rng(1)
     held, naive, repetitions = 0, 0, 300
     for _ in range(repetitions):

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.files.places import CELLS
-from suite.files.progress import read_progress
-from suite.files.storage import StorageError
-from suite.plan.cells import Cell, make_cell
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS, Job
-from suite.run.records import failure_of, state_of, unfinished
-from suite.run.store import run_cell
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.places import CELLS
+from l2l.suite.files.progress import read_progress
+from l2l.suite.files.storage import StorageError
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS, Job
+from l2l.suite.run.records import failure_of, state_of, unfinished
+from l2l.suite.run.store import run_cell
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,9 +182,9 @@ def test_names_never_leave_the_folder() -> None:
 SLOW = """
 import sys, time
 from pathlib import Path
-from suite.plan.cells import make_cell
-from suite.run.kinds import RUNNERS
-from suite.run.store import run_cell
+from l2l.suite.plan.cells import make_cell
+from l2l.suite.run.kinds import RUNNERS
+from l2l.suite.run.store import run_cell
 
 def work(job):
     job.progress(1, 4, "on its way")

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from suite.core.errors import SuiteError
-from suite.core.plugins import load_plugin
-from suite.files.progress import Step
-from suite.files.storage import StorageError
-from suite.plan.cells import Cell, make_cell
-from suite.run.executors import find_executor, local
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS
-from suite.run.records import failure_of, state_of
-from suite.run.scheduler import run_all
-from suite.run.store import Outcome
-from suite.run.workers import Settings
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.files.progress import Step
+from l2l.suite.files.storage import StorageError
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.run.executors import find_executor, local
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS
+from l2l.suite.run.records import failure_of, state_of
+from l2l.suite.run.scheduler import run_all
+from l2l.suite.run.store import Outcome
+from l2l.suite.run.workers import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +34,9 @@ import os
 import time
 from pathlib import Path
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.run.kinds import RUNNERS
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.run.kinds import RUNNERS
 
 
 def work(job):
@@ -185,9 +185,9 @@ def test_interrupted_workers_are_gone_at_once_and_other_processes_go_on(
 SCRIPT = """
 import sys
 from pathlib import Path
-from suite.run.executors import Settings, local
-from suite.core.plugins import load_plugin
-from suite.run.scheduler import run_all
+from l2l.suite.run.executors import Settings, local
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.run.scheduler import run_all
 from tests.run.test_executors import Seen, fake
 
 if __name__ == "__main__":

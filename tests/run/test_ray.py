@@ -18,24 +18,24 @@ import pandas as pd
 import pytest
 from test_executors import Seen, fake, wait_for
 
-from suite.commands.request import Request, plan_request
-from suite.core.errors import SuiteError
-from suite.core.plugins import load_plugin
-from suite.files.logs import logged_to
-from suite.files.storage import StorageError
-from suite.plan.cells import Cell
-from suite.report.collect import collect_tables, experiment_infos
-from suite.run.executors import find_executor
-from suite.run.folder import open_results
-from suite.run.kinds import RUNNERS
-from suite.run.locks import held, owner_of
-from suite.run.ray.executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
-from suite.run.ray.futures import translated
-from suite.run.ray.travel import _Travels
-from suite.run.records import state_of
-from suite.run.scheduler import run_all
-from suite.run.store import Outcome
-from suite.run.workers import Settings, WorkerDied
+from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.files.logs import logged_to
+from l2l.suite.files.storage import StorageError
+from l2l.suite.plan.cells import Cell
+from l2l.suite.report.collect import collect_tables, experiment_infos
+from l2l.suite.run.executors import find_executor
+from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds import RUNNERS
+from l2l.suite.run.locks import held, owner_of
+from l2l.suite.run.ray.executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
+from l2l.suite.run.ray.futures import translated
+from l2l.suite.run.ray.travel import _Travels
+from l2l.suite.run.records import state_of
+from l2l.suite.run.scheduler import run_all
+from l2l.suite.run.store import Outcome
+from l2l.suite.run.workers import Settings, WorkerDied
 
 os.environ.update(QUIET)
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
@@ -48,10 +48,10 @@ import os
 import signal
 import time
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_text_atomic
-from suite.commands.request import Request, plan_request
-from suite.run.kinds import RUNNERS
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.run.kinds import RUNNERS
 
 
 def work(job):
@@ -211,9 +211,9 @@ def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(tmp_path
 SCRIPT = """
 import sys
 from pathlib import Path
-from suite.run.executors import Settings, find_executor
-from suite.core.plugins import load_plugin
-from suite.run.scheduler import run_all
+from l2l.suite.run.executors import Settings, find_executor
+from l2l.suite.core.plugins import load_plugin
+from l2l.suite.run.scheduler import run_all
 from tests.run.test_executors import Seen, fake
 
 plugin, root = map(Path, sys.argv[1:])
@@ -255,9 +255,9 @@ def test_repository_is_sent_with_code_and_checkpoints_only(tmp_path: Path) -> No
     create_package(str(ROOT), package, include_gitignore=not ignoring, excludes=not_code())
     names = zipfile.ZipFile(package).namelist()
     folders = {Path(name).parent.as_posix() for name in names}
-    assert {"suite", "optimizers/learned", "problems/samples/cifar10"} <= folders
-    assert "results/checkpoints" in folders
-    assert {name.split("/")[0] for name in names} == {"suite", "optimizers", "problems", "results"}
+    inner = ("suite", "optimizers/learned", "problems/samples/cifar10", "results/checkpoints")
+    assert {f"l2l/{name}" for name in inner} <= folders
+    assert {name.split("/")[0] for name in names} == {"l2l"}
     assert package.stat().st_size < 2**24  # most of it the samples of data
 
 
@@ -267,7 +267,7 @@ def test_folder_that_all_nodes_see_is_found_out(
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setenv(SHARED, "auto")
     settings = folder(tmp_path, monkeypatch)
-    monkeypatch.setattr("suite.run.ray.executor.travelling", None)
+    monkeypatch.setattr("l2l.suite.run.ray.executor.travelling", None)
     assert run([fake("a")], settings)["a"].state == "done"
     assert not list((settings.root / "cells").glob(".shared*"))
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from command_line import command, write_experiment
 
-from suite.core.errors import SuiteError
-from suite.run.ray.connect import CONNECTED, connect
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.run.ray.connect import CONNECTED, connect
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import signal, sys, time
-from suite.run.ray import connect as ray_connect
+from l2l.suite.run.ray import connect as ray_connect
 
 def stop(number, frame):
     raise KeyboardInterrupt

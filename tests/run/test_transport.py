@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from suite.core.errors import SuiteError
-from suite.run.ray.transport import pack, unpack
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.run.ray.transport import pack, unpack
 
 
 def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_record_that_says_done_is_written_last(
 ) -> None:
     order: list[str] = []
     monkeypatch.setattr(
-        "suite.run.ray.transport.write_bytes_atomic", lambda path, data: order.append(path.name)
+        "l2l.suite.run.ray.transport.write_bytes_atomic", lambda path, data: order.append(path.name)
     )
     unpack({"cell.json": b"", "z": b"", "a": b""}, tmp_path)
     assert order[-1] == "cell.json"

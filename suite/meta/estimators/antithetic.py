@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from optimizers.learned.base import Learned
-from suite.core.abilities import has
-from suite.core.bounds import Above, Count
-from suite.core.estimator import Estimator, MetaLoss
-from suite.core.types import Optimizer, Params, ParamSpec
-from suite.inner.loop import Point, advance, start
-from suite.inner.objective import Objective
-from suite.meta.meta_loss import summed
+from l2l.optimizers.learned.base import Learned
+from l2l.suite.core.abilities import has
+from l2l.suite.core.bounds import Above, Count
+from l2l.suite.core.estimator import Estimator, MetaLoss
+from l2l.suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.inner.loop import Point, advance, start
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.meta_loss import summed
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optimizers.learned.base import Learned
-from suite.core.estimator import Estimate, MetaLoss
-from suite.core.registry import register_estimator
-from suite.core.seeds import Rng
-from suite.inner.objective import Objective
-from suite.meta.estimators.antithetic import Antithetic, Pairs, antithetic_gradient, walk_pairs
+from l2l.optimizers.learned.base import Learned
+from l2l.suite.core.estimator import Estimate, MetaLoss
+from l2l.suite.core.registry import register_estimator
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.antithetic import Antithetic, Pairs, antithetic_gradient, walk_pairs
 
 
 @register_estimator("pes")

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optimizers.learned.base import Learned
-from suite.core.estimator import Estimate, Estimator, MetaLoss
-from suite.core.registry import register_estimator
-from suite.core.seeds import Rng
-from suite.core.types import Params
-from suite.inner.loop import Point, start, walk
-from suite.inner.objective import Objective
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.learned.base import Learned
+from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
+from l2l.suite.core.registry import register_estimator
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Params
+from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.meta_loss import loss_weights
 
 
 @register_estimator("second_order")

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from optimizers.learned.base import Learned
-from optimizers.learned.cotangents import cotangents
-from suite.core.abilities import has
-from suite.core.bounds import Above, Count
-from suite.core.estimator import Estimate, Estimator, MetaLoss
-from suite.core.registry import register_estimator
-from suite.core.seeds import Rng
-from suite.core.trees import a, kind_of
-from suite.core.types import Params, ParamSpec
-from suite.inner.loop import Point, start, walk
-from suite.inner.objective import Objective
-from suite.meta.meta_loss import loss_weights
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.cotangents import cotangents
+from l2l.suite.core.abilities import has
+from l2l.suite.core.bounds import Above, Count
+from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
+from l2l.suite.core.registry import register_estimator
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.trees import a, kind_of
+from l2l.suite.core.types import Params, ParamSpec
+from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.meta_loss import loss_weights
 
 
 @register_estimator("truncated")

@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.plan.definitions import ExperimentInfo, PanelInfo
-from suite.report.curves import Curve, CurveTable
-from suite.report.final import paper_loss
-from suite.report.formatting import number
-from suite.report.scores.losses import Score, ScoreTable, last_tenth
-from suite.report.statistics.intervals import Interval
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
+from l2l.suite.report.curves import Curve, CurveTable
+from l2l.suite.report.final import paper_loss
+from l2l.suite.report.formatting import number
+from l2l.suite.report.scores.losses import Score, ScoreTable, last_tenth
+from l2l.suite.report.statistics.intervals import Interval
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "unchecked"]
 

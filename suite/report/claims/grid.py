@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.plan.definitions import PanelInfo
-from suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
-from suite.report.claims.registry import register_claim_test
-from suite.report.claims.tests import EndsBelowAll, against_best
-from suite.report.claims.trainings import TrainingsEndBelowAll
-from suite.report.formatting import number
-from suite.report.paper import final_loss
-from suite.report.statistics.intervals import Interval
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
+from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.tests import EndsBelowAll, against_best
+from l2l.suite.report.claims.trainings import TrainingsEndBelowAll
+from l2l.suite.report.formatting import number
+from l2l.suite.report.paper import final_loss
+from l2l.suite.report.statistics.intervals import Interval
 
 # A count that equals what is claimed is enough.
 TIE = 1e-9

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, runtime_checkable
 
-from suite.plan.definitions import PanelInfo
-from suite.report.claims.evidence import Evidence, Outcome
-from suite.report.scores.losses import Score
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.claims.evidence import Evidence, Outcome
+from l2l.suite.report.scores.losses import Score
 
 
 class ClaimTest(Protocol):

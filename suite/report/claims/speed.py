@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from suite.plan.definitions import PanelInfo
-from suite.report.claims.evidence import Evidence, Outcome, finite_mean, judge, worst
-from suite.report.claims.registry import register_claim_test
-from suite.report.claims.tests import EndsBelowAll, against_best
-from suite.report.curves import Curve
-from suite.report.formatting import number
-from suite.report.scores.losses import MeanLog, Score
-from suite.report.statistics.intervals import Floats
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.claims.evidence import Evidence, Outcome, finite_mean, judge, worst
+from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.tests import EndsBelowAll, against_best
+from l2l.suite.report.curves import Curve
+from l2l.suite.report.formatting import number
+from l2l.suite.report.scores.losses import MeanLog, Score
+from l2l.suite.report.statistics.intervals import Floats
 
 
 @register_claim_test("learns_faster")

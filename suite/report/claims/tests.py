@@ -10,12 +10,19 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from suite.plan.definitions import PanelInfo
-from suite.report.claims.evidence import Evidence, Outcome, divergence, finite_mean, judge, turning
-from suite.report.claims.registry import register_claim_test
-from suite.report.formatting import number
-from suite.report.scores.losses import LargestGap, MeanLog, MeanLoss, Score
-from suite.report.statistics.intervals import (
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.claims.evidence import (
+    Evidence,
+    Outcome,
+    divergence,
+    finite_mean,
+    judge,
+    turning,
+)
+from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.formatting import number
+from l2l.suite.report.scores.losses import LargestGap, MeanLog, MeanLoss, Score
+from l2l.suite.report.statistics.intervals import (
     Interval,
     difference_of_all,
     paired_difference,

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from suite.plan.definitions import PanelInfo
-from suite.report.claims.evidence import Evidence, Outcome, judge, judge_above, turning_above, worst
-from suite.report.claims.registry import register_claim_test
-from suite.report.formatting import interval, number
-from suite.report.scores.losses import Score
-from suite.report.scores.traces import (
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.claims.evidence import (
+    Evidence,
+    Outcome,
+    judge,
+    judge_above,
+    turning_above,
+    worst,
+)
+from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.formatting import interval, number
+from l2l.suite.report.scores.losses import Score
+from l2l.suite.report.scores.traces import (
     LaterEffect,
     MeanLag,
     MeanUpdate,
@@ -27,7 +34,7 @@ from suite.report.scores.traces import (
     OppositePoints,
     StepLike,
 )
-from suite.report.statistics.intervals import (
+from l2l.suite.report.statistics.intervals import (
     Floats,
     Interval,
     mean_interval,

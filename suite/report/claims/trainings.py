@@ -12,15 +12,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from suite.plan.definitions import PanelInfo
-from suite.report.claims.evidence import Evidence, Outcome, divergence, finite_mean, judge, turning
-from suite.report.claims.registry import register_claim_test
-from suite.report.claims.tests import summed_losses
-from suite.report.formatting import number
-from suite.report.scores.losses import Score
-from suite.report.statistics.bootstrap import TAIL
-from suite.report.statistics.intervals import Interval
-from suite.report.statistics.two_level import difference_over_trainings
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.claims.evidence import (
+    Evidence,
+    Outcome,
+    divergence,
+    finite_mean,
+    judge,
+    turning,
+)
+from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.tests import summed_losses
+from l2l.suite.report.formatting import number
+from l2l.suite.report.scores.losses import Score
+from l2l.suite.report.statistics.bootstrap import TAIL
+from l2l.suite.report.statistics.intervals import Interval
+from l2l.suite.report.statistics.two_level import difference_over_trainings
 
 
 class OfTrainings:

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import suite.report.claims.grid
-import suite.report.claims.speed
-import suite.report.claims.traces  # noqa: F401, these register their tests
-from suite.core.errors import SuiteError
-from suite.core.nearest import nearest
-from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
-from suite.report.claims.evidence import Evidence, MissingRunsError, Outcome
-from suite.report.claims.registry import CLAIM_TESTS, ClaimTest, ScoringTest
-from suite.report.claims.trainings import OfTrainings
-from suite.report.curves import CurveTable
-from suite.report.paper import last_update
-from suite.report.scores.losses import Score, ScoreTable, last_tenth
-from suite.report.statistics.intervals import Interval
+import l2l.suite.report.claims.grid
+import l2l.suite.report.claims.speed
+import l2l.suite.report.claims.traces  # noqa: F401, these register their tests
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
+from l2l.suite.report.claims.evidence import Evidence, MissingRunsError, Outcome
+from l2l.suite.report.claims.registry import CLAIM_TESTS, ClaimTest, ScoringTest
+from l2l.suite.report.claims.trainings import OfTrainings
+from l2l.suite.report.curves import CurveTable
+from l2l.suite.report.paper import last_update
+from l2l.suite.report.scores.losses import Score, ScoreTable, last_tenth
+from l2l.suite.report.statistics.intervals import Interval
 
 COLUMNS = [
     *("id", "kind", "claim", "verdict", "reason"),

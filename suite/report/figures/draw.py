@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from suite.files.places import FIGURES
-from suite.plan.definitions import ExperimentInfo
-from suite.report.curves import CurveTable
-from suite.report.results import Results
+from l2l.suite.files.places import FIGURES
+from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.report.curves import CurveTable
+from l2l.suite.report.results import Results
 
 if TYPE_CHECKING:
-    from suite.report.figures.files import Drawing
+    from l2l.suite.report.figures.files import Drawing
 
 log = logging.getLogger("suite")
 
@@ -67,11 +67,11 @@ def failures(figures: Sequence[Sequence[Shown]]) -> dict[str, str]:
 
 
 def _drawings(results: Results, curves: CurveTable, final: pd.DataFrame) -> list[list[Drawing]]:
-    from suite.report.figures.experiment import draw_experiment
-    from suite.report.figures.files import Drawing
-    from suite.report.figures.pictures import picture_sheets
-    from suite.report.figures.style import curve_styles
-    from suite.report.figures.traces import draw_traces
+    from l2l.suite.report.figures.experiment import draw_experiment
+    from l2l.suite.report.figures.files import Drawing
+    from l2l.suite.report.figures.pictures import picture_sheets
+    from l2l.suite.report.figures.style import curve_styles
+    from l2l.suite.report.figures.traces import draw_traces
 
     experiments = results.experiments
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
@@ -86,7 +86,7 @@ def _drawings(results: Results, curves: CurveTable, final: pd.DataFrame) -> list
 
 
 def _drawn(drawing: Drawing, text: str, folder: Path) -> Shown:
-    from suite.report.figures.files import render, save_figure
+    from l2l.suite.report.figures.files import render, save_figure
 
     try:
         rendered = render(drawing, text)

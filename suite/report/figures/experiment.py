@@ -14,14 +14,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from suite.plan.definitions import ExperimentInfo, PanelInfo
-from suite.report.curves import Curve, CurveTable
-from suite.report.figures.grid import draw_grid, grid_title, same_axis
-from suite.report.figures.legend import place_legend
-from suite.report.figures.panel import BAND_ALPHA, draw_panel
-from suite.report.figures.scale import is_logarithmic
-from suite.report.figures.style import GREY, PAPER, CurveStyle
-from suite.report.figures.text import shown, unreadable, wrapped
+from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
+from l2l.suite.report.curves import Curve, CurveTable
+from l2l.suite.report.figures.grid import draw_grid, grid_title, same_axis
+from l2l.suite.report.figures.legend import place_legend
+from l2l.suite.report.figures.panel import BAND_ALPHA, draw_panel
+from l2l.suite.report.figures.scale import is_logarithmic
+from l2l.suite.report.figures.style import GREY, PAPER, CurveStyle
+from l2l.suite.report.figures.text import shown, unreadable, wrapped
 
 log = logging.getLogger("suite")
 

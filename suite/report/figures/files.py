@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from suite.files.atomic import write_bytes_atomic, write_text_atomic
-from suite.report.figures.style import own_settings
-from suite.report.figures.svg import slim
+from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
+from l2l.suite.report.figures.style import own_settings
+from l2l.suite.report.figures.svg import slim
 
 DPI = 150
 COLOURS = 256  # a palette takes a fourth of the room of full colour

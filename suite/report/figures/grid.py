@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from suite.plan.definitions import PanelInfo
-from suite.report.figures.panel import draw_own, draw_paper
-from suite.report.figures.scale import scale_losses
-from suite.report.figures.style import CurveStyle
-from suite.report.figures.text import shown
-from suite.report.final import paper_loss
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.figures.panel import draw_own, draw_paper
+from l2l.suite.report.figures.scale import scale_losses
+from l2l.suite.report.figures.style import CurveStyle
+from l2l.suite.report.figures.text import shown
+from l2l.suite.report.final import paper_loss
 
 
 def grid_title(panel: PanelInfo) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from suite.report.figures.text import wrapped
+from l2l.suite.report.figures.text import wrapped
 
 WIDTH = 40  # letters of a label's line
 

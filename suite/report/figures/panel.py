@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from suite.plan.definitions import PanelInfo
-from suite.report.curves import Curve
-from suite.report.figures.scale import scale_losses
-from suite.report.figures.style import PAPER, CurveStyle
-from suite.report.paper import panel_curves
-from suite.report.statistics.intervals import Floats
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.curves import Curve
+from l2l.suite.report.figures.scale import scale_losses
+from l2l.suite.report.figures.style import PAPER, CurveStyle
+from l2l.suite.report.paper import panel_curves
+from l2l.suite.report.statistics.intervals import Floats
 
 BAND_ALPHA = 0.2
 # More steps than that are finer than the line they are drawn with.

@@ -8,10 +8,10 @@ from functools import partial
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from suite.inner.pictures import Pictures
-from suite.plan.definitions import ExperimentInfo, PanelInfo
-from suite.report.figures.files import Drawing
-from suite.report.figures.text import wrapped
+from l2l.suite.inner.pictures import Pictures
+from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
+from l2l.suite.report.figures.files import Drawing
+from l2l.suite.report.figures.text import wrapped
 
 SIDE = 1.45  # inches of a picture
 LETTERS = 20  # of a line beside one

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from suite.report.statistics.intervals import Floats
+from l2l.suite.report.statistics.intervals import Floats
 
 # A curve that leaves the panel upwards, such as ADAM's first steps in the paper, may: panels end
 # this many times above the highest loss at their first shown step.

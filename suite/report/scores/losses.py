@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from suite.core.errors import SuiteError
-from suite.inner.evaluate import final_steps
-from suite.inner.trace_tables import Traces, no_traces
-from suite.plan.definitions import PanelInfo
-from suite.report.runs import Runs
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.inner.evaluate import final_steps
+from l2l.suite.inner.trace_tables import Traces, no_traces
+from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.runs import Runs
 
 SMALLEST_LOSS = 1e-12  # keeps the logarithm of a loss of exactly 0 finite
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from suite.report.scores.losses import Recorded, nothing
-from suite.report.statistics.intervals import Floats
+from l2l.suite.report.scores.losses import Recorded, nothing
+from l2l.suite.report.statistics.intervals import Floats
 
 # A response is step-like if more than half of its range is crossed within the central tenth of the
 # gradients: five times as much as by a straight line.

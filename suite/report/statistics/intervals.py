@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Statistic, interval_ends
-from suite.report.statistics.bootstrap import Floats as Floats
+from l2l.suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Statistic, interval_ends
+from l2l.suite.report.statistics.bootstrap import Floats as Floats
 
 BAND_RESAMPLES = 1000
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Floats
-from suite.report.statistics.intervals import Interval, paired_difference
+from l2l.suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Floats
+from l2l.suite.report.statistics.intervals import Interval, paired_difference
 
 FEWEST_TRAININGS = 3
 BATCH_VALUES = 2**18

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from suite.plan.definitions import ClaimKind, ExperimentInfo, PanelInfo
-from suite.report.final import paper_loss
-from suite.report.formatting import interval, judged, measured, number
-from suite.report.tables.formats import Cell, Table
+from l2l.suite.plan.definitions import ClaimKind, ExperimentInfo, PanelInfo
+from l2l.suite.report.final import paper_loss
+from l2l.suite.report.formatting import interval, judged, measured, number
+from l2l.suite.report.tables.formats import Cell, Table
 
 CAPTIONS: Mapping[ClaimKind, str] = {
     "paper": "Claims of the paper.",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from suite.files.atomic import write_text_atomic
+from l2l.suite.files.atomic import write_text_atomic
 
 
 @dataclass(frozen=True)

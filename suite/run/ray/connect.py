@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from suite.core.errors import SuiteError
+from l2l.suite.core.errors import SuiteError
 
 # Seconds until somebody must accept a connection, and until Ray must have made its own; where it
 # also sends the suite's code, that takes as long as the network does.

@@ -20,20 +20,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from suite.core.bounds import Above
-from suite.core.errors import SuiteError
-from suite.core.imports import REPOSITORY
-from suite.files.atomic import write_text_atomic
-from suite.files.places import CELLS
-from suite.files.progress import Show
-from suite.inner.process import DETERMINISM
-from suite.plan.cells import Cell
-from suite.run.ray.connect import connect
-from suite.run.ray.futures import translated
-from suite.run.ray.travel import travelling
-from suite.run.ray.worker import run_shared, sees
-from suite.run.store import Outcome
-from suite.run.workers import Settings, Workers
+from l2l.suite.core.bounds import Above
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.imports import REPOSITORY
+from l2l.suite.core.syntax import WHOLE
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.places import CELLS
+from l2l.suite.files.progress import Show
+from l2l.suite.inner.process import DETERMINISM
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.ray.connect import connect
+from l2l.suite.run.ray.futures import translated
+from l2l.suite.run.ray.travel import travelling
+from l2l.suite.run.ray.worker import run_shared, sees
+from l2l.suite.run.store import Outcome
+from l2l.suite.run.workers import Settings, Workers
 
 # What a Ray task of ours asks for, and whether all nodes see the results folder.
 CPUS, GPUS, MEMORY = "L2L_RAY_CPUS", "L2L_RAY_GPUS", "L2L_RAY_MEMORY_MIB"
@@ -56,12 +57,12 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # No workers ahead of the first task: they would lack our workers' environment.
     "RAY_prestart_worker_first_driver": "0",
-    # It reads `!/results/checkpoints/` there as no exception; `not_code` says what is left out.
+    # `not_code` says what is left out.
     "RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1",
 }
 
-# What nodes need of the repository; Ray is told all the rest.
-CODE = ("suite", "problems", "optimizers", "results/checkpoints")
+# The folder that has the package l2l in it, which is all that nodes need of it.
+ROOT = REPOSITORY if (REPOSITORY / WHOLE).is_dir() else REPOSITORY.parent
 
 log = logging.getLogger("suite")
 
@@ -173,9 +174,9 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     sends_code = shared == "no" and not own
     if sends_code:
         # Nodes without our files get the code too.
-        code |= {"working_dir": str(REPOSITORY), "excludes": not_code()}
+        code |= {"working_dir": str(ROOT), "excludes": not_code()}
     else:
-        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         env_vars["PYTHONPATH"] = path
     on_sigterm = signal.getsignal(signal.SIGTERM)
     options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
@@ -208,11 +209,8 @@ def _start_own(options: dict[str, Any]) -> None:
 
 
 def not_code() -> list[str]:
-    """What Ray leaves out when it sends the repository to nodes, in the manner of .gitignore."""
-    entries = [*REPOSITORY.iterdir(), *(REPOSITORY / "results").iterdir()]
-    names = [entry.relative_to(REPOSITORY).as_posix() for entry in entries]
-    needed = {name for each in CODE for name in (each, each.partition("/")[0])}
-    return ["__pycache__", *(f"/{name}" for name in names if name not in needed)]
+    """What Ray leaves out when it sends `ROOT` to nodes, in the manner of .gitignore."""
+    return ["__pycache__", *(f"/{each.name}" for each in ROOT.iterdir() if each.name != WHOLE)]
 
 
 def _check_nodes(needs: Needs) -> None:

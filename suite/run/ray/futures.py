@@ -6,9 +6,9 @@ import logging
 from concurrent.futures import Future
 from typing import Any
 
-from suite.core.errors import SuiteError
-from suite.run import workers
-from suite.run.workers import WorkerDied
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.run import workers
+from l2l.suite.run.workers import WorkerDied
 
 log = logging.getLogger("suite")
 

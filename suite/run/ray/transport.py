@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from suite.core.errors import SuiteError
-from suite.files.atomic import write_bytes_atomic
-from suite.files.places import RECORD
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.places import RECORD
 
 Files = Mapping[str, bytes]
 

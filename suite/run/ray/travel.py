@@ -13,18 +13,18 @@ from typing import Any
 
 from filelock import Timeout
 
-from suite.core.errors import SuiteError
-from suite.core.plugins import plugin_files
-from suite.files.progress import Show
-from suite.files.storage import guarded
-from suite.plan.cells import Cell
-from suite.run.locks import held
-from suite.run.ray.futures import translated
-from suite.run.ray.transport import Files, pack, unpack
-from suite.run.ray.worker import Order, Returned, run_travelling
-from suite.run.records import record_of
-from suite.run.store import Outcome, prepare, tidy
-from suite.run.workers import Settings, WorkerDied, Workers
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import plugin_files
+from l2l.suite.files.progress import Show
+from l2l.suite.files.storage import guarded
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.locks import held
+from l2l.suite.run.ray.futures import translated
+from l2l.suite.run.ray.transport import Files, pack, unpack
+from l2l.suite.run.ray.worker import Order, Returned, run_travelling
+from l2l.suite.run.records import record_of
+from l2l.suite.run.store import Outcome, prepare, tidy
+from l2l.suite.run.workers import Settings, WorkerDied, Workers
 
 # Seconds between looks into the mailbox.
 POLL = 1.0

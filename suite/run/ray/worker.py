@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from suite.core.errors import SuiteError
-from suite.core.plugins import load_plugin, plugin_files
-from suite.files.logs import log_to
-from suite.files.progress import Step
-from suite.inner.process import keep_freed_memory
-from suite.plan.cells import Cell
-from suite.run.folder import check_version, open_results
-from suite.run.ray.transport import Files, pack, unpack
-from suite.run.store import Outcome, run_cell
-from suite.run.workers import Settings
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.plugins import load_plugin, plugin_files
+from l2l.suite.files.logs import log_to
+from l2l.suite.files.progress import Step
+from l2l.suite.inner.process import keep_freed_memory
+from l2l.suite.plan.cells import Cell
+from l2l.suite.run.folder import check_version, open_results
+from l2l.suite.run.ray.transport import Files, pack, unpack
+from l2l.suite.run.store import Outcome, run_cell
+from l2l.suite.run.workers import Settings
 
 # Seconds between checkpoints that are sent home.
 INTERVAL = 2.0

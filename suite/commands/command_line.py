@@ -1,0 +1,284 @@
+"""The options of the verbs, and what a command ends with."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from l2l.suite.files.places import WORKPLACE
+
+# What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
+
+FAILED = 1
+WRONG_INPUT = 2
+CRASHED = 70
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Reproduces 'Learning to learn by gradient descent by gradient descent' "
+    "(Andrychowicz et al., 2016): trains its optimizers, tunes the others, compares them on fresh "
+    "problems, and says of each claim whether it holds. Every run can be stopped and resumed.",
+    epilog="Exit codes: 0 done, 1 some cells or figures failed, 2 wrong input, 70 a fault of the "
+    "suite, 130 interrupted.",
+)
+
+
+class Profile(StrEnum):
+    """How much is run."""
+
+    smoke = "smoke"
+    quick = "quick"
+    reference = "reference"
+    paper = "paper"
+
+
+class Device(StrEnum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE", help="As for 'run', if that was given any."),
+]
+RESULTS = WORKPLACE / "results" / "report"
+
+
+@app.command()
+def run(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Experiments: fig4, 4, figure4, or a YAML file. All if none."),
+    ] = None,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    results: Results = RESULTS,
+    device: Annotated[Device, typer.Option(help="'auto' takes a GPU if any.")] = Device.auto,
+    executor: Annotated[str, typer.Option(help="Where cells run: 'local' or 'ray'.")] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells at a time; 1 here, as many as fit on a cluster.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="E.g. fig4.sizes.test_instances=8."),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A Python file with problems or optimizers of yours."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the experiments' own.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Only deterministic algorithms, for GPUs.")
+    ] = False,
+) -> None:
+    """Run experiments, or go on where they were stopped, and write the report."""
+
+    def work() -> int:
+        from l2l.suite.commands.request import Request
+        from l2l.suite.commands.run import run as run_request
+        from l2l.suite.commands.tell import print_ended
+
+        request = Request(
+            tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
+        )
+        ended = run_request(request, results, device.value, executor, jobs, deterministic)
+        print_ended(ended)
+        return FAILED if ended.failed or ended.report.without else 0
+
+    _finish(work)
+
+
+@app.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """List problems, optimizers, experiments and claims."""
+
+    def work() -> int:
+        from l2l.suite.commands.catalogue import catalogue
+        from l2l.suite.commands.tell import print_catalogue, print_json
+        from l2l.suite.core.plugins import load_plugin
+
+        for file in plugin or ():
+            load_plugin(Path(file))
+        (print_json if as_json else print_catalogue)(catalogue())
+        return 0
+
+    _finish(work)
+
+
+@app.command()
+def status(
+    results: Results = RESULTS,
+    plugin: Plugins = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say what is done, running, failed and missing, and how long the rest may take."""
+
+    def work() -> int:
+        from l2l.suite.commands.request import plan_request, saved_request
+        from l2l.suite.commands.status import status_of
+        from l2l.suite.commands.tell import print_json, print_status
+        from l2l.suite.files.links import refuse_links
+        from l2l.suite.run.folder import check_version
+
+        check_version(results)
+        refuse_links(results)
+        request = saved_request(results, tuple(plugin or ()))
+        found = status_of(plan_request(request, probing=False), results)
+        if as_json:
+            print_json(found.as_json())
+        else:
+            print_status(found)
+        return 0
+
+    _finish(work)
+
+
+@app.command()
+def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
+    """Write tables, figures and report again from what is finished."""
+
+    def work() -> int:
+        from l2l.suite.commands.publish import publish_again
+        from l2l.suite.commands.tell import print_report
+
+        written = publish_again(results, tuple(plugin or ()))
+        print_report(written)
+        return FAILED if written.without else 0
+
+    _finish(work)
+
+
+@app.command()
+def merge(
+    other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
+    results: Results = RESULTS,
+) -> None:
+    """Put another folder's experiments beside these, in place of any of the same names."""
+
+    def work() -> int:
+        from l2l.suite.commands.merge import merge as merge_folder
+        from l2l.suite.commands.tell import print_report
+
+        print_report(merge_folder(other, results))
+        return 0
+
+    _finish(work)
+
+
+@app.command()
+def clean(
+    results: Results = RESULTS,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only promote, metatrain, select, tune, evaluate or trace cells."),
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")
+    ] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Only what the last run does not need.")
+    ] = False,
+    plugin: Plugins = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete cells; tables, figures and report stay."""
+
+    def work() -> int:
+        from l2l.suite.commands.clean import delete_cells, find_cells
+        from l2l.suite.commands.request import plan_request, saved_request
+        from l2l.suite.core.errors import SuiteError
+
+        keep: set[str] = set()
+        if unused:
+            plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
+            keep = {cell.label for cell in plan.cells}
+        found = find_cells(results, kind, older_than, keep)
+        size = sum(each.size for each in found) / 1e6
+        print(f"{len(found)} cells, {size:.1f} MB in {results}")
+        try:
+            sure = bool(found) and (yes or typer.confirm("Delete them?"))
+        except typer.Abort:
+            raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
+        if sure:
+            delete_cells(found, results)
+            print("deleted")
+        return 0
+
+    _finish(work)
+
+
+def _finish(work: Callable[[], int]) -> None:
+    """Do the work and leave with its exit code; errors meant for the user are one red line."""
+    from l2l.suite.core.errors import SuiteError
+
+    try:
+        code = work()
+    except SuiteError as error:
+        _complain(str(error))
+        code = WRONG_INPUT
+    except KeyboardInterrupt:
+        program = ["python"] if sys.argv[0].endswith(".py") else []
+        command = " ".join([*program, *map(_quoted, sys.argv)])
+        _complain(f"Stopped; what is finished is kept. To go on: {command}")
+        code = INTERRUPTED
+    except Exception as error:
+        from l2l.suite.core.blame import told
+        from l2l.suite.core.plugins import went_through_plugin
+
+        traceback.print_exc()
+        if went_through_plugin(error):
+            _complain(f"A plugin raises {told(error)}")
+            raise typer.Exit(WRONG_INPUT) from None
+        _complain("This is a fault of the suite's own; what is finished is kept.")
+        code = CRASHED
+    raise typer.Exit(code)
+
+
+def _complain(text: str) -> None:
+    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
+
+
+def _quoted(word: Any) -> str:
+    import shlex
+
+    return shlex.quote(str(word))
+
+
+def main() -> None:
+    """The command line in the user's surroundings, which may have been made for something else."""
+    codecs.register_error("shown", _shown)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="shown")
+    # Figures go to files. A notebook's backend may not even be installed here, and matplotlib
+    # refuses to be imported then.
+    os.environ["MPLBACKEND"] = "agg"
+    app()
+
+
+def _shown(error: UnicodeError) -> tuple[bytes, int]:
+    """What a terminal gets that cannot show a letter: the bytes of a file's name, else ``?``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    codes = [ord(letter) for letter in error.object[error.start : error.end]]
+    data = bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes)
+    return data, error.end
