@@ -185,6 +185,36 @@ def merge(
 
 
 @app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="The folder's experiments. All if none.")
+    ] = None,
+    results: Results = RESULTS,
+    runs: Annotated[int, typer.Option(min=1, help="How many runs of each curve.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="How many of their updates.")] = 10,
+    plugin: Plugins = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Compute the beginnings of some runs again, and say where a folder's results differ."""
+
+    def work() -> int:
+        from l2l.suite.commands.tell import print_json, print_verified
+        from l2l.suite.commands.verify import verify as verify_folder
+        from l2l.suite.core.plugins import load_plugin
+
+        for file in plugin or ():
+            load_plugin(Path(file))
+        found = verify_folder(results, names or (), runs, steps)
+        if as_json:
+            print_json([each.as_json() for each in found])
+        else:
+            print_verified(found)
+        return FAILED if any(each.state == "differs" for each in found) else 0
+
+    _finish(work)
+
+
+@app.command()
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
