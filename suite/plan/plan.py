@@ -110,7 +110,7 @@ class _Planned:
 
 
 def _all_trained(experiment: Experiment) -> dict[str, _Trained | DataMissing]:
-    """The experiment's learned optimizers, or why one cannot be had, for whoever asks for it."""
+    """The experiment's learned optimizers, or why one is not available, for whoever asks for it."""
     trained: dict[str, _Trained | DataMissing] = {}
     for name, training in experiment.training.items():
         try:

@@ -151,7 +151,7 @@ def test_options_of_an_estimator_among_a_phases_are_refused_with_the_line_to_wri
     [
         ("a: [", "line 1"),
         ("- a", "must be a table"),
-        ("title: a\ntitle: b", "line 2: is not valid YAML: the key 'title' stands twice"),
+        ("title: a\ntitle: b", "line 2: is not valid YAML: the key 'title' is duplicated"),
         ("title: a", "needs 'sizes'"),
         (FILE.replace("title: Tiny", "titel: Tiny"), "has no 'titel': did you mean 'title'"),
         (FILE.replace("smoke:", "somke:"), "known are smoke, quick, reference, paper"),
