@@ -16,8 +16,9 @@ from suite.files.provenance import gather_provenance, load_provenance
 from suite.files.storage import guarded
 from suite.plan.definitions import load_experiments
 from suite.plan.plan import Plan
-from suite.report.collect import collect_cells, collect_pictures, collect_tables, experiment_infos
+from suite.report.collect import collect_pictures, collect_tables, experiment_infos
 from suite.report.results import Results, load_results, store_results
+from suite.report.sources import collect_cells
 from suite.report.write import Report, write_report
 from suite.run.folder import check_version, reporting
 from suite.run.records import record_of

@@ -14,7 +14,7 @@ from suite.core.errors import SuiteError
 from suite.core.nearest import nearest
 from suite.inner.trace_settings import Trace
 from suite.meta.schedule import Training
-from suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel
+from suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel, long_label
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Panel:
         first_shown: where the figure's horizontal axis begins.
         paper: the paper's curves of this panel.
         trace: what is recorded of single coordinates, if anything.
+        in_distribution: learned optimizers that were trained on problems like this one.
+        long: optimizers that also run so many times as long, tuned for it. Speed-ups over ADAM are
+            measured against its long runs.
     """
 
     title: str
@@ -46,6 +49,8 @@ class Panel:
     first_shown: Natural = 0
     paper: PaperPanel | None = None
     trace: Trace | None = None
+    in_distribution: tuple[str, ...] = ()
+    long: dict[str, Count] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.first_shown >= self.steps:
@@ -53,6 +58,14 @@ class Panel:
         if self.trace is not None and self.trace.along not in self.optimizers:
             hint = nearest(self.trace.along, self.optimizers)
             raise ValueError(f"trace.along: no optimizer {self.trace.along!r} here: {hint}")
+        for key, labels in (("in_distribution", self.in_distribution), ("long", self.long)):
+            for label in labels:
+                if label not in self.optimizers:
+                    hint = nearest(label, self.optimizers)
+                    raise ValueError(f"{key}: no optimizer {label!r} here: {hint}")
+        for label in map(long_label, self.long):
+            if label in self.optimizers:
+                raise ValueError(f"long: {label!r} is the name of an optimizer's long runs")
 
 
 @dataclass(frozen=True)
@@ -157,6 +170,7 @@ class Experiment:
         claims: by id.
         seed: of everything but meta-training, which has its own seeds.
         source: where it stands in the paper.
+        benchmark: whether `reproduce.py benchmark` scores it, and the results keep what that needs.
     """
 
     name: Name
@@ -168,6 +182,7 @@ class Experiment:
     claims: dict[str, Claim] = field(default_factory=dict)
     seed: Natural = 0
     source: str = ""
+    benchmark: bool = False
 
     def __post_init__(self) -> None:
         if not self.panels and not self.grids:

@@ -19,6 +19,7 @@ from suite.inner.trace_settings import Trace
 from suite.meta.schedule import Training
 from suite.plan.cells import Cell, in_order, make_cell
 from suite.plan.config import Experiment, Panel
+from suite.plan.definitions import long_label
 from suite.plan.population import population_cells
 from suite.plan.resolved import estimator_config, optimizer_config, problem_config
 from suite.plan.trainable import check_trainable
@@ -142,8 +143,19 @@ def _planned(
     if panel.trace is not None:
         cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
         traces = (Curve(experiment.name, name, panel.trace.along, cell),)
+    for label, times in panel.long.items():
+        evaluated[long_label(label)] = _evaluate(
+            *(experiment, _longer(panel, times), problem, swept, panel.optimizers[label], trained),
+            f"{place}.optimizers.{label}",
+        )
     curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
     return _Planned(curves, traces, problem["notice"])
+
+
+def _longer(panel: Panel, times: int) -> Panel:
+    """The panel with so many times the updates, in sweeps as well."""
+    tuning_steps = panel.tuning_steps and times * panel.tuning_steps
+    return dataclasses.replace(panel, steps=times * panel.steps, tuning_steps=tuning_steps)
 
 
 @dataclass(frozen=True)

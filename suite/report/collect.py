@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
+from suite.core.digests import digest
 from suite.files.places import CURVES, NOTICE, PICTURES
 from suite.files.yaml import dump_yaml
 from suite.inner.pictures import Pictures, load_pictures
 from suite.inner.trace_tables import joined, load_traces
-from suite.plan.cells import Cell
+from suite.plan.cells import SHORT, Cell
 from suite.plan.config import Claim, Experiment
 from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.plan.plan import Plan
 from suite.report.condense import condense
 from suite.report.result_tables import Tables, join_tables
-from suite.report.results import SOURCE_COLUMNS
 from suite.report.runs import Runs, load_runs
 from suite.report.scores.losses import Recorded, last_tenth
 from suite.report.shown_pictures import shown_pictures
@@ -83,30 +83,6 @@ def collect_pictures(
     return pictures
 
 
-def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
-    """Which cells each curve and trace comes from, so that every number leads to its configuration.
-
-    It has the columns `suite.report.results.SOURCE_COLUMNS`.
-    """
-    rows = []
-    for curve in (*plan.curves, *plan.traces):
-        for cell in (curve.cell, *_upstream(curve.cell)):
-            record = record_of(cell, root) or {}
-            rows.append(
-                {
-                    "experiment": curve.experiment,
-                    "panel": curve.panel,
-                    "optimizer": curve.optimizer,
-                    "cell": cell.label,
-                    "kind": cell.kind,
-                    "seconds": record.get("seconds"),
-                    "finished": record.get("finished"),
-                    "commit": record.get("commit"),
-                }
-            )
-    return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
-
-
 def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list[ExperimentInfo]:
     """The experiments as the report wants them.
 
@@ -126,6 +102,7 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
             seed=each.seed,
             profile=profile,
             settings=settings_of(each),
+            benchmark=each.benchmark,
         )
         for each in plan.experiments
     ]
@@ -163,20 +140,6 @@ def _runs(cell: Cell, root: Path) -> Runs:
     return load_runs(cell.folder(root) / CURVES, rows)
 
 
-def _upstream(cell: Cell) -> list[Cell]:
-    """What it reads, and what that reads, each once."""
-    found: dict[str, Cell] = {}
-
-    def visit(of: Cell) -> None:
-        for each in of.inputs:
-            if each.key not in found:
-                found[each.key] = each
-                visit(each)
-
-    visit(cell)
-    return list(found.values())
-
-
 def _untrained(plan: Plan, root: Path) -> dict[tuple[str, str], dict[str, str]]:
     """Why learned optimizers are as they were before training, by (experiment, panel) and label."""
     found: dict[tuple[str, str], dict[str, str]] = {}
@@ -196,6 +159,10 @@ def _panel_infos(
         for name, grid in experiment.grids.items()
         for panel, at in grid.places(name).items()
     }
+    cells: dict[str, list[Cell]] = {}
+    for curve in plan.curves:
+        if curve.experiment == experiment.name:
+            cells.setdefault(curve.panel, []).append(curve.cell)
     return tuple(
         PanelInfo(
             name=name,
@@ -207,10 +174,36 @@ def _panel_infos(
             notice=plan.notices.get((experiment.name, name), ""),
             learned=tuple(label for label, spec in panel.optimizers.items() if "trained" in spec),
             untrained=untrained.get((experiment.name, name), {}),
+            in_distribution=panel.in_distribution,
+            long={label: times * panel.steps for label, times in panel.long.items()},
+            setup=_setup(cells[name]) if name in cells else {},
             **in_grids.get(name, {}),
         )
         for name, panel in experiment.every_panel().items()
     )
+
+
+def _setup(cells: Sequence[Cell]) -> dict[str, int | str]:
+    """What the rows of a panel have in common; see `PanelInfo.setup`."""
+    config = cells[0].config
+    tuned = [each for cell in cells for each in cell.inputs if each.kind == "tune"]
+    setup = {**_said(config["problem"], "problem"), "updates": config["steps"]}
+    setup |= {"test instances": config["instances"], "seed": config["seed"]}
+    if tuned:
+        sweep = tuned[0].config
+        setup |= {**_said(sweep["problem"], "tuning problem"), "tuning updates": sweep["steps"]}
+        setup["tuning instances"] = sweep["instances"]
+    return setup
+
+
+def _said(problem: Mapping[str, Any], name: str) -> dict[str, int | str]:
+    """A problem's settings, and short digests of its code and of the data that it found."""
+    found = {key: problem[key] for key in ("files", "data") if key in problem}
+    return {
+        name: json.dumps(problem["spec"], sort_keys=True),
+        f"{name}'s code": problem["code"][:SHORT],
+        f"{name}'s data": digest(found)[:SHORT] if found else "none",
+    }
 
 
 def _claim_info(id_: str, claim: Claim) -> ClaimInfo:
