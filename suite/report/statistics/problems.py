@@ -35,11 +35,10 @@ def interquartile_mean(values: Floats) -> Floats:
     known = (~np.isnan(ordered)).sum(axis=-1, keepdims=True)
     place = np.arange(values.shape[-1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        ends = np.clip(np.stack([place, place + 1]).reshape(2, *[1] * (known.ndim - 1), -1) / known, 0.25, 0.75)
-        weights = 2 * (ends[1] - ends[0])
+        first, last = (np.clip(each / known, 0.25, 0.75) for each in (place, place + 1))
         # An infinite value of no weight adds nothing.
-        summed = np.where(weights > 0, ordered * weights, 0.0).sum(axis=-1)
-    return np.where(known[..., 0] > 0, summed, np.nan)
+        parts = np.where(last > first, 2 * (last - first) * ordered, 0.0)
+    return np.where(known[..., 0] > 0, parts.sum(axis=-1), np.nan)
 
 
 def plain_mean(values: Floats) -> Floats:
