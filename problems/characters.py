@@ -50,8 +50,8 @@ class NextCharacter(Problem):
         return {"text": text_fingerprint()}
 
     def batch(self, rng: Rng) -> Tensor:
-        (passages,) = self.batches([rng], torch.device("cpu"))
-        return passages
+        many = self.batches([rng], torch.device("cpu"))
+        return many[0]
 
     def batches(self, rngs: Sequence[Rng], device: torch.device) -> Tensor:
         """Passages with the character after them [n, passages, length + 1]."""
@@ -91,7 +91,8 @@ class CharRNN(NextCharacter):
 
     def init(self, rng: Rng) -> Tensors:
         def uniform(*shape: int) -> Tensor:
-            return (2 * rng.uniform(*shape) - 1) * self.units**-0.5
+            drawn: Tensor = (2 * rng.uniform(*shape) - 1) * self.units**-0.5
+            return drawn
 
         return {
             "input_weight": uniform(SYMBOLS, 3 * self.units),
@@ -114,7 +115,8 @@ class CharRNN(NextCharacter):
             state = torch.tanh(candidate + reset * of_candidate).lerp(state, keep)
             states.append(state)
         hidden = torch.stack(states, -2)
-        return unflatten(affine(params, "out", hidden.flatten(-3, -2)), -2, shape)
+        logits: Tensor = unflatten(affine(params, "out", hidden.flatten(-3, -2)), -2, shape)
+        return logits
 
 
 @register_problem("char-transformer")
@@ -173,8 +175,9 @@ class CharTransformer(NextCharacter):
             inner = layer_normalised(params, f"before_hidden{block}", stream)
             inner = ACTIVATIONS["gelu"](affine(params, f"hidden{block}", inner))
             stream = stream + affine(params, f"back{block}", inner)
-        logits = affine(params, "out", layer_normalised(params, "last", stream))
-        return unflatten(logits, -2, x.shape[-3:-1])
+        stream = affine(params, "out", layer_normalised(params, "last", stream))
+        logits: Tensor = unflatten(stream, -2, x.shape[-3:-1])
+        return logits
 
     def _attended(self, x: Tensor, passages: int) -> Tensor:
         """Queries, keys and values [*lead, B·T, 3 units] to what heads attend to [..., units]."""
@@ -183,4 +186,5 @@ class CharTransformer(NextCharacter):
         scores = query @ key.mT * query.shape[-1] ** -0.5
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         found = scores.masked_fill(later, -torch.inf).softmax(-1) @ value
-        return found.movedim(-3, -2).flatten(-4, -3).flatten(-2)
+        heads: Tensor = found.movedim(-3, -2).flatten(-4, -3).flatten(-2)
+        return heads

@@ -41,7 +41,8 @@ class PanelInfo:
     reader must be told of its data, such as that it is a subset. A panel of a grid has its name,
     and the values of the fields that the grid is over. `learned` are those of the optimizers that
     were meta-trained; the others are the baselines that they are compared with. `untrained` are
-    those whose training left them as they were, with the reason.
+    those whose training left them as they were, with the reason. `in_distribution` are those that
+    were trained on this very problem; for all other learned ones it is out of distribution.
     """
 
     name: Annotated[str, FileName()]
@@ -55,6 +56,7 @@ class PanelInfo:
     at: Mapping[str, int | float | str] = field(default_factory=dict)
     learned: tuple[str, ...] = ()
     untrained: Mapping[str, str] = field(default_factory=dict)
+    in_distribution: tuple[str, ...] = ()
 
     def notices(self) -> tuple[str, ...]:
         """All that a reader must be told of the panel."""
