@@ -39,6 +39,7 @@ class Profile(StrEnum):
 
     smoke = "smoke"
     quick = "quick"
+    small = "small"
     reference = "reference"
     paper = "paper"
 

@@ -37,6 +37,10 @@ PROBLEMS: list[dict[str, Any]] = [
         "labels": [3, 5],
         "batch_norm": False,
     },
+    {"name": "dense", "dataset": "diabetes", "layers": 0},
+    {"name": "dense", "dataset": "wine", "layers": 2, "activation": "gelu", "norm": "layer"},
+    {"name": "dense", "dataset": "breast-cancer", "activation": "tanh", "norm": "batch"},
+    {"name": "char-transformer", "blocks": 2, "heads": 4, "length": 5},
 ]
 # What has no default.
 NEEDED: dict[str, dict[str, Any]] = {"torch": {"optimizer": "torch.optim.AdamW"}}

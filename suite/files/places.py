@@ -50,6 +50,7 @@ SELECTION = "selection.csv"
 TUNING = "tuning.csv"
 BEST = "best.json"
 CURVES = "curves.parquet"
+HELD_OUT = "held-out.parquet"
 # Also of a results folder.
 PICTURES = "pictures.safetensors"
 # Why a learned optimizer is as it was before training.

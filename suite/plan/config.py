@@ -33,7 +33,6 @@ class Panel:
         first_shown: where the figure's horizontal axis begins.
         paper: the paper's curves of this panel.
         trace: what is recorded of single coordinates, if anything.
-        in_distribution: learned optimizers that were trained on problems like this one.
         long: optimizers that also run so many times as long, tuned for it. Speed-ups over ADAM are
             measured against its long runs.
     """
@@ -49,7 +48,6 @@ class Panel:
     first_shown: Natural = 0
     paper: PaperPanel | None = None
     trace: Trace | None = None
-    in_distribution: tuple[str, ...] = ()
     long: dict[str, Count] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,14 +56,12 @@ class Panel:
         if self.trace is not None and self.trace.along not in self.optimizers:
             hint = nearest(self.trace.along, self.optimizers)
             raise ValueError(f"trace.along: no optimizer {self.trace.along!r} here: {hint}")
-        for key, labels in (("in_distribution", self.in_distribution), ("long", self.long)):
-            for label in labels:
-                if label not in self.optimizers:
-                    hint = nearest(label, self.optimizers)
-                    raise ValueError(f"{key}: no optimizer {label!r} here: {hint}")
-        for label in map(long_label, self.long):
-            if label in self.optimizers:
-                raise ValueError(f"long: {label!r} is the name of an optimizer's long runs")
+        for label in self.long:
+            if label not in self.optimizers:
+                hint = nearest(label, self.optimizers)
+                raise ValueError(f"long: no optimizer {label!r} here: {hint}")
+            if long_label(label) in self.optimizers:
+                raise ValueError(f"long: {long_label(label)!r} are the long runs of {label!r}")
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,10 @@ class PanelInfo:
     reader must be told of its data, such as that it is a subset. A panel of a grid has its name,
     and the values of the fields that the grid is over. `learned` are those of the optimizers that
     were meta-trained; the others are the baselines that they are compared with. `untrained` are
-    those whose training left them as they were, with the reason. `in_distribution` are the learned
-    ones that were trained on problems like this one. `long` are the optimizers that were also run
-    for so many updates, tuned for these. `setup` is all that rows of the panel must have in common
-    to be compared: the problem, its data, seeds, and the budgets of runs and tuning.
+    those whose training left them as they were, with the reason. `in_distribution` are those that
+    were trained on this very problem; for all other learned ones it is out of distribution. `long`
+    are optimizers that were also run for so many updates, tuned for these. `setup` is what rows of
+    the panel must have in common to be compared: problem, data, seed, and budgets.
     """
 
     name: Annotated[str, FileName()]

@@ -15,7 +15,7 @@ from suite.meta.schedule import OF_TRAINING
 from suite.plan.config import Experiment
 from suite.plan.overlay import nested, overlay, parse_setting
 
-PROFILES = ("smoke", "quick", "reference", "paper")
+PROFILES = ("smoke", "quick", "small", "reference", "paper")
 
 
 @dataclass(frozen=True)

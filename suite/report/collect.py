@@ -9,20 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from suite.core.digests import digest
-from suite.files.places import CURVES, NOTICE, PICTURES
+from suite.core.registry import problems
+from suite.files.places import CURVES, HELD_OUT, NOTICE, PICTURES
 from suite.files.yaml import dump_yaml
 from suite.inner.pictures import Pictures, load_pictures
 from suite.inner.trace_tables import joined, load_traces
 from suite.plan.cells import SHORT, Cell
-from suite.plan.config import Claim, Experiment
+from suite.plan.config import Claim, Experiment, Panel
 from suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from suite.plan.plan import Plan
 from suite.report.condense import condense
 from suite.report.result_tables import Tables, join_tables
-from suite.report.runs import Runs, load_runs
+from suite.report.runs import Runs, load_held_out, load_runs
 from suite.report.scores.losses import Recorded, last_tenth
 from suite.report.shown_pictures import shown_pictures
 from suite.run.records import record_of
@@ -130,14 +129,23 @@ def _panel_tables(experiment: ExperimentInfo, panel: PanelInfo, plan: Plan, root
         panel,
         {curve.optimizer: _runs(curve.cell, root) for curve in curves},
         joined([load_traces(each.cell.folder(root)) for each in traces]),
+        {
+            curve.optimizer: load_held_out(path, _rows(curve.cell))
+            for curve in curves
+            if (path := curve.cell.folder(root) / HELD_OUT).exists()
+        },
     )
     problem = curves[0].cell.config["problem"]["spec"]["name"] if curves else ""
     return condense(experiment, recorded, problem)
 
 
 def _runs(cell: Cell, root: Path) -> Runs:
-    rows = cell.config["instances"] * (cell.config["steps"] + 1)
-    return load_runs(cell.folder(root) / CURVES, rows)
+    return load_runs(cell.folder(root) / CURVES, _rows(cell))
+
+
+def _rows(cell: Cell) -> int:
+    """How many losses an evaluation has, one for each instance and step."""
+    return int(cell.config["instances"] * (cell.config["steps"] + 1))
 
 
 def _untrained(plan: Plan, root: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -161,7 +169,8 @@ def _panel_infos(
     }
     cells: dict[str, list[Cell]] = {}
     for curve in plan.curves:
-        if curve.experiment == experiment.name:
+        own = curve.experiment == experiment.name
+        if own and curve.optimizer in experiment.every_panel()[curve.panel].optimizers:
             cells.setdefault(curve.panel, []).append(curve.cell)
     return tuple(
         PanelInfo(
@@ -174,7 +183,7 @@ def _panel_infos(
             notice=plan.notices.get((experiment.name, name), ""),
             learned=tuple(label for label, spec in panel.optimizers.items() if "trained" in spec),
             untrained=untrained.get((experiment.name, name), {}),
-            in_distribution=panel.in_distribution,
+            in_distribution=_in_distribution(experiment, panel),
             long={label: times * panel.steps for label, times in panel.long.items()},
             setup=_setup(cells[name]) if name in cells else {},
             **in_grids.get(name, {}),
@@ -204,6 +213,17 @@ def _said(problem: Mapping[str, Any], name: str) -> dict[str, int | str]:
         f"{name}'s code": problem["code"][:SHORT],
         f"{name}'s data": digest(found)[:SHORT] if found else "none",
     }
+
+
+def _in_distribution(experiment: Experiment, panel: Panel) -> tuple[str, ...]:
+    """The learned optimizers of a panel that were trained on its problem, on whatever split."""
+    specs = filter(None, (panel.problem, panel.tuning_problem))
+    own = [problems.make(spec) for spec in specs]
+    return tuple(
+        label
+        for label, spec in panel.optimizers.items()
+        if "trained" in spec and problems.make(experiment.training[spec["trained"]].problem) in own
+    )
 
 
 def _claim_info(id_: str, claim: Claim) -> ClaimInfo:

@@ -59,8 +59,14 @@ def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Ta
         shown(table).assign(**owner)
         for table in (recorded.traces.traces, recorded.traces.responses)
     )
-    tables = (_together(each) for each in (curves, losses, scored, ended))
-    return Tables(*tables, traces, responses)
+    return Tables(
+        _together(curves),
+        _together(losses),
+        _together(scored),
+        _together(ended),
+        traces,
+        responses,
+    )
 
 
 def anytime(runs: Runs) -> pd.DataFrame:

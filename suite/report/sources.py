@@ -87,7 +87,11 @@ def _shipped(name: str) -> dict[str, Any]:
     """What a checkpoint's file says of its training."""
     about = about_optimizer(CHECKPOINTS / f"{name}.safetensors")
     told = {key: about.get(key) for key in ("runs", "seconds")}
-    return {"cell": name, "kind": SHIPPED, **{key: x for key, x in told.items() if isinstance(x, int | float)}}
+    return {
+        "cell": name,
+        "kind": SHIPPED,
+        **{key: x for key, x in told.items() if isinstance(x, int | float)},
+    }
 
 
 def _state_bytes(cell: Cell) -> float:
@@ -99,7 +103,7 @@ def _state_bytes(cell: Cell) -> float:
 def _untrained(config: Mapping[str, Any]) -> Optimizer:
     """The optimizer at some rate, or with the weights that training begins with."""
     tuned = {config["tuned"]: 1.0} if config["tuned"] else {}
-    made: Any = optimizers.make({**config["spec"], **tuned})
+    made = optimizers.make({**config["spec"], **tuned})
     if isinstance(made, Learned):
-        return made.with_weights(made.initial_weights(Rng(0, "phi")))
+        made = made.with_weights(made.initial_weights(Rng(0, "phi")))
     return made

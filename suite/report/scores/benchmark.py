@@ -21,7 +21,7 @@ from suite.report.scores.speed import (
     target_of,
     updates_to,
 )
-from suite.report.statistics.intervals import Floats, Interval
+from suite.report.statistics.intervals import Interval
 from suite.report.statistics.problems import (
     Mean,
     instance_weights,
@@ -40,6 +40,11 @@ MEANS: Mapping[str, Mean] = {
     "profile_seconds": plain_mean,
     "rank": plain_mean,
 }
+# What a row has from final.csv.
+FINAL = (
+    *("learning_rate", "mean", "ci_low", "ci_high", "n", "diverged"),
+    *("held_out", "held_out_low", "held_out_high"),
+)
 
 
 @dataclass(frozen=True)
@@ -202,7 +207,7 @@ def _rows(
                 **_told(entry),
             }
             ended = finals.get((entry.experiment, entry.panel, entry.optimizer))
-            for key in ("learning_rate", "mean", "ci_low", "ci_high", "n", "diverged"):
+            for key in FINAL:
                 row[key] = getattr(ended, key, np.nan)
             for score in ("speedup", "speedup_half", "speedup_seconds", "updates", "ratio"):
                 row |= _flat(score, _of_problem(values[score][label], place))
@@ -257,8 +262,17 @@ def _overall(scores: Scores, labels: Sequence[str]) -> pd.DataFrame:
             row |= _flat(f"speedup_{where}", scores.over("speedup", label, mask))
             row[f"speedup_{where}_censored"] = _is_bound(scores, "speedup", label, mask)
             row[f"problems_{where}"] = int(mask.sum())
-        row["diverged"], row["runs"] = int(own["diverged"].sum()), int((own["n"] + own["diverged"]).sum())
-        for key in ("rates", "tuning_instances", "state_bytes", "training_runs", "training_seconds"):
+        row["diverged"], row["runs"] = (
+            int(own["diverged"].sum()),
+            int((own["n"] + own["diverged"]).sum()),
+        )
+        for key in (
+            "rates",
+            "tuning_instances",
+            "state_bytes",
+            "training_runs",
+            "training_seconds",
+        ):
             row[key] = own[key].median()
         rows.append(row)
     return pd.DataFrame(rows).sort_values("rank", kind="stable", ignore_index=True)
