@@ -13,6 +13,7 @@ from rich.table import Table
 
 from suite.commands.run import Ended
 from suite.commands.status import Status
+from suite.report.benchmark.write import BenchmarkPage
 from suite.report.formatting import judged
 from suite.report.write import Report
 
@@ -80,6 +81,13 @@ def print_report(report: Report) -> None:
         print(f"figure {name} could not be drawn: {reason}", file=sys.stderr)
     # Not through rich, which would break a long path.
     print(f"Report: {report.html}")
+
+
+def print_benchmark(written: BenchmarkPage) -> None:
+    """What the scores say, and where the page is."""
+    for each in written.findings:
+        print(f"- {each.text}")
+    print(f"Benchmark: {written.html}")
 
 
 def print_ended(ended: Ended) -> None:

@@ -103,7 +103,7 @@ def _state_bytes(cell: Cell) -> float:
 def _untrained(config: Mapping[str, Any]) -> Optimizer:
     """The optimizer at some rate, or with the weights that training begins with."""
     tuned = {config["tuned"]: 1.0} if config["tuned"] else {}
-    made = optimizers.make({**config["spec"], **tuned})
+    made: Optimizer = optimizers.make({**config["spec"], **tuned})
     if isinstance(made, Learned):
         made = made.with_weights(made.initial_weights(Rng(0, "phi")))
     return made

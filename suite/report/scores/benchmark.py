@@ -77,6 +77,14 @@ class Scores:
             low, high = (np.where(where, each, np.nan) for each in (low, high))
         return over_problems(low, MEANS[score], high)
 
+    def is_bound(
+        self, score: str, optimizer: str, where: NDArray[np.bool_] | None = None
+    ) -> bool:
+        """Whether that mean is only known to be at least what `over` says."""
+        high = self.values[score][optimizer].high[:1]
+        high = high if where is None else np.where(where, high, np.nan)
+        return bool(np.isinf(MEANS[score](high)).any())
+
 
 def scores_of(contests: Sequence[Contest], final: pd.DataFrame, frozen: pd.DataFrame) -> Scores:
     """The scores of a benchmark.
@@ -256,11 +264,11 @@ def _overall(scores: Scores, labels: Sequence[str]) -> pd.DataFrame:
             found = scores.over(score, label)
             row |= _flat(score, found)
             if score.startswith("speedup"):
-                row[f"{score}_censored"] = _is_bound(scores, score, label)
+                row[f"{score}_censored"] = scores.is_bound(score, label)
         for where in ("in", "out"):
             mask = scores.masks[where][label]
             row |= _flat(f"speedup_{where}", scores.over("speedup", label, mask))
-            row[f"speedup_{where}_censored"] = _is_bound(scores, "speedup", label, mask)
+            row[f"speedup_{where}_censored"] = scores.is_bound("speedup", label, mask)
             row[f"problems_{where}"] = int(mask.sum())
         row["diverged"], row["runs"] = (
             int(own["diverged"].sum()),
@@ -276,12 +284,3 @@ def _overall(scores: Scores, labels: Sequence[str]) -> pd.DataFrame:
             row[key] = own[key].median()
         rows.append(row)
     return pd.DataFrame(rows).sort_values("rank", kind="stable", ignore_index=True)
-
-
-def _is_bound(
-    scores: Scores, score: str, label: str, where: NDArray[np.bool_] | None = None
-) -> bool:
-    """Whether a mean over problems is only known to be at least what it is."""
-    high = scores.values[score][label].high[:1]
-    high = high if where is None else np.where(where, high, np.nan)
-    return bool(np.isinf(MEANS[score](high)).any())
