@@ -89,13 +89,13 @@ def html_page(content: BenchmarkContent) -> str:
         notices=notices(content.experiments),
         facts=provenance_facts(content.provenance),
         # Nothing in it may end the script element.
-        data=Markup(data.replace("<", "\\u003c")),  # noqa: S704
+        data=Markup(data.replace("<", "\\u003c")),
     )
 
 
 def embedded(scores: Scores) -> dict[str, Any]:
     """What the page's curves and profiles are drawn from, as plain data."""
-    rows = scores.rows
+    places = [(i, label) for i, each in enumerate(scores.contests) for label in each.entries]
     return {
         "adam": ADAM,
         "problems": [
@@ -107,12 +107,10 @@ def embedded(scores: Scores) -> dict[str, Any]:
             for label, of in scores.values["ratio"].items()
         },
         "best": scores.overall.loc[scores.overall["profile"].idxmax(), "optimizer"],
+        # In the order of the table's rows.
         "rows": [
-            {"problem": place, "optimizer": row["optimizer"], **_origin(row)}
-            for place, contest in enumerate(scores.contests)
-            for row in rows[
-                (rows["problem"] == contest.name) & rows["optimizer"].isin(contest.entries)
-            ].to_dict("records")
+            {"problem": place, "optimizer": label, **_origin(row)}
+            for (place, label), row in zip(places, scores.rows.to_dict("records"), strict=True)
         ],
     }
 

@@ -11,7 +11,6 @@ from suite.report.formatting import interval, number
 from suite.report.tables.formats import Cell, Table
 
 KINDS = {"learned": "learned", "tuned": "tuned baseline", "untuned": "untuned baseline"}
-DISTRIBUTIONS = {"in": "in", "out": "out", "": ""}
 # Of what a score of a problem or of an optimizer is worth.
 INTERVALS = "95 % intervals over test instances"
 
@@ -39,13 +38,13 @@ def overall_table(overall: pd.DataFrame) -> Table:
     )
     columns = (
         *("Optimizer", "Kind", "Tuning", "Problems", "Speed-up over ADAM"),
-        *("In distribution", "Out of distribution", "In seconds"),
+        *("Speed-up in distribution", "Speed-up out of it", "Speed-up in seconds"),
         *("Profile", "Profile in seconds", "Mean rank"),
         *("Diverged", "State, bytes a parameter", "Meta-training"),
     )
     caption = (
         f"Over all problems, with {INTERVALS} and problems. Speed-ups are interquartile means; "
-        "'In' and 'Out of distribution' are those of a learned optimizer's own problems. "
+        "in and out of distribution, those over problems that a learned optimizer was trained on or not. "
         "≥ says that ADAM's longest run did not get as far."
     )
     return Table("overall", caption, columns, rows, overall)
@@ -59,7 +58,7 @@ def rows_table(rows: pd.DataFrame) -> Table:
             Cell(str(row.title)),
             Cell(str(row.optimizer) + (" (untrained)" if row.untrained else "")),
             Cell(KINDS[str(row.kind)]),
-            Cell(DISTRIBUTIONS[str(row.distribution)]),
+            Cell(str(row.distribution)),
             _with_interval(row.mean, row.ci_low, row.ci_high),
             *(
                 [_with_interval(row.held_out, row.held_out_low, row.held_out_high)]

@@ -77,9 +77,7 @@ class Scores:
             low, high = (np.where(where, each, np.nan) for each in (low, high))
         return over_problems(low, MEANS[score], high)
 
-    def is_bound(
-        self, score: str, optimizer: str, where: NDArray[np.bool_] | None = None
-    ) -> bool:
+    def is_bound(self, score: str, optimizer: str, where: NDArray[np.bool_] | None = None) -> bool:
         """Whether that mean is only known to be at least what `over` says."""
         high = self.values[score][optimizer].high[:1]
         high = high if where is None else np.where(where, high, np.nan)

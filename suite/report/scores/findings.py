@@ -146,9 +146,7 @@ def _told(scores: Scores, score: str, name: str, mask: NDArray[np.bool_] | None)
     return f"{bound}{number(found.estimate)} {interval(found.low, found.high)}".strip()
 
 
-def _compared(
-    scores: Scores, score: str, one: str, other: str, mask: NDArray[np.bool_]
-) -> Verdict:
+def _compared(scores: Scores, score: str, one: str, other: str, mask: NDArray[np.bool_]) -> Verdict:
     """Whether `one` is ahead of `other` in all but a few resamples of problems and instances.
 
     Where a value is only a lower bound, that is taken for each which speaks against the verdict.
