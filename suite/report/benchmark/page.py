@@ -28,8 +28,9 @@ VERDICTS = {"for": "for learned optimizers", "against": "against them", "open": 
 DEFINITIONS = (
     "The loss after t updates is the mean over the last tenth of the first t, then over instances; "
     "a run that diverged, or is above its first loss, counts with its first loss.",
-    "Speed-up over ADAM: the updates that tuned ADAM takes to the loss that an optimizer ends with, "
-    "over the optimizer's own. ADAM's curve is the lower envelope of its run and of a longer one.",
+    "Speed-up over ADAM: the updates that tuned ADAM takes to an optimizer's loss after its last "
+    "update, over the optimizer's own. ADAM's curve is the lower envelope of that of its runs and, "
+    "where there are such, of longer ones.",
     "Profile: τ is an optimizer's updates to the target over those of the best, ρ(τ) the share of "
     "problems within τ, the score the mean of ρ from τ = 1 to 4. The target is the loss that the "
     "best tuned baseline has after three quarters of its updates. It is set once.",

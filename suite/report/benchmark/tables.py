@@ -21,8 +21,6 @@ def overall_table(overall: pd.DataFrame) -> Table:
         (
             Cell(str(row.optimizer)),
             Cell(KINDS[str(row.kind)]),
-            _tuning(row),
-            Cell(str(row.problems), row.problems),
             _score(row, "speedup"),
             _score(row, "speedup_in"),
             _score(row, "speedup_out"),
@@ -31,20 +29,23 @@ def overall_table(overall: pd.DataFrame) -> Table:
             _score(row, "profile_seconds"),
             _score(row, "rank"),
             Cell(f"{row.diverged} of {row.runs}", row.diverged),
-            _number(row.state_bytes),
+            Cell(str(row.problems), row.problems),
+            _tuning(row),
             _training(row),
+            _number(row.state_bytes),
         )
         for row in overall.itertuples()
     )
     columns = (
-        *("Optimizer", "Kind", "Tuning", "Problems", "Speed-up over ADAM"),
+        *("Optimizer", "Kind", "Speed-up over ADAM"),
         *("Speed-up in distribution", "Speed-up out of it", "Speed-up in seconds"),
         *("Profile", "Profile in seconds", "Mean rank"),
-        *("Diverged", "State, bytes a parameter", "Meta-training"),
+        *("Diverged", "Problems", "Tuning", "Meta-training", "State, bytes a parameter"),
     )
     caption = (
         f"Over all problems, with {INTERVALS} and problems. Speed-ups are interquartile means; "
-        "in and out of distribution, those over problems that a learned optimizer was trained on or not. "
+        "those in and out of distribution are over problems that a learned optimizer was, or was "
+        "not, trained on. "
         "≥ says that ADAM's longest run did not get as far."
     )
     return Table("overall", caption, columns, rows, overall)
@@ -131,8 +132,8 @@ def _number(value: float) -> Cell:
 
 def _score(row: Any, name: str, bound: bool | None = None) -> Cell:
     bound = getattr(row, f"{name}_censored", False) if bound is None else bound
-    ends = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-    return _with_interval(*ends, bound=bound)
+    value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+    return _with_interval(value, low, high, bound)
 
 
 def _with_interval(value: float, low: float, high: float, bound: bool = False) -> Cell:
