@@ -27,6 +27,7 @@ def benchmark(root: Path, out: Path) -> BenchmarkPage:
     with guarded(out):
         out.mkdir(parents=True, exist_ok=True)
         with reporting(out):
+            page = write_benchmark(results, out)
             if out.resolve() != root.resolve():
                 store_results(out, results)
-            return write_benchmark(results, out)
+            return page
