@@ -193,6 +193,17 @@ def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:
         torch.testing.assert_close(grads, expected_grads, rtol=1e-4, atol=1e-6)
 
 
+def test_held_out_loss_is_finite_and_that_of_each_run(problem: Problem) -> None:
+    if not has(problem, "held_out"):
+        pytest.skip("it has no held-out data")
+    both = Objective(problem, range(2), SPLIT, SEED, copies=2)
+    theta = _elsewhere(both)
+    losses = both.held_out(theta)
+    assert losses.isfinite().all()
+    alone = Objective(problem, [1], SPLIT, SEED)
+    assert torch.equal(alone.held_out(theta[3:]), losses[3:])
+
+
 def test_copies_are_each_the_run_on_its_own(problem: Problem) -> None:
     both = Objective(problem, range(3), SPLIT, SEED, copies=2)
     one = Objective(problem, range(3), SPLIT, SEED)
