@@ -63,6 +63,11 @@ class Panel:
             if long_label(label) in self.optimizers:
                 raise ValueError(f"long: {long_label(label)!r} are the long runs of {label!r}")
 
+    def longer(self, times: int) -> Panel:
+        """The panel with so many times the updates, in sweeps as well."""
+        tuning_steps = self.tuning_steps and times * self.tuning_steps
+        return replace(self, steps=times * self.steps, tuning_steps=tuning_steps)
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -145,17 +145,11 @@ def _planned(
         traces = (Curve(experiment.name, name, panel.trace.along, cell),)
     for label, times in panel.long.items():
         evaluated[long_label(label)] = _evaluate(
-            *(experiment, _longer(panel, times), problem, swept, panel.optimizers[label], trained),
+            *(experiment, panel.longer(times), problem, swept, panel.optimizers[label], trained),
             f"{place}.optimizers.{label}",
         )
     curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
     return _Planned(curves, traces, problem["notice"])
-
-
-def _longer(panel: Panel, times: int) -> Panel:
-    """The panel with so many times the updates, in sweeps as well."""
-    tuning_steps = panel.tuning_steps and times * panel.tuning_steps
-    return dataclasses.replace(panel, steps=times * panel.steps, tuning_steps=tuning_steps)
 
 
 @dataclass(frozen=True)
