@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from suite.core.digests import tensors_digest
+from suite.core.errors import DataMissing
 
 Floats = NDArray[np.float64]
 
@@ -79,8 +80,17 @@ def text(train: bool = True) -> Tensor:
 
     Numbers are places in `ALPHABET`. Topics come in alphabetical order, with the layout of their
     lines. Each minor version of Python has a manual of its own.
+
+    Raises:
+        DataMissing: Python is installed without it.
     """
-    topics = importlib.import_module("pydoc_data.topics").topics
+    try:
+        topics = importlib.import_module("pydoc_data.topics").topics
+    except ImportError as error:
+        raise DataMissing(
+            "this Python lacks its manual (module pydoc_data.topics): use one that is installed "
+            "with the whole standard library"
+        ) from error
     manual = "\n".join(topics[name] for name in sorted(topics)).lower()
     part = manual[: TEXT[True]] if train else manual[TEXT[True] : sum(TEXT.values())]
     return torch.tensor([max(0, ALPHABET.find(symbol)) for symbol in part])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from suite.core.registry import optimizers, problems
 from suite.files.places import CURVES, HELD_OUT
 from suite.inner.evaluate import evaluate
 from suite.inner.held_out import HeldOutLog, has_held_out
+from suite.inner.loop import start
 from suite.inner.objective import Objective
 from suite.plan.cells import Cell
 from suite.plan.plan import Plan, make_plan
@@ -146,6 +147,14 @@ def test_diverged_runs_have_infinite_losses() -> None:
     assert held_out[:, -1].isinf().all()
 
 
+def test_a_diverged_run_is_told_so_where_its_held_out_loss_is_finite() -> None:
+    objective, log = Objective(Noisy(), range(2), "test", 0), HeldOutLog(STEPS)
+    point = start(objective, sgd())
+    log(objective, replace(point, alive=torch.tensor([True, False])))
+    assert log.losses().isinf().tolist() == [[False], [True]]
+
+
+WINE = {"name": "dense", "dataset": "wine", "layers": 0}
 FILE = """
 title: Apart
 seed: 1
@@ -206,6 +215,9 @@ def test_cells_keep_them_where_there_are_some(root: Path) -> None:
     table = pd.read_parquet(evaluation(plan, "wine").folder(root) / HELD_OUT)
     assert list(table) == ["instance", "step", "loss"]
     assert table["instance"].tolist() == np.repeat(range(3), 11).tolist()
+    objective = Objective(problems.make(WINE), range(3), "test", 1)
+    expected = objective.held_out(objective.start())
+    assert table[table["step"] == 0]["loss"].tolist() == pytest.approx(expected.tolist())
 
 
 def test_interrupted_evaluation_goes_on_with_the_same(
@@ -230,9 +242,9 @@ def test_interrupted_evaluation_goes_on_with_the_same(
             run_cell(cell, root, "cpu")
     assert not (folder / HELD_OUT).exists()
     seen: list[list[int]] = []
-    start = Objective.start
+    first = Objective.start
     monkeypatch.setattr(
-        Objective, "start", lambda self: (seen.append(self.instances), start(self))[1]
+        Objective, "start", lambda self: (seen.append(self.instances), first(self))[1]
     )
     assert run_cell(cell, root, "cpu").error == ""
     assert [2] in seen

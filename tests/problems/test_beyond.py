@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from problems.factorisation import MatrixFactorisation
 from problems.layers import batch_normalised, layer_normalised, norm
 from problems.relu_convnet import ReluConvNet, _convolved
 from suite import Problem, Rng, Tensors
-from suite.inner.objective import Objective
+from suite.core.registry import problems
+from suite.inner.objective import Objective, param_spec
 
 SMALL: list[Any] = [
     Dense("breast-cancer", layers=0, batch_size=5),
@@ -218,6 +220,20 @@ def test_code_of_the_autoencoder_is_linear_and_narrow() -> None:
     torch.testing.assert_close(problem.loss(params, {}, batch), expected)
     assert torch.equal(batch["x"], batch["y"])
     assert len(problem.held_out(Rng(0, "a"))["x"]) == len(table("digits", train=False).inputs)
+
+
+def test_docs_list_every_problem_with_its_parameters() -> None:
+    page = Path(__file__).parents[2] / "docs" / "problems.md"
+    rows = {
+        line.split("|")[1].strip(): line for line in page.read_text().splitlines() if "|" in line
+    }
+    for name in problems:
+        cls = problems.cls(name)
+        if cls.__module__.startswith("problems."):
+            row = rows[f"`{name}`"]
+            # Without data of CIFAR-10 and photos, which tests do not have.
+            if name not in ("convnet", "neural-art"):
+                assert f"{param_spec(problems.make({'name': name})).size:,}" in row, name
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from problems.bundled import ALPHABET, TABLES, TEXT, table, text, text_fingerpri
 from problems.characters import CharRNN
 from problems.data_root import DATA_ROOT
 from problems.dense import Dense
+from suite.core.errors import DataMissing
 
 ROWS = {"breast-cancer": 569, "diabetes": 442, "digits": 1797, "wine": 178}
 
@@ -62,6 +64,13 @@ def test_another_text_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -
     )
     assert CharRNN().fingerprints() != before
     assert text_fingerprint() == CharRNN().fingerprints()["text"]
+
+
+def test_python_without_its_manual_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    text.cache_clear()
+    with pytest.raises(DataMissing, match="this Python lacks its manual"):
+        CharRNN().fingerprints()
 
 
 def test_nothing_is_looked_for_in_the_data_folder(
