@@ -39,6 +39,7 @@ def test_optimizers_of_both_are_kept_and_what_both_ran_is_the_others() -> None:
     assert (second.entries["Muon"].course.loss != theirs).any()
     for table in found.tables.by_name().values():
         assert not table.duplicated().any()
+    assert not found.sources.duplicated(["panel", "optimizer", "kind"]).any()
     assert found.provenance["earlier"]
 
 
