@@ -58,6 +58,21 @@ def test_gradients_are_differences_of_losses(problem: Problem, doubles: None) ->
 
 
 @pytest.mark.parametrize("problem", SMALL, ids=lambda p: type(p).__name__)
+def test_second_derivatives_are_differences_of_gradients(problem: Problem, doubles: None) -> None:
+    """The meta-gradient of second order needs them."""
+    objective = Objective(InDouble(problem), range(2), "test", 1)
+    theta = objective.start() + 0.1 * Rng(1, "elsewhere").normal(2, objective.spec.size).double()
+    direction = Rng(1, "direction").normal(*theta.shape).double()
+    leaf = theta.clone().requires_grad_()
+    _, grads = objective.value_and_grad(leaf, 3)
+    (curved,) = torch.autograd.grad((grads * direction).sum(), leaf)
+    ahead, behind = (
+        objective.value_and_grad(theta + step * direction, 3)[1] for step in (1e-5, -1e-5)
+    )
+    torch.testing.assert_close((ahead - behind) / 2e-5, curved, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("problem", SMALL, ids=lambda p: type(p).__name__)
 def test_many_runs_side_by_side_are_what_each_is_alone(problem: Problem) -> None:
     together = Objective(problem, range(3), "test", 1, copies=2)
     theta = together.start() + 0.1 * Rng(1, "elsewhere").normal(6, together.spec.size)
