@@ -71,8 +71,7 @@ def run_metatrain(job: Job) -> None:
     """
     from suite.meta.metatrain import metatrain
 
-    config = job.config
-    spec = config["optimizer"]["spec"]
+    config, spec = job.config, job.config["optimizer"]["spec"]
     schedule = {**config["training"], "problem": config["problem"]["spec"], "optimizer": spec}
     training = fill(Training, schedule, "training")
     if "until" in config:
