@@ -41,6 +41,7 @@ class Profile(StrEnum):
 
     smoke = "smoke"
     quick = "quick"
+    small = "small"
     reference = "reference"
     paper = "paper"
 
@@ -172,7 +173,7 @@ def merge(
     other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
     results: Results = RESULTS,
 ) -> None:
-    """Put another folder's experiments beside these, in place of any of the same names."""
+    """Put another folder's results beside these; what both ran must be the same comparison."""
 
     def work() -> int:
         from l2l.suite.commands.merge import merge as merge_folder
@@ -210,6 +211,26 @@ def verify(
         else:
             print_verified(found)
         return FAILED if any(each.state == "differs" for each in found) else 0
+
+    _finish(work)
+
+
+@app.command()
+def benchmark(
+    results: Results = RESULTS,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the page goes, with the tables it is made from."),
+    ] = None,
+) -> None:
+    """Score the benchmarks of a results folder, and write a page of them."""
+
+    def work() -> int:
+        from l2l.suite.commands.benchmark import benchmark as write
+        from l2l.suite.commands.tell import print_benchmark
+
+        print_benchmark(write(results, out or results))
+        return 0
 
     _finish(work)
 

@@ -39,7 +39,7 @@ class Request:
     """
 
     names: tuple[str, ...] = ()
-    profile: Literal["smoke", "quick", "reference", "paper"] = "quick"
+    profile: Literal["smoke", "quick", "small", "reference", "paper"] = "quick"
     settings: tuple[str, ...] = ()
     seed: int | None = None
     plugins: tuple[str, ...] = ()

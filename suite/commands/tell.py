@@ -15,6 +15,7 @@ from rich.table import Table
 from l2l.suite.commands.run import Ended
 from l2l.suite.commands.status import Status
 from l2l.suite.commands.verify import Verified
+from l2l.suite.report.benchmark.write import BenchmarkPage
 from l2l.suite.report.formatting import judged
 from l2l.suite.report.write import Report
 
@@ -82,6 +83,13 @@ def print_report(report: Report) -> None:
         print(f"figure {name} could not be drawn: {reason}", file=sys.stderr)
     # Not through rich, which would break a long path.
     print(f"Report: {report.html}")
+
+
+def print_benchmark(written: BenchmarkPage) -> None:
+    """What the scores say, and where the page is."""
+    for each in written.findings:
+        print(f"- {each.text}")
+    print(f"Benchmark: {written.html}")
 
 
 def print_ended(ended: Ended) -> None:

@@ -19,6 +19,7 @@ from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.schedule import Training
 from l2l.suite.plan.cells import Cell, in_order, make_cell
 from l2l.suite.plan.config import Experiment, Panel
+from l2l.suite.plan.definitions import long_label
 from l2l.suite.plan.population import population_cells
 from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
 from l2l.suite.plan.trainable import check_trainable
@@ -142,6 +143,11 @@ def _planned(
     if panel.trace is not None:
         cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
         traces = (Curve(experiment.name, name, panel.trace.along, cell),)
+    for label, times in panel.long.items():
+        evaluated[long_label(label)] = _evaluate(
+            *(experiment, panel.longer(times), problem, swept, panel.optimizers[label], trained),
+            f"{place}.optimizers.{label}",
+        )
     curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
     return _Planned(curves, traces, problem["notice"])
 

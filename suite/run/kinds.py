@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from l2l.suite.core.convert import fill
@@ -26,6 +27,7 @@ from l2l.suite.files.places import (
     CANDIDATE,
     CHECKPOINTS,
     CURVES,
+    HELD_OUT,
     NOTICE,
     OPTIMIZER,
     PICTURES,
@@ -69,8 +71,7 @@ def run_metatrain(job: Job) -> None:
     """
     from l2l.suite.meta.metatrain import metatrain
 
-    config = job.config
-    spec = config["optimizer"]["spec"]
+    config, spec = job.config, job.config["optimizer"]["spec"]
     schedule = {**config["training"], "problem": config["problem"]["spec"], "optimizer": spec}
     training = fill(Training, schedule, "training")
     if "until" in config:
@@ -159,15 +160,19 @@ def run_tune(job: Job) -> None:
 def run_evaluate(job: Job) -> None:
     """Runs one optimizer on test instances.
 
-    Leaves `curves.parquet`, pictures if θ is one, and `untrained.txt` if φ is as it was initially.
+    Leaves `curves.parquet`, `held-out.parquet` if the problem has held-out data, pictures if θ is
+    one, and `untrained.txt` if φ is as it was initially.
     """
     from l2l.suite.inner.evaluate import evaluate
+    from l2l.suite.inner.held_out import HeldOutLog, has_held_out
     from l2l.suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
 
     config = job.config
     optimizer, rate = _optimizer(job)
+    problem, steps = job.problem, config["steps"]
     pictures = job.folder / PICTURES
-    log = PictureLog(config["steps"]) if shows_pictures(job.problem) else None
+    log = PictureLog(steps) if shows_pictures(problem) else None
+    held_out = HeldOutLog(steps) if has_held_out(problem) else None
     if log is not None:
         try:
             log.pictures = load_pictures(pictures)
@@ -177,28 +182,35 @@ def run_evaluate(job: Job) -> None:
     pieces = Pieces(job.folder)
 
     def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
-        def with_pictures() -> Tensor:
+        def with_what_was_watched() -> Tensor:
             losses = make()
             if log is not None:
                 # Before the piece, after which nobody would draw them again.
                 save_pictures(pictures, log.pictures)
+            if held_out is not None:
+                losses = torch.cat([losses, held_out.losses()], dim=1)
             return losses
 
-        return pieces(name, with_pictures)
+        return pieces(name, with_what_was_watched)
 
-    losses = evaluate(
-        job.problem,
+    found = evaluate(
+        problem,
         optimizer,
-        config["steps"],
+        steps,
         config["instances"],
         config["seed"],
         job.device,
-        watch=log,
+        watch=[each for each in (log, held_out) if each is not None],
         progress=job.progress,
         keep=keep,
     )
     _tell_untrained(job)
-    save_parquet(job.folder / CURVES, _tidy(losses, rate))
+    losses = _tidy(found[:, : steps + 1], range(steps + 1))
+    losses.insert(0, "learning_rate", rate)
+    save_parquet(job.folder / CURVES, losses)
+    if held_out is not None:
+        table = _tidy(found[:, steps + 1 :], held_out.steps)
+        save_parquet(job.folder / HELD_OUT, table)
 
 
 def run_trace(job: Job) -> None:
@@ -272,13 +284,10 @@ def _tuned_rate(path: Path) -> float:
     return float(rate)
 
 
-def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
-    """Losses [n, steps + 1] as one row an instance and step."""
-    n, points = losses.shape
-    index = pd.MultiIndex.from_product([range(n), range(points)], names=["instance", "step"])
-    table = pd.DataFrame({"loss": losses.cpu().flatten().numpy()}, index=index).reset_index()
-    table.insert(0, "learning_rate", rate)
-    return table
+def _tidy(losses: Tensor, steps: Sequence[int]) -> pd.DataFrame:
+    """Losses [n, len(steps)] as one row an instance and step."""
+    index = pd.MultiIndex.from_product([range(len(losses)), steps], names=["instance", "step"])
+    return pd.DataFrame({"loss": losses.cpu().flatten().numpy()}, index=index).reset_index()
 
 
 RUNNERS: dict[str, Callable[[Job], None]] = {
