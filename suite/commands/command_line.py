@@ -6,22 +6,16 @@ import codecs
 import io
 import os
 import sys
-import traceback
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from l2l.suite.commands.ending import FAILED, finish
 from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
-
-FAILED = 1
-WRONG_INPUT = 2
-CRASHED = 70
-INTERRUPTED = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -102,7 +96,7 @@ def run(
         print_ended(ended)
         return FAILED if ended.failed or ended.report.without else 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command("list")
@@ -122,7 +116,7 @@ def list_(
         (print_json if as_json else print_catalogue)(catalogue())
         return 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -150,7 +144,7 @@ def status(
             print_status(found)
         return 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -165,7 +159,7 @@ def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
         print_report(written)
         return FAILED if written.without else 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -182,7 +176,7 @@ def merge(
         print_report(merge_folder(other, results))
         return 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -212,7 +206,7 @@ def verify(
             print_verified(found)
         return FAILED if any(each.state == "differs" for each in found) else 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -232,7 +226,7 @@ def benchmark(
         print_benchmark(write(results, out or results))
         return 0
 
-    _finish(work)
+    finish(work)
 
 
 @app.command()
@@ -274,44 +268,7 @@ def clean(
             print("deleted")
         return 0
 
-    _finish(work)
-
-
-def _finish(work: Callable[[], int]) -> None:
-    """Do the work and leave with its exit code; errors meant for the user are one red line."""
-    from l2l.suite.core.errors import SuiteError
-
-    try:
-        code = work()
-    except SuiteError as error:
-        _complain(str(error))
-        code = WRONG_INPUT
-    except KeyboardInterrupt:
-        program = ["python"] if sys.argv[0].endswith(".py") else []
-        command = " ".join([*program, *map(_quoted, sys.argv)])
-        _complain(f"Stopped; what is finished is kept. To go on: {command}")
-        code = INTERRUPTED
-    except Exception as error:
-        from l2l.suite.core.blame import told
-        from l2l.suite.core.plugins import went_through_plugin
-
-        traceback.print_exc()
-        if went_through_plugin(error):
-            _complain(f"A plugin raises {told(error)}")
-            raise typer.Exit(WRONG_INPUT) from None
-        _complain("This is a fault of the suite's own; what is finished is kept.")
-        code = CRASHED
-    raise typer.Exit(code)
-
-
-def _complain(text: str) -> None:
-    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
-
-
-def _quoted(word: Any) -> str:
-    import shlex
-
-    return shlex.quote(str(word))
+    finish(work)
 
 
 def main() -> None:
