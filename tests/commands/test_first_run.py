@@ -130,6 +130,7 @@ def test_smoke_run_of_everything_with_nothing_shows_every_panel(tmp_path: Path) 
 
 EXPERIMENT = """
 title: Tiny
+source: Figure 0
 sizes: {test_instances: 2, tuning_instances: 1}
 panels:
   bowl:
