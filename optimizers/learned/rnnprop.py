@@ -1,0 +1,204 @@
+"""RNNProp: an LSTM that is told what ADAM and RMSprop would do (Lv, Jiang and Li 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from optimizers.kernels import operators
+from optimizers.kernels.dispatch import kernel_for
+from optimizers.kernels.shape import LINE, LSTMShape, glorot_bound
+from optimizers.layout import Layout, check_size
+from optimizers.learned.base import Learned
+from optimizers.learned.initial import truncated_normal
+from suite import Params, ParamSpec, Rng, register_optimizer
+
+# Rows of the state behind those of the LSTM: the means of ∇ and ∇², and of 1, by which they are
+# corrected.
+MEANS = 3
+INPUTS = 2
+
+
+@dataclass(frozen=True)
+class RNNPropLayout(Layout):
+    """A fully connected layer on the inputs, W [hidden, 2] and b [hidden], then the LSTM's."""
+
+    lstm: LSTMShape
+
+    def parameters(self) -> dict[str, torch.Size]:
+        """Names and shapes of the parts of φ, in order."""
+        return {
+            "inputs.weight": torch.Size([self.lstm.inputs, INPUTS]),
+            "inputs.bias": torch.Size([self.lstm.inputs]),
+            **self.lstm.parameters(),
+        }
+
+
+@register_optimizer("rnnprop")
+@dataclass(frozen=True)
+class RNNProp(Learned):
+    """θ ← θ − step · tanh(a), with a the output of an LSTM on m̂/√v̂ and ∇/√v̂ (section 4).
+
+    The same network on every coordinate, as the 2016 LSTM. Both inputs are of order 1 whatever the
+    gradient's scale and however late in a run, and no update is longer than `step`. Means of ∇ and
+    ∇² decay by `decay`, and both are corrected for their start at 0.
+
+    The state is one tensor [2·layers·hidden + 3, n·P]: h and c of every layer, the two means, and
+    the same mean of 1, which is 1 − β^t.
+    """
+
+    coordinatewise: ClassVar[bool] = True
+    ignores_params: ClassVar[bool] = True
+
+    layers: int = 2
+    hidden: int = 20
+    decay: float = 0.95
+    epsilon: float = 1e-8
+    step: float = 0.1
+    output_init: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_size("hidden", self.hidden)
+        _ = self.layout  # refuses networks without layers
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay must be at least 0 and below 1, not {self.decay:g}")
+        for name in ("epsilon", "step"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name):g}")
+
+    @property
+    def layout(self) -> RNNPropLayout:
+        """The architecture of the network."""
+        return RNNPropLayout(self._lstm)
+
+    def initial_weights(self, rng: Rng) -> Tensor:
+        """φ before meta-training.
+
+        The first layer's weights are normal with deviation .1, cut at two deviations, as published;
+        the LSTM's are uniform in ±1/√fan_in with forget biases 1, as of ``lstm``.
+        """
+        layout = self.layout
+        parts = {}
+        for name, size in layout.parameters().items():
+            if name == "inputs.weight":
+                parts[name] = 0.1 * truncated_normal(rng, *size)
+            elif name.endswith("weight"):
+                bound = glorot_bound(layout.lstm.fan_in(name))
+                parts[name] = (2 * rng.uniform(*size) - 1) * bound
+            else:
+                parts[name] = torch.zeros(size)
+            if name.endswith("bias") and name.startswith("layers"):
+                parts[name][self.hidden : 2 * self.hidden] = 1.0
+        parts["output.weight"] *= self.output_init
+        return layout.join(parts)
+
+    def init(self, spec: ParamSpec, n: int) -> Tensor:
+        return self._empty_state(n * spec.size, self.phi).zero_()
+
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Tensor]:
+        return self._update(grads, state, None)
+
+    def update_in_place(
+        self, grads: Tensor, state: Tensor, params: Params
+    ) -> tuple[Tensor, Tensor]:
+        return self._update(grads, state, state)
+
+    def _update(self, grads: Tensor, state: Tensor, into: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The updates, and the next state, in the memory of `into` if there is any."""
+        inputs, means = self.inputs(grads.flatten().unsqueeze(0), state[-MEANS:])
+        below, network = self._below(inputs), self._network_part(state)
+        tracked = torch.is_grad_enabled() and (below.requires_grad or state.requires_grad)
+        if kernel_for(self._lstm, below) is operators and not tracked:
+            following = self._empty_state(grads.numel(), state) if into is None else into
+            given = (self._lstm, self._lstm_weights, below[0], network)
+            outputs = operators.step_into(*given, self._network_part(following))
+            following[-MEANS:] = means
+        else:
+            rows, network = self._unrolled(below, network)
+            outputs, following = rows[0], torch.cat([network.flatten(0, 2), means])
+            following = following if into is None else into.copy_(following)
+        return (-self.step * outputs.tanh()).view_as(grads), following
+
+    def inputs(self, grads: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is told in a window, and the means after it.
+
+        Args:
+            grads: [T, K].
+            means: of ∇, ∇² and 1 before the window [3, K].
+
+        Returns:
+            m̂/(√v̂ + ε) and ∇/(√v̂ + ε) [T, 2, K], and the next means [3, K].
+        """
+        # A gradient that is infinite, or whose square would be, counts as a very large one.
+        limit = torch.finfo(grads.dtype).max ** 0.5
+        grads = grads.clamp(-limit, limit)
+        # √v̂ has no derivative at 0.
+        least = torch.finfo(grads.dtype).tiny
+        mean, square, one = means
+        rows = []
+        for gradient in grads:
+            mean = mean.lerp(gradient, 1 - self.decay)
+            square = square.lerp(gradient.square(), 1 - self.decay)
+            one = one.lerp(torch.ones_like(one), 1 - self.decay)
+            size = (square / one + least).sqrt() + self.epsilon
+            rows.append(torch.stack([mean / one, gradient]) / size)
+        return torch.stack(rows), torch.stack([mean, square, one])
+
+    def window_gradient(
+        self, grads: Tensor, state: Tensor, cotangents: Tensor, params: Params | None = None
+    ) -> Tensor:
+        """As `Learned.window_gradient`; the LSTM's part by the fused kernel where there is one."""
+        lambdas, grads = cotangents.flatten(1), grads.flatten(1)
+        # A coordinate whose λ are all zero adds nothing: on MNIST, pixels that stay black.
+        active = lambdas.ne(0).any(0).nonzero().squeeze(1)
+        if len(active) < 0.97 * lambdas.shape[1]:
+            lambdas, grads, state = (x.index_select(-1, active) for x in (lambdas, grads, state))
+        inputs, _ = self.inputs(grads, state[-MEANS:])
+        with torch.enable_grad():
+            phi = self.phi.detach().requires_grad_()
+            moving = self.with_weights(phi)
+            outputs, _ = moving._unrolled(moving._below(inputs), self._network_part(state))
+            total = (-self.step * outputs.tanh() * lambdas).sum()
+            (result,) = torch.autograd.grad(total, phi)
+        return result
+
+    def _below(self, inputs: Tensor) -> Tensor:
+        """The first layer: [T, 2, K] to [T, hidden, K]."""
+        parts = self.layout.split(self.phi)
+        return F.elu(parts["inputs.weight"] @ inputs + parts["inputs.bias"].unsqueeze(1))
+
+    def _unrolled(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The LSTM along a window: [T, hidden, K] to outputs [T, K] and its last state."""
+        shape, weights = self._lstm, self._lstm_weights
+        kernel = kernel_for(shape, features)
+        if kernel is operators:
+            given = (weights, features, state, self.layers, self.hidden)
+            outputs, last = torch.ops.l2l.lstm(*given)
+            return outputs, last
+        rows = []
+        for each in features:
+            row, state = kernel.step(shape, weights, each, state)
+            rows.append(row)
+        return torch.stack(rows), state
+
+    @property
+    def _lstm(self) -> LSTMShape:
+        return LSTMShape(self.layers, self.hidden, inputs=self.hidden)
+
+    @property
+    def _lstm_weights(self) -> Tensor:
+        """The LSTM's part of φ."""
+        return self.phi[-self._lstm.size :]
+
+    def _network_part(self, state: Tensor) -> Tensor:
+        """The LSTM's part of a state [layers, 2, hidden, K]."""
+        return state[:-MEANS].unflatten(0, (self.layers, 2, self.hidden))
+
+    def _empty_state(self, coordinates: int, like: Tensor) -> Tensor:
+        """Memory for a state, whose rows begin on cache lines, as of `LSTMShape.empty_state`."""
+        row = -(-coordinates // LINE) * LINE
+        return like.new_empty(2 * self.layers * self.hidden + MEANS, row)[:, :coordinates]
