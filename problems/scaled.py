@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ class Scaled(Problem):
     scale of gradients or parameters.
     """
 
-    problem: dict[str, Any]
+    problem: dict[str, Any] = field(default_factory=lambda: {"name": "quadratic"})
     spread: float = 3.0
 
     def __post_init__(self) -> None:

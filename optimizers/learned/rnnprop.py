@@ -73,7 +73,7 @@ class RNNProp(Learned):
     @property
     def layout(self) -> RNNPropLayout:
         """The architecture of the network."""
-        return RNNPropLayout(self._lstm)
+        return RNNPropLayout(LSTMShape(self.layers, self.hidden, inputs=self.hidden))
 
     def initial_weights(self, rng: Rng) -> Tensor:
         """φ before meta-training.
@@ -95,6 +95,23 @@ class RNNProp(Learned):
                 parts[name][self.hidden : 2 * self.hidden] = 1.0
         parts["output.weight"] *= self.output_init
         return layout.join(parts)
+
+    def odd_part(self, vector: Tensor) -> Tensor:
+        """φ, or a change of it, projected on the subspace in which m(−∇) = −m(∇).
+
+        The units of all layers then come in mirrored pairs, so half of them decide.
+
+        Raises:
+            ValueError: the number of hidden units is odd.
+        """
+        layout = self.layout
+        indices, signs = layout.lstm.mirror(None)
+        first = layout.size - layout.lstm.size
+        swapped = torch.arange(self.hidden).roll(self.hidden // 2)
+        of_inputs = torch.arange(INPUTS * self.hidden).view(self.hidden, INPUTS)[swapped].flatten()
+        indices = torch.cat([of_inputs, INPUTS * self.hidden + swapped, first + indices])
+        signs = torch.cat([-torch.ones(len(of_inputs)), torch.ones(self.hidden), signs])
+        return (vector + signs.to(vector) * vector[indices.to(vector.device)]) / 2
 
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return self._empty_state(n * spec.size, self.phi).zero_()
@@ -187,7 +204,7 @@ class RNNProp(Learned):
 
     @property
     def _lstm(self) -> LSTMShape:
-        return LSTMShape(self.layers, self.hidden, inputs=self.hidden)
+        return self.layout.lstm
 
     @property
     def _lstm_weights(self) -> Tensor:
