@@ -13,6 +13,7 @@ from optimizers.kernels import operators
 from optimizers.kernels.dispatch import kernel_for
 from optimizers.kernels.shape import LINE, LSTMShape, glorot_bound
 from optimizers.layout import Layout, check_size
+from optimizers.learned.adjoints import Adjoints, leaf, off_zero
 from optimizers.learned.base import Learned
 from optimizers.learned.initial import truncated_normal
 from suite import Params, ParamSpec, Rng, register_optimizer
@@ -182,6 +183,36 @@ class RNNProp(Learned):
             total = (-self.step * outputs.tanh() * lambdas).sum()
             (result,) = torch.autograd.grad(total, phi)
         return result
+
+    def adjoints(
+        self,
+        grads: Tensor,
+        state: Tensor,
+        of_update: Tensor,
+        of_state: list[Tensor],
+        params: Params | None = None,
+    ) -> Adjoints:
+        """As `Learned.adjoints`; the LSTM's part by the fused kernel, where there is one."""
+        shape, network = self._lstm, self._network_part(state)
+        after = of_state[0] if of_state else None
+        with torch.enable_grad():
+            phi, own, means = leaf(self.phi), leaf(off_zero(grads)), leaf(state[-MEANS:])
+            inputs, next_means = self.inputs(own.flatten().unsqueeze(0), means)
+            below = self.with_weights(phi)._below(inputs)[0]
+        kernel, features, weights = kernel_for(shape, below), below.detach(), self._lstm_weights
+        outputs, _ = kernel.step(shape, weights, features, network)
+        # The derivative of −step · tanh(a).
+        of_output = self.step * (outputs.tanh().square() - 1) * of_update.flatten()
+        of_after = None if after is None else self._network_part(after)
+        of_lstm, of_features, of_network = kernel.adjoints(
+            shape, weights.detach(), features, network, of_output, of_after
+        )
+        leads = [(below, of_features)] + ([] if after is None else [(next_means, after[-MEANS:])])
+        out, given = zip(*leads, strict=True)
+        of_phi, of_grads, of_means = torch.autograd.grad(out, [phi, own, means], given)
+        of_phi[-shape.size :] += of_lstm
+        of_before = torch.cat([of_network.flatten(0, 2), of_means])
+        return Adjoints(of_phi, of_grads, [of_before], torch.zeros_like(grads))
 
     def _below(self, inputs: Tensor) -> Tensor:
         """The first layer: [T, 2, K] to [T, hidden, K]."""
