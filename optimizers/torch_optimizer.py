@@ -30,8 +30,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
     """A learned optimizer that was trained before, such as the LSTM of section 2.1, applied here.
 
     Every parameter has a state of its own; of the LSTM that is a hidden state of 80 numbers for
-    each of its coordinates. docs/learned-optimizers.md says what those of others are. Parameter groups may name checkpoints of their own, and `lr`, which multiplies the updates: 1
-    is what the optimizer was trained with, and PyTorch's schedulers can change it.
+    each of its coordinates (docs/learned-optimizers.md has others). Parameter groups may name
+    checkpoints of their own, and `lr`, which multiplies the updates: 1 is what the optimizer was
+    trained with, and PyTorch's schedulers can change it.
 
     Args:
         params: parameters or groups of them, of float64, float32, bfloat16 or float16. The last
@@ -188,8 +189,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return self._forms[key]
 
     def _entries(self, parameter: Tensor, number: int) -> Entries:
-        """The state of a parameter by name, which is that before its first step if there is none."""
-        entries, learned = self.state[parameter], self._learned(parameter, number)
+        """The state of a parameter by name; that before its first step if there is none."""
+        entries: Entries = self.state[parameter]
+        learned = self._learned(parameter, number)
         if not entries:
             entries.update(entries_of(fresh_state(learned, parameter.shape)))
         form = self._form(parameter, number)

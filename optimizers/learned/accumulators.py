@@ -12,7 +12,6 @@ from torch import Tensor
 
 from suite import ParamSpec
 
-
 # A larger gradient counts as this large: the square of its square is finite.
 LARGEST = 1e9
 
@@ -67,7 +66,9 @@ def empty_accumulators(
     Args:
         spec: the layout of a run's parameters.
         n: the number of runs.
-        means: how many decays there are, likewise `squares` and `factors`.
+        means: how many decays of means there are.
+        squares: likewise of squares.
+        factors: likewise of rows and columns.
         like: a tensor of their type, where they are to be.
     """
     rows, columns = (sum(_lengths(spec, which)) for which in (0, 1))
@@ -94,7 +95,9 @@ def accumulated(
         spec: the layout of a run's parameters.
         state: before.
         grads: [n, P], none above `LARGEST`.
-        means: β of the means [decays], likewise `squares` and `factors`.
+        means: β of the means [decays].
+        squares: likewise of the squares.
+        factors: likewise of rows and columns.
     """
     square = grads.square()
     rows, columns = [], []
@@ -117,12 +120,10 @@ def accumulated(
 
 def factors_of(spec: ParamSpec, state: Accumulators) -> dict[str, Factors]:
     """The factored accumulators of each tensor, ready to be broadcast to its shape."""
-    own_rows = state.rows.split(_lengths(spec, 0), -1)
-    own_columns = state.columns.split(_lengths(spec, 1), -1)
+    own_rows = torch.split(state.rows, _lengths(spec, 0), -1)
+    own_columns = torch.split(state.columns, _lengths(spec, 1), -1)
     found = {}
-    for (name, shape), row, column in zip(
-        spec.shapes.items(), own_rows, own_columns, strict=True
-    ):
+    for (name, shape), row, column in zip(spec.shapes.items(), own_rows, own_columns, strict=True):
         if len(shape) < 2:
             value = column.view(*column.shape[:2], *shape)
             found[name] = Factors(value, value, value, factored=False)

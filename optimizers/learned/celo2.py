@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from optimizers.learned.accumulators import (
@@ -32,13 +31,13 @@ OUTPUTS = 3
 @register_optimizer("celo2-base")
 @dataclass(frozen=True)
 class Celo2Base(Learned):
-    """θ ← θ − η (n(d) + λθ), with d of an MLP of two layers of 8 units and n(d) of root mean square 1.
+    """θ ← θ − η (n(d) + λθ), with d of a small MLP, n(d) of root mean square 1.
 
     Its inputs are ∇, θ, accumulators of both and ratios of them, each divided by its root mean
-    square over the tensor: 30 inputs and 347 weights. Neither the loss nor time is among them, and
-    `lr` and its schedule stay outside, as for a hand-designed optimizer. Means are over whole
-    tensors, which for matrices are the published last two dimensions. Celo2 without "base" makes
-    d orthogonal and leaves vectors to AdamW.
+    square over the tensor: 30 inputs, two layers of 8 units, 347 weights. Neither the loss nor time
+    is among them, and `lr` and its schedule stay outside, as for a hand-designed optimizer. Means
+    are over whole tensors, which for matrices are the published last two dimensions. Celo2 without
+    "base" makes d orthogonal and leaves vectors to AdamW.
 
     The state is `Accumulators`: 4 numbers a parameter, and 3 for each row and column of a matrix.
     """
@@ -88,9 +87,7 @@ class Celo2Base(Learned):
             inputs = stacked(_inputs(*own), self.epsilon)
             direction = layout.apply(parts, inputs)[0].view_as(gradient[name])
             directions[name] = stacked([direction.unsqueeze(0)], self.epsilon).view_as(direction)
-        return -self.lr * (
-            spec.flatten(directions) + self.weight_decay * params.theta
-        ), following
+        return -self.lr * (spec.flatten(directions) + self.weight_decay * params.theta), following
 
 
 def _inputs(

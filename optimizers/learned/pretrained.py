@@ -18,7 +18,6 @@ from suite.core.errors import SuiteError
 from suite.core.nearest import nearest
 from suite.files.places import CHECKPOINTS
 
-
 # Those that move each tensor by what they are told of it alone.
 BY_TENSOR = (LSTM, RNNProp, SmallFCLopt, Celo2Base)
 

@@ -244,7 +244,7 @@ class RNNProp(Learned):
 
     def _network_part(self, state: Tensor) -> Tensor:
         """The LSTM's part of a state [layers, 2, hidden, K]."""
-        return state[:-MEANS].unflatten(0, (self.layers, 2, self.hidden))
+        return state[:-MEANS].view(self.layers, 2, self.hidden, state.shape[1])
 
     def _empty_state(self, coordinates: int, like: Tensor) -> Tensor:
         """Memory for a state, whose rows begin on cache lines, as of `LSTMShape.empty_state`."""

@@ -102,17 +102,17 @@ class TensorMLP:
         """Adafactor's x."""
         rows, columns, means = self.spread(x[0])
         if x[0].ndim < 2:
-            return [a / np.sqrt(np.maximum(c + epsilon, 1e-9)) for a, c in zip(x, columns)]
+            return [
+                a / np.sqrt(np.maximum(c + epsilon, 1e-9)) for a, c in zip(x, columns, strict=True)
+            ]
         return [
-            a
-            / np.sqrt(np.maximum(r / (mean + 1e-9), 1e-9))
-            / np.sqrt(np.maximum(c, 1e-9))
-            for a, r, c, mean in zip(x, rows, columns, means)
+            a / np.sqrt(np.maximum(r / (mean + 1e-9), 1e-9)) / np.sqrt(np.maximum(c, 1e-9))
+            for a, r, c, mean in zip(x, rows, columns, means, strict=True)
         ]
 
     @staticmethod
     def _pairs(decays: Array, old: Any) -> Any:
-        return zip(decays, [0.0] * len(decays) if isinstance(old, float) else old)
+        return zip(decays, [0.0] * len(decays) if isinstance(old, float) else old, strict=True)
 
 
 def small_fc_lopt(weights: Weights) -> TensorMLP:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimizers.learned.accumulators import LARGEST
 from optimizers.learned.adjoints import adjoints_by_autograd
 from optimizers.learned.base import Learned
 from optimizers.learned.celo2 import Celo2Base
@@ -203,7 +202,6 @@ def test_huge_gradients_leave_updates_and_states_finite(optimizer: Any, size: fl
         assert update.isfinite().all()
         tensors = [state] if isinstance(state, Tensor) else state
         assert all(each.isfinite().all() for each in tensors)
-    assert LARGEST**4 < torch.finfo(torch.float32).max
 
 
 @pytest.mark.parametrize(
@@ -215,7 +213,10 @@ def test_huge_gradients_leave_updates_and_states_finite(optimizer: Any, size: fl
         ({"name": "small-fc-lopt", "hidden": 0}, "hidden must be from 1 to 10,000, not 0"),
         ({"name": "small-fc-lopt", "epsilon": 0.0}, "epsilon must be above 0, not 0"),
         ({"name": "celo2-base", "weight_decay": -1.0}, "weight_decay must be at least 0, not -1"),
-        ({"name": "pretrained", "lr": 1.0, "checkpoint": "mnist-lsmt"}, "did you mean 'mnist-lstm'"),
+        (
+            {"name": "pretrained", "lr": 1.0, "checkpoint": "mnist-lsmt"},
+            "did you mean 'mnist-lstm'",
+        ),
     ],
 )
 def test_networks_that_cannot_be_are_refused(spec: dict[str, Any], told: str) -> None:

@@ -14,7 +14,7 @@ from suite.plan.definitions import PanelInfo
 from suite.report.claims.evidence import Evidence, Outcome, divergence, finite_mean, judge, turning
 from suite.report.claims.registry import register_claim_test
 from suite.report.formatting import number
-from suite.report.scores.losses import LargestGap, MeanLog, MeanLoss, Score
+from suite.report.scores.losses import LargestGap, MeanLog, MeanLoss, Score, last_tenth
 from suite.report.statistics.intervals import (
     Interval,
     difference_of_all,
@@ -44,6 +44,38 @@ class EndsBelowAll:
         note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
         note += divergence(losses, [self.optimizer], [best])
         return Outcome(judge(interval, 0.0), interval, note)
+
+
+@register_claim_test("below_all_at")
+@dataclass(frozen=True)
+class BelowAllAt:
+    """The optimizer's mean loss after some updates is below that of the best baseline.
+
+    The loss is the mean over the last tenth of the first `until` updates, as a final loss is of all.
+
+    Estimate: paired mean difference, optimizer minus best baseline; claimed below 0, and its
+    interval holds for all baselines at once. Without `baselines`, all optimizers of the panel that
+    were not meta-trained are meant. It says nothing of runs that are shorter.
+    """
+
+    panel: str
+    optimizer: str
+    until: float
+    baselines: tuple[str, ...] = ()
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (self._around(panel),)
+
+    def check(self, evidence: Evidence) -> Outcome:
+        """Compare the losses there with the best baseline's."""
+        around = self._around(evidence.panel(self.panel))
+        interval, best, losses = against_best(self, evidence, around)
+        note = f"updates {around.first} to {around.last}: {_means(losses, self.optimizer, best)}"
+        note += divergence(losses, [self.optimizer], [best])
+        return Outcome(judge(interval, 0.0), interval, note)
+
+    def _around(self, panel: PanelInfo) -> MeanLoss:
+        return last_tenth(min(math.ceil(self.until), panel.steps))
 
 
 @register_claim_test("area_below_all")
