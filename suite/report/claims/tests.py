@@ -51,7 +51,7 @@ class EndsBelowAll:
 class BelowAllAt:
     """The optimizer's mean loss after some updates is below that of the best baseline.
 
-    The loss is the mean over the last tenth of the first `until` updates, as a final loss is of all.
+    The loss is the mean over the last tenth of the first `until` updates, as a final one of all.
 
     Estimate: paired mean difference, optimizer minus best baseline; claimed below 0, and its
     interval holds for all baselines at once. Without `baselines`, all optimizers of the panel that
