@@ -13,7 +13,6 @@ from torch import Tensor
 from optimizers.learned.base import Learned
 from optimizers.learned.pretrained import Pretrained
 from suite import Optimizer, Params, ParamSpec, register_optimizer
-from suite.core.abilities import has
 from suite.core.digests import definition_digest
 
 
@@ -50,22 +49,8 @@ class Rated(Optimizer):
         return self._on(torch.get_default_device(), torch.float32).init(spec, n)
 
     def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
-        return self._rated(self._on(grads.device, grads.dtype).update, grads, state, params)
-
-    @property
-    def update_in_place(self) -> Any:
-        """As the learned optimizer's; None where it has no such ability."""
-        if not has(self._network.optimizer, "update_in_place"):
-            return None
-        return self._in_place
-
-    def _in_place(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
-        learned: Any = self._on(grads.device, grads.dtype)
-        return self._rated(learned.update_in_place, grads, state, params)
-
-    def _rated(self, update: Any, *given: Any) -> tuple[Tensor, Any]:
-        updates, following = update(*given)
-        return self.lr * updates, following
+        update, following = self._on(grads.device, grads.dtype).update(grads, state, params)
+        return self.lr * update, following
 
     def _on(self, device: torch.device, dtype: torch.dtype) -> Learned:
         return self._network.on(device, dtype)

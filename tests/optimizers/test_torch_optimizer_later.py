@@ -15,6 +15,7 @@ from optimizers.torch_optimizer import LearnedOptimizer
 from suite.core.registry import optimizers
 from suite.core.seeds import Rng
 from suite.core.types import Params, ParamSpec
+from suite.plan.resolved import optimizer_config
 
 LATER = [
     {"name": "rnnprop", "hidden": 4},
@@ -130,3 +131,11 @@ def test_a_trained_one_can_be_given_a_rate_and_a_schedule(saved: Path, learned: 
     _, following = learned.update(grads, learned.init(spec, 2), params)
     plain, _ = learned.update(grads, following, params)
     torch.testing.assert_close(rated.update(grads, state, params)[0], 0.375 * plain)
+
+
+def test_a_trained_one_is_planned_with_a_schedule(saved: Path) -> None:
+    """What planning tries of every optimizer, wrapped."""
+    given = {"name": "pretrained", "checkpoint": str(saved), "schedule": "cosine"}
+    found = optimizer_config(given, {"name": "quadratic"}, "here", steps=10)
+    assert found["tuned"] == "lr"
+    assert set(found["data"]) == {"checkpoint", "optimizer"}
