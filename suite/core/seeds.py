@@ -7,10 +7,27 @@ size, on every device and after a resume.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+class _Key(ISeedSequence):
+    """A key of Philox, in the place of what it would make one from.
+
+    Given as ``key=``, it is the same key, but NumPy first asks the system for random bytes, which
+    takes longer than all else here.
+    """
+
+    def __init__(self, key: NDArray[np.uint64]) -> None:
+        self._key = key
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> NDArray[np.uint64]:
+        return self._key
 
 
 class Rng:
@@ -32,8 +49,8 @@ class Rng:
         digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
         # The upper half of Philox's counter is the step, so steps never overlap.
         counter = [0, 0, step, 0]
-        key = np.frombuffer(digest, dtype=np.uint64)
-        self._generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        key = _Key(np.frombuffer(digest, dtype=np.uint64))
+        self._generator = np.random.Generator(np.random.Philox(key, counter=counter))
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, float32."""
