@@ -136,9 +136,7 @@ class Objective:
     def _loss(self, theta: Tensor, fixed: Tensors, batch: Any) -> Tensor:
         return self.problem.loss(self.spec.unflatten(theta), fixed, batch)
 
-    def _over_rows(
-        self, function: Any, theta: Tensor, fixed: Tensors, batch: Any = None
-    ) -> Any:
+    def _over_rows(self, function: Any, theta: Tensor, fixed: Tensors, batch: Any = None) -> Any:
         rows = vmap(function, in_dims=(0, 0, None if batch is None else 0))
         if len(theta) == 1:
             # One copy needs no second `vmap`.
