@@ -25,13 +25,7 @@ RUNS = (1, 64)
 
 @dataclass(frozen=True)
 class Logistic(Problem):
-    """Logistic regression with 31 parameters, as anybody would write it: its loss, and no more.
-
-    Args:
-        batch_size: examples of a minibatch; None is all of them.
-    """
-
-    batch_size: int | None = None
+    """Logistic regression with 31 parameters, as anybody would write it: its loss, and no more."""
 
     def instance(self, rng: Rng) -> Tensors:
         x = rng.normal(EXAMPLES, FEATURES)
@@ -40,14 +34,21 @@ class Logistic(Problem):
     def init(self, rng: Rng) -> Tensors:
         return {"weight": 0.01 * rng.normal(FEATURES), "bias": torch.zeros(())}
 
-    def batch(self, rng: Rng) -> Tensor | None:
-        return None if self.batch_size is None else rng.integers(EXAMPLES, self.batch_size)
-
     def loss(self, params: Tensors, instance: Tensors, batch: Tensor | None) -> Tensor:
         x, y = instance["x"], instance["y"]
         if batch is not None:
             x, y = x[batch], y[batch]
         return F.binary_cross_entropy_with_logits(x @ params["weight"] + params["bias"], y)
+
+
+@dataclass(frozen=True)
+class OnMinibatches(Logistic):
+    """On minibatches of `batch_size` examples."""
+
+    batch_size: int = 32
+
+    def batch(self, rng: Rng) -> Tensor:
+        return rng.integers(EXAMPLES, self.batch_size)
 
 
 def by_hand(objective: Objective) -> Callable[[], object]:
@@ -102,15 +103,19 @@ def small(repeats: int, runs: tuple[int, ...] = RUNS, windows: int = 5) -> pd.Da
     torch.set_num_threads(1)
     try:
         return pd.concat(
-            [_case(repeats, n, size, windows) for n in runs for size in (None, 32)],
+            [
+                _case(repeats, n, problem, windows)
+                for n in runs
+                for problem in (Logistic(), OnMinibatches())
+            ],
             ignore_index=True,
         )
     finally:
         torch.set_num_threads(threads)
 
 
-def _case(repeats: int, runs: int, batch_size: int | None, windows: int) -> pd.DataFrame:
-    objective = Objective(Logistic(batch_size), range(runs), "train", 0)
+def _case(repeats: int, runs: int, problem: Logistic, windows: int) -> pd.DataFrame:
+    objective = Objective(problem, range(runs), "train", 0)
     theta = objective.start()
     lstm = learned()
     steps = WINDOW * windows
@@ -142,7 +147,7 @@ def _case(repeats: int, runs: int, batch_size: int | None, windows: int) -> pd.D
     return pd.DataFrame(
         {
             "runs": runs,
-            "minibatch": "all" if batch_size is None else batch_size,
+            "minibatch": getattr(problem, "batch_size", "none"),
             "what": ways.keys(),
             "wall_ms": [1e3 * wall[name] / steps for name in ways],
             "processor_ms": [1e3 * processor[name] / steps for name in ways],

@@ -68,8 +68,9 @@ def test_sweep_has_a_row_for_each_baseline_and_their_sum() -> None:
 
 
 def test_small_problem_is_the_same_function_by_hand() -> None:
-    for runs, size in ((1, None), (1, 8), (3, None), (3, 8)):
-        objective = Objective(small.Logistic(size), range(runs), "train", 0)
+    kinds = (small.Logistic, small.OnMinibatches)
+    for runs, kind in ((runs, kind) for runs in (1, 3) for kind in kinds):
+        objective = Objective(kind(), range(runs), "train", 0)
         _, grads = objective.value_and_grad(objective.start(), 0)
         weight, bias = small.by_hand(objective)()  # type: ignore[misc]
         by_hand = torch.cat([weight.reshape(runs, -1), bias.reshape(runs, 1)], dim=1)
@@ -80,7 +81,7 @@ def test_small_problem_is_the_same_function_by_hand() -> None:
 
 def test_small() -> None:
     table = small.small(1, runs=(1, 2), windows=1)
-    assert table.minibatch.tolist()[::7] == ["all", 32, "all", 32]
+    assert table.minibatch.tolist()[::7] == ["none", 32, "none", 32]
     assert finite(table)
 
 

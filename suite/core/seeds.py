@@ -6,6 +6,7 @@ size, on every device and after a resume.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -30,6 +31,12 @@ class _Key(ISeedSequence):
         return self._key
 
 
+@functools.lru_cache(maxsize=4096, typed=True)  # every step of a run has the same one
+def _key(seed: int, stream: str, instance: int) -> _Key:
+    digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
+    return _Key(np.frombuffer(digest, dtype=np.uint64))
+
+
 class Rng:
     """Draws for one place in a run, made on the CPU so that every device sees the same numbers.
 
@@ -46,11 +53,11 @@ class Rng:
     def __init__(self, seed: int, stream: str, instance: int = 0, step: int = 0) -> None:
         self.split = stream.partition("/")[0]
         self.instance = instance
-        digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
         # The upper half of Philox's counter is the step, so steps never overlap.
         counter = [0, 0, step, 0]
-        key = _Key(np.frombuffer(digest, dtype=np.uint64))
-        self._generator = np.random.Generator(np.random.Philox(key, counter=counter))
+        key: Any = _key(seed, stream, instance)
+        philox = np.random.Philox(key, counter=counter)
+        self._generator = np.random.Generator(philox)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, float32."""

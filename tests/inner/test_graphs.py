@@ -101,7 +101,7 @@ class Network(ModuleProblem):
 
 
 class Branching(Logistic):
-    """With a branch on a value, of a tensor that is no argument: `vmap` takes it, tracing may not."""
+    """With a branch on the value of a tensor that is no argument, which `vmap` takes."""
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensor) -> Tensor:
         factor = 2 if torch.arange(3).sum() > 2 else 1
