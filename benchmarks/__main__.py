@@ -57,7 +57,7 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
         ),
         "small": (
             "A step of a 31-parameter logistic regression on one thread, by the processor's time "
-            "that it takes beside the gradient in plain PyTorch; `gradient` and what follows are "
+            "that it takes beside the gradient in plain PyTorch; what stands below nested vmap is "
             "the suite's",
             lambda: small(repeats, windows=1 if quick else 5),
         ),
