@@ -13,10 +13,10 @@ from pathlib import Path
 from filelock import Timeout
 
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.nearest import nearest
+from l2l.suite.core.registry import kinds
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CELLS, VERSION
-from l2l.suite.plan.cells import KINDS, SHORT
+from l2l.suite.plan.cells import SHORT
 from l2l.suite.run.locks import held, is_locked
 
 _CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
@@ -47,8 +47,8 @@ def find_cells(
         SuiteError: an unknown kind, an age that is none, or a folder with links in it.
     """
     refuse_links(root)
-    if kind is not None and kind not in KINDS:
-        raise SuiteError(f"--kind: there is no kind {kind!r} of cell: {nearest(kind, list(KINDS))}")
+    if kind is not None:
+        kinds.cls(kind)  # raises where there is none
     limit = _seconds(older_than) if older_than is not None else 0.0
     found = []
     for folder in sorted((root / CELLS).glob("*-*")):

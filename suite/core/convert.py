@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 import types
@@ -59,6 +60,11 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if isinstance(kind, type) and not isinstance(value, kind):
         raise _mismatch(value, kind, where)
     return value
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON gives it back, dataclasses as tables; `convert` turns it into them again."""
+    return json.loads(json.dumps(value, default=dataclasses.asdict))
 
 
 def fill(cls: type[T], data: Mapping[str, Any], where: str) -> T:

@@ -1,4 +1,4 @@
-"""Problems, optimizers and estimators by name, registered by a decorator."""
+"""Problems, optimizers, estimators and kinds of cell by name, registered by a decorator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from l2l.suite.core.convert import fields_of
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimator
 from l2l.suite.core.generators import noticed_draws, seeded_generators
+from l2l.suite.core.kind import Kind
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.types import Optimizer, Problem
 from l2l.suite.core.wrapper import Options, options_in, wrapped
@@ -251,7 +253,8 @@ optimizers = OptimizerRegistry("optimizer", "l2l.optimizers", Optimizer)
 estimators: Registry[type[Estimator]] = Registry(
     "estimator", "l2l.suite.meta.estimators", Estimator
 )
-REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators)
+kinds: Registry[type[Kind]] = Registry("kind of cell", "l2l.suite.run.kinds", Kind)
+REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators, kinds)
 
 
 @contextmanager
@@ -289,6 +292,18 @@ def register_estimator(name: str) -> Callable[[T], T]:
 
     def register(cls: T) -> T:
         estimators.add(name, cls)
+        return cls
+
+    return register
+
+
+def register_kind(name: str) -> Callable[[T], T]:
+    """Class decorator: make a `Kind` of cell known as `name`, of lower-case letters."""
+    if not re.fullmatch("[a-z]+", name):
+        raise SuiteError(f"kind of cell {name!r}: its name must be of the letters a to z alone")
+
+    def register(cls: T) -> T:
+        kinds.add(name, cls)
         return cls
 
     return register

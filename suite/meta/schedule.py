@@ -10,6 +10,8 @@ from l2l.suite.core.bounds import Above, AtLeast, Below, Count, Name, Natural, N
 from l2l.suite.core.estimator import MetaLoss
 from l2l.suite.meta.meta_optimizers import Method
 
+Criterion = Literal["final", "mean"]
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -88,6 +90,16 @@ class Population:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """What a meta-training does with one seed; the fields are those of `Training`."""
+
+    phases: tuple[Phase, ...]
+    validate_every: Count = 50
+    validation_instances: Count = 20
+    criterion: Criterion = "final"
+
+
+@dataclass(frozen=True)
 class Training:
     """How a learned optimizer comes about.
 
@@ -111,7 +123,7 @@ class Training:
     seeds: Annotated[tuple[Natural, ...], NotEmpty()] = (1,)
     validate_every: Count = 50
     validation_instances: Count = 20
-    criterion: Literal["final", "mean"] = "final"
+    criterion: Criterion = "final"
     population: Population | None = None
     checkpoint: Name | None = None
     use: Literal["train", "shipped"] = "train"
@@ -123,6 +135,11 @@ class Training:
             raise ValueError("'use: shipped' needs 'checkpoint', a name in results/checkpoints")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must differ")
+
+    @property
+    def schedule(self) -> Schedule:
+        """What is done with each seed."""
+        return Schedule(self.phases, self.validate_every, self.validation_instances, self.criterion)
 
 
 # What decides nothing where the shipped checkpoint is used.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from l2l.optimizers.learned.checkpoint import load_optimizer
@@ -163,16 +162,16 @@ def _trained(training: Training, where: str) -> _Trained:
     if training.use == "shipped":
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
-    schedule = dataclasses.asdict(training)
-    for key in ("problem", "optimizer", "seeds", "population", "checkpoint", "use"):
-        del schedule[key]
-    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
     found = [
         estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
         for number, phase in enumerate(training.phases)
     ]
-    for phase, estimator in zip(schedule["phases"], found, strict=True):
-        phase["estimator"] = estimator["spec"]
+    phases = tuple(
+        replace(phase, estimator=estimator["spec"])
+        for phase, estimator in zip(training.phases, found, strict=True)
+    )
+    schedule = replace(training.schedule, phases=phases)
+    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
     if plugins := [each for each in found if "code" in each]:
         config["estimators"] = plugins
     validation = {
@@ -262,13 +261,11 @@ def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str
         )
     common = {key: along.config[key] for key in ("problem", "steps", "instances", "seed")}
     optimizers = [
-        {"label": label, "inputs": len(cell.inputs), **cell.config}
+        {"label": label, "inputs": len(cell.inputs)}
+        | {key: value for key, value in cell.config.items() if key not in common}
         for label, cell in evaluated.items()
     ]
-    for optimizer in optimizers:
-        for key in common:
-            del optimizer[key]
-    config = {**common, "optimizers": optimizers, "trace": dataclasses.asdict(trace)}
+    config = {**common, "optimizers": optimizers, "trace": trace}
     if trace.instances is not None:
         config["instances"] = min(trace.instances, config["instances"])
     inputs = [each for cell in evaluated.values() for each in cell.inputs]

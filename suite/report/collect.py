@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from l2l.suite.core.convert import plain
 from l2l.suite.files.places import CURVES, NOTICE, PICTURES
 from l2l.suite.files.yaml import dump_yaml
 from l2l.suite.inner.pictures import Pictures, load_pictures
@@ -133,7 +132,7 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
 
 def settings_of(experiment: Experiment) -> str:
     """The experiment as YAML, with profile, ``--set`` and defaults in place."""
-    data = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    data = plain(experiment)
     for claim in data["claims"].values():
         claim.update(claim.pop("options"))
     return dump_yaml(data)

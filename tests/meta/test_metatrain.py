@@ -38,7 +38,7 @@ from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import Truncated, window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.metatrain import metatrain
-from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.schedule import Phase, Schedule
 from l2l.suite.meta.state import TrainingState, load_state
 
 PROBLEM = Quadratic(dim=3)
@@ -71,15 +71,8 @@ PHASES = (
 )
 
 
-def training(*phases: Phase, every: int = 6, criterion: Any = "final") -> Training:
-    return Training(
-        {"name": "quadratic"},
-        SPEC,
-        phases,
-        validate_every=every,
-        validation_instances=6,
-        criterion=criterion,
-    )
+def training(*phases: Phase, every: int = 6, criterion: Any = "final") -> Schedule:
+    return Schedule(phases, every, validation_instances=6, criterion=criterion)
 
 
 def train(
@@ -87,7 +80,8 @@ def train(
 ) -> list[dict[str, float]]:
     """The rows of the log."""
     folder.mkdir(exist_ok=True)
-    metatrain(problem, spec, training(*phases, **options), 1, folder)
+    about = {"problem": {"name": "quadratic"}}
+    metatrain(problem, spec, training(*phases, **options), 1, folder, about=about)
     return log_of(folder)
 
 

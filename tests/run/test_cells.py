@@ -13,15 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_kinds import fake_kind
 
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.kind import Job
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CELLS
 from l2l.suite.files.progress import read_progress
 from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS, Job
 from l2l.suite.run.records import failure_of, state_of, unfinished
 from l2l.suite.run.store import run_cell
 
@@ -43,7 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(job.config["text"])
         write_text_atomic(job.folder / "out.txt", job.config["text"])
 
-    monkeypatch.setitem(RUNNERS, "fake", work)
+    fake_kind(monkeypatch, work)
     return seen
 
 
@@ -56,7 +57,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         write_text_atomic(job.folder / "half.txt", "half")
         raise error
 
-    monkeypatch.setitem(RUNNERS, "fake", work)
+    fake_kind(monkeypatch, work)
 
 
 def test_finished_cell_is_not_computed_again(root: Path, calls: list[str]) -> None:
@@ -115,7 +116,7 @@ def test_failed_cell_keeps_its_sentence_and_is_tried_again(
     assert run_cell(fake(), root, "cpu").error == "the loss is not finite at θ_0"
     assert state_of(fake(), root) == "failed"
     assert failure_of(fake(), root) == "the loss is not finite at θ_0"
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    fake_kind(monkeypatch, lambda job: None)
     assert run_cell(fake(), root, "cpu").state == "done"
 
 
@@ -183,7 +184,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from l2l.suite.plan.cells import make_cell
-from l2l.suite.run.kinds import RUNNERS
+from l2l import Kind, register_kind
 from l2l.suite.run.store import run_cell
 
 def work(job):
@@ -191,7 +192,11 @@ def work(job):
     print("at work", flush=True)
     time.sleep(60)
 
-RUNNERS["fake"] = work
+@register_kind("fake")
+class Fake(Kind):
+    def run(self, job):
+        work(job)
+
 run_cell(make_cell("fake", "a", {"text": "a"}), Path(sys.argv[1]), "cpu")
 """
 

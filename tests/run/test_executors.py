@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_kinds import fake_kind, forget_kinds
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import load_plugin
@@ -20,7 +21,6 @@ from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.run.executors import find_executor, local
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS
 from l2l.suite.run.records import failure_of, state_of
 from l2l.suite.run.scheduler import run_all
 from l2l.suite.run.store import Outcome
@@ -36,7 +36,7 @@ from pathlib import Path
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.run.kinds import RUNNERS
+from l2l import Kind, register_kind
 
 
 def work(job):
@@ -54,7 +54,10 @@ def work(job):
     write_text_atomic(job.folder / "out.txt", config["text"] + "".join(parts))
 
 
-RUNNERS["fake"] = work
+@register_kind("fake")
+class Fake(Kind):
+    def run(self, job):
+        work(job)
 """
 
 
@@ -77,7 +80,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
     plugin = tmp_path / "fake_kind.py"
     plugin.write_text(PLUGIN)
     # So that the kind is gone after the test.
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    forget_kinds(monkeypatch)
     load_plugin(plugin)
     open_results(tmp_path / "results")
     return lambda jobs: Settings(tmp_path / "results", "cpu", jobs, (plugin,))
@@ -147,7 +150,7 @@ def test_full_disk_stops_everything(
     def full(job: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(RUNNERS, "fake", full)
+    fake_kind(monkeypatch, full)
     with pytest.raises(StorageError, match="No space left"):
         run([fake("a"), fake("b")], settings(1))
 
