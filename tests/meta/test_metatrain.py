@@ -80,8 +80,7 @@ def train(
 ) -> list[dict[str, float]]:
     """The rows of the log."""
     folder.mkdir(exist_ok=True)
-    about = {"problem": {"name": "quadratic"}}
-    metatrain(problem, spec, training(*phases, **options), 1, folder, about=about)
+    metatrain(problem, spec, training(*phases, **options), 1, folder)
     return log_of(folder)
 
 
@@ -473,7 +472,8 @@ def test_seeds_give_different_optimizers(tmp_path: Path) -> None:
 
 
 def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
-    train(tmp_path, SHORT)
+    told = {"problem": {"name": "quadratic"}}
+    metatrain(PROBLEM, SPEC, training(SHORT), 1, tmp_path, about=told)
     with safe_open(tmp_path / "optimizer.safetensors", "pt") as file:
         about = json.loads(file.metadata()["about"])
     assert about["seed"] == 1

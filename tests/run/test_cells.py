@@ -145,10 +145,10 @@ def test_full_or_read_only_disk_stops_the_run_in_one_sentence(
     def refuse(source: object, target: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(StorageError, match=f"cannot be written to .{os.strerror(code)}."):
-        run_cell(fake("after"), root, "cpu")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(StorageError, match=f"cannot be written to .{os.strerror(code)}."):
+            run_cell(fake("after"), root, "cpu")
     assert state_of(fake("before"), root) == "done"
     assert state_of(fake("after"), root) == "missing"
 
