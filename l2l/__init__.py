@@ -1,7 +1,8 @@
 """Learning to learn by gradient descent by gradient descent: benchmark and reproduction suite.
 
 Authors of problems, optimizers, estimators and kinds of cell, and users of `LearnedOptimizer`,
-import what they need from here. The packages inside are those of the repository's folders of the same names.
+import what they need from here. The packages inside are those of the repository's folders of the
+same names.
 """
 
 from __future__ import annotations

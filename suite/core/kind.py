@@ -35,11 +35,13 @@ class Kind:
     """A kind of cell: what it computes, and what the rest of the suite must know of it.
 
     `leaves` are the files that every cell of the kind has when it is done. Of the cells that can
-    be started, those of the highest `priority` come first.
+    be started, those of the highest `priority` come first. Where a kind `follows` another, such
+    as ``evaluate``, a plan has a cell of it after each of the other's, which is its only input.
     """
 
     leaves: ClassVar[tuple[str, ...]] = ()
     priority: ClassVar[int] = 0
+    follows: ClassVar[str] = ""
 
     def run(self, job: Job) -> None:
         """Fill the folder of a cell. A process that dies is followed by one that starts again."""

@@ -92,3 +92,14 @@ def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     for cell in cells:
         visit(cell)
     return tuple(ordered.values())
+
+
+def following(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """The cells of all kinds that follow one of these; see `Kind.follows`."""
+    follows = {name: kinds.cls(name).follows for name in kinds}
+    return tuple(
+        make_cell(name, cell.name, {}, (cell,))
+        for cell in cells
+        for name in kinds
+        if follows[name] == cell.kind
+    )

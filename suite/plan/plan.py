@@ -16,7 +16,7 @@ from l2l.suite.files.places import CHECKPOINTS
 from l2l.suite.inner.objective import param_spec
 from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.schedule import Training
-from l2l.suite.plan.cells import Cell, in_order, make_cell
+from l2l.suite.plan.cells import Cell, following, in_order, make_cell
 from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.population import population_cells
 from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
@@ -46,6 +46,7 @@ class Plan:
         cells: all the work, each piece once, inputs before what reads them.
         traces: as `curves`, of the panels that have one.
         notices: what readers must know about the data of a panel, by (experiment, panel).
+        following: cells of kinds that follow another, which the report does not read.
         without: panels that are left out because their data is missing, by (experiment, panel),
             with the reason.
     """
@@ -54,13 +55,14 @@ class Plan:
     curves: tuple[Curve, ...]
     cells: tuple[Cell, ...]
     traces: tuple[Curve, ...] = ()
+    following: tuple[Cell, ...] = ()
     notices: Mapping[tuple[str, str], str] = field(default_factory=dict)
     without: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[Cell, ...]:
-        """The cells that the report reads."""
-        return tuple(curve.cell for curve in (*self.curves, *self.traces))
+        """The cells that nothing else is made from than a report."""
+        return (*(curve.cell for curve in (*self.curves, *self.traces)), *self.following)
 
 
 def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Plan:
@@ -95,8 +97,10 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
                 notices[experiment.name, name] = planned.notice
     if without and not curves:
         raise DataMissing(list(without.values())[-1])
-    cells = in_order(curve.cell for curve in (*curves, *traces))
-    return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), notices, without)
+    asked = in_order(curve.cell for curve in (*curves, *traces))
+    more = following(asked)
+    cells = (*asked, *more)
+    return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), more, notices, without)
 
 
 @dataclass(frozen=True)

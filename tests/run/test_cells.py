@@ -16,15 +16,19 @@ import pytest
 from fake_kinds import fake_kind
 
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.kind import Job
+from l2l.suite.core.kind import Job, Kind
+from l2l.suite.core.registry import kinds, register_kind
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CELLS
-from l2l.suite.files.progress import read_progress
+from l2l.suite.files.progress import Step, read_progress
 from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.run.executors import in_process
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.records import failure_of, state_of, unfinished
-from l2l.suite.run.store import run_cell
+from l2l.suite.run.scheduler import run_all
+from l2l.suite.run.store import Outcome, run_cell
+from l2l.suite.run.workers import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -224,3 +228,47 @@ def test_lock_keeps_others_out_and_is_free_once_its_owner_is_killed(
         time.sleep(0.05)
     assert run_cell(fake(), root, "cpu").state == "done"
     assert calls == ["a"]
+
+
+def test_files_that_a_kind_leaves_are_there_and_told_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_kind(monkeypatch, lambda job: None, leaves=("out.txt",))
+    ended = run_cell(fake(), root, "cpu")
+    assert (ended.state, ended.error) == ("failed", "Fake.run must leave out.txt, but did not")
+    fake_kind(monkeypatch, lambda job: write_text_atomic(job.folder / "out.txt", ""))
+    assert run_cell(fake(), root, "cpu").state == "done"
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    for name in set(kinds) - {"fake"}:
+        assert all(f"`{file}`" in rows[name] for file in kinds.cls(name).leaves), name
+
+
+def test_ready_cells_of_the_highest_priority_come_first(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    for name, priority in (("low", 1), ("high", 2)):
+        fake_kind(
+            monkeypatch, lambda job: order.append(job.config["text"]), name, priority=priority
+        )
+    cells = [make_cell(kind, text, {"text": text}) for kind, text in (("low", "a"), ("high", "b"))]
+    with in_process(Settings(root, "cpu")) as workers:
+        run_all(cells, root, workers, Mute())
+    assert order == ["b", "a"]
+
+
+class Mute:
+    """A display that shows nothing."""
+
+    def progress(self, cell: Cell, step: Step) -> None:
+        """Nothing."""
+
+    def ended(self, cell: Cell, outcome: Outcome) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("name", ["two-words", "Upper", ""])
+def test_kind_whose_cells_could_not_be_told_by_their_folders_is_refused(name: str) -> None:
+    with pytest.raises(SuiteError, match="of the letters a to z alone"):
+        register_kind(name)(Kind)
