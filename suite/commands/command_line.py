@@ -107,18 +107,25 @@ def run(
 @app.command("list")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema of experiments, for editors.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """List problems, optimizers, experiments and claims."""
 
     def work() -> int:
         from l2l.suite.commands.catalogue import catalogue
+        from l2l.suite.commands.schema import experiment_schema
         from l2l.suite.commands.tell import print_catalogue, print_json
         from l2l.suite.core.plugins import load_plugin
 
         for file in plugin or ():
             load_plugin(Path(file))
-        (print_json if as_json else print_catalogue)(catalogue())
+        if schema:
+            print_json(experiment_schema())
+        else:
+            (print_json if as_json else print_catalogue)(catalogue())
         return 0
 
     _finish(work)

@@ -148,7 +148,7 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(allowed) for allowed in inner)
     if origin in (Union, types.UnionType):
-        words = [describe(each) for each in inner if _can_be_written(each)]
+        words = [describe(each) for each in inner if can_be_written(each)]
         return " or ".join(dict.fromkeys(words))
     if origin in (tuple, list, Sequence):
         return f"a list, each {describe(inner[0])}" if inner else "a list"
@@ -182,14 +182,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _can_be_written(kind: Any) -> bool:
+def can_be_written(kind: Any) -> bool:
     """Whether YAML has values of this type: not so for tensors and the like."""
     plain = (int, float, str, bool, type(None))
     return not isinstance(kind, type) or kind in plain or dataclasses.is_dataclass(kind)
 
 
 def _convert_union(value: Any, kind: Any, where: str) -> Any:
-    choices = [each for each in get_args(kind) if _can_be_written(each)]
+    choices = [each for each in get_args(kind) if can_be_written(each)]
     if value is None and type(None) in choices:
         return None
     choices = [each for each in choices if each is not type(None)]

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from l2l.suite.core.bounds import Above, AtLeast, Below, Count, Name, Natural, NotEmpty, Spec
+from l2l.suite.core.bounds import (
+    Above,
+    AtLeast,
+    Below,
+    Count,
+    EstimatorSpec,
+    Name,
+    Natural,
+    NotEmpty,
+    OptimizerSpec,
+    ProblemSpec,
+)
 from l2l.suite.core.estimator import MetaLoss
 from l2l.suite.meta.meta_optimizers import Method
 
@@ -38,7 +49,7 @@ class Phase:
 
     runs: Count
     horizon: Count
-    estimator: Spec
+    estimator: EstimatorSpec
     rate: Annotated[float, Above(0)]
     batch: Count = 1
     method: Method = "adam"
@@ -117,8 +128,8 @@ class Training:
         use: ``train`` it, or take the ``shipped`` checkpoint.
     """
 
-    problem: Spec
-    optimizer: Spec
+    problem: ProblemSpec
+    optimizer: OptimizerSpec
     phases: tuple[Phase, ...] = ()
     seeds: Annotated[tuple[Natural, ...], NotEmpty()] = (1,)
     validate_every: Count = 50

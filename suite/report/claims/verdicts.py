@@ -17,7 +17,8 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, MissingRunsError, Outcome
-from l2l.suite.report.claims.registry import CLAIM_TESTS, ClaimTest, ScoringTest
+from l2l.suite.report.claims.registry import CLAIM_TESTS as CLAIM_TESTS
+from l2l.suite.report.claims.registry import ClaimTest, ScoringTest
 from l2l.suite.report.claims.trainings import OfTrainings
 from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.paper import last_update
