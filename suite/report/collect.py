@@ -15,7 +15,7 @@ from l2l.suite.files.yaml import dump_yaml
 from l2l.suite.inner.pictures import Pictures, load_pictures
 from l2l.suite.inner.trace_tables import joined, load_traces
 from l2l.suite.plan.cells import Cell
-from l2l.suite.plan.config import Claim, Experiment
+from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.condense import condense
@@ -120,7 +120,7 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
             name=each.name,
             title=each.title,
             panels=_panel_infos(each, plan, untrained),
-            claims=tuple(_claim_info(id_, claim) for id_, claim in each.claims.items()),
+            claims=tuple(ClaimInfo(id_, **vars(claim)) for id_, claim in each.claims.items()),
             source=each.source,
             seed=each.seed,
             profile=profile,
@@ -209,10 +209,4 @@ def _panel_infos(
             **in_grids.get(name, {}),
         )
         for name, panel in experiment.every_panel().items()
-    )
-
-
-def _claim_info(id_: str, claim: Claim) -> ClaimInfo:
-    return ClaimInfo(
-        id_, claim.text, claim.test, claim.options, claim.kind, claim.runs, claim.steps
     )
