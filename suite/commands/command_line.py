@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ParamSpec
 
 import typer
 
 from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
+
+P = ParamSpec("P")
 
 FAILED = 1
 WRONG_INPUT = 2
@@ -61,7 +65,49 @@ Plugins = Annotated[
 RESULTS = WORKPLACE / "results" / "report"
 
 
+def _finished(verb: Callable[P, int]) -> Callable[P, None]:
+    """The verb, left with its exit code; errors meant for the user are one red line."""
+
+    @functools.wraps(verb)
+    def finished(*args: P.args, **options: P.kwargs) -> None:
+        from l2l.suite.core.errors import SuiteError
+
+        try:
+            code = verb(*args, **options)
+        except SuiteError as error:
+            _complain(str(error))
+            code = WRONG_INPUT
+        except KeyboardInterrupt:
+            program = ["python"] if sys.argv[0].endswith(".py") else []
+            command = shlex.join([*program, *sys.argv])
+            _complain(f"Stopped; what is finished is kept. To go on: {command}")
+            code = INTERRUPTED
+        except Exception as error:
+            code = _told(error)
+        raise typer.Exit(code)
+
+    return finished
+
+
+def _told(error: Exception) -> int:
+    """The exit code after an error that is not meant for the user, who is told whose it is."""
+    from l2l.suite.core.blame import told
+    from l2l.suite.core.plugins import went_through_plugin
+
+    traceback.print_exc()
+    if went_through_plugin(error):
+        _complain(f"A plugin raises {told(error)}")
+        return WRONG_INPUT
+    _complain("This is a fault of the suite's own; what is finished is kept.")
+    return CRASHED
+
+
+def _complain(text: str) -> None:
+    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
+
+
 @app.command()
+@_finished
 def run(
     names: Annotated[
         list[str] | None,
@@ -86,117 +132,102 @@ def run(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only deterministic algorithms, for GPUs.")
     ] = False,
-) -> None:
+) -> int:
     """Run experiments, or go on where they were stopped, and write the report."""
+    from l2l.suite.commands.request import Request
+    from l2l.suite.commands.run import run as run_request
+    from l2l.suite.commands.tell import print_ended
 
-    def work() -> int:
-        from l2l.suite.commands.request import Request
-        from l2l.suite.commands.run import run as run_request
-        from l2l.suite.commands.tell import print_ended
-
-        request = Request(
-            tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
-        )
-        ended = run_request(request, results, device.value, executor, jobs, deterministic)
-        print_ended(ended)
-        return FAILED if ended.failed or ended.report.without else 0
-
-    _finish(work)
+    request = Request(
+        tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
+    )
+    ended = run_request(request, results, device.value, executor, jobs, deterministic)
+    print_ended(ended)
+    return FAILED if ended.failed or ended.report.without else 0
 
 
 @app.command("list")
+@_finished
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="The JSON schema of experiments, for editors.")
     ] = False,
     plugin: Plugins = None,
-) -> None:
+) -> int:
     """List problems, optimizers, experiments and claims."""
+    from l2l.suite.commands.catalogue import catalogue
+    from l2l.suite.commands.schema import experiment_schema
+    from l2l.suite.commands.tell import print_catalogue, print_json
+    from l2l.suite.core.plugins import load_plugin
 
-    def work() -> int:
-        from l2l.suite.commands.catalogue import catalogue
-        from l2l.suite.commands.schema import experiment_schema
-        from l2l.suite.commands.tell import print_catalogue, print_json
-        from l2l.suite.core.plugins import load_plugin
-
-        for file in plugin or ():
-            load_plugin(Path(file))
-        if schema:
-            print_json(experiment_schema())
-        else:
-            (print_json if as_json else print_catalogue)(catalogue())
-        return 0
-
-    _finish(work)
+    for file in plugin or ():
+        load_plugin(Path(file))
+    if schema:
+        print_json(experiment_schema())
+    else:
+        (print_json if as_json else print_catalogue)(catalogue())
+    return 0
 
 
 @app.command()
+@_finished
 def status(
     results: Results = RESULTS,
     plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
+) -> int:
     """Say what is done, running, failed and missing, and how long the rest may take."""
+    from l2l.suite.commands.request import plan_request, saved_request
+    from l2l.suite.commands.status import status_of
+    from l2l.suite.commands.tell import print_json, print_status
+    from l2l.suite.files.links import refuse_links
+    from l2l.suite.run.folder import check_version
 
-    def work() -> int:
-        from l2l.suite.commands.request import plan_request, saved_request
-        from l2l.suite.commands.status import status_of
-        from l2l.suite.commands.tell import print_json, print_status
-        from l2l.suite.files.links import refuse_links
-        from l2l.suite.run.folder import check_version
-
-        check_version(results)
-        refuse_links(results)
-        request = saved_request(results, tuple(plugin or ()))
-        found = status_of(plan_request(request, probing=False), results)
-        if as_json:
-            print_json(found.as_json())
-        else:
-            print_status(found)
-        return 0
-
-    _finish(work)
+    check_version(results)
+    refuse_links(results)
+    request = saved_request(results, tuple(plugin or ()))
+    found = status_of(plan_request(request, probing=False), results)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_status(found)
+    return 0
 
 
 @app.command()
-def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
+@_finished
+def report(results: Results = RESULTS, plugin: Plugins = None) -> int:
     """Write tables, figures and report again from what is finished."""
+    from l2l.suite.commands.publish import publish_again
+    from l2l.suite.commands.tell import print_report
 
-    def work() -> int:
-        from l2l.suite.commands.publish import publish_again
-        from l2l.suite.commands.tell import print_report
-
-        written = publish_again(results, tuple(plugin or ()))
-        print_report(written)
-        return FAILED if written.without else 0
-
-    _finish(work)
+    written = publish_again(results, tuple(plugin or ()))
+    print_report(written)
+    return FAILED if written.without else 0
 
 
 @app.command()
+@_finished
 def merge(
     other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
     results: Results = RESULTS,
-) -> None:
+) -> int:
     """Put another folder's experiments beside these, in place of any of the same names."""
+    from l2l.suite.commands.merge import merge as merge_folder
+    from l2l.suite.commands.tell import print_report
 
-    def work() -> int:
-        from l2l.suite.commands.merge import merge as merge_folder
-        from l2l.suite.commands.tell import print_report
-
-        print_report(merge_folder(other, results))
-        return 0
-
-    _finish(work)
+    print_report(merge_folder(other, results))
+    return 0
 
 
 @app.command()
+@_finished
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
         str | None,
-        typer.Option(help="Only promote, metatrain, select, tune, evaluate or trace cells."),
+        typer.Option(help="Only cells of this kind, such as tune."),
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")
@@ -206,68 +237,27 @@ def clean(
     ] = False,
     plugin: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
+) -> int:
     """Delete cells; tables, figures and report stay."""
-
-    def work() -> int:
-        from l2l.suite.commands.clean import delete_cells, find_cells
-        from l2l.suite.commands.request import plan_request, saved_request
-        from l2l.suite.core.errors import SuiteError
-
-        keep: set[str] = set()
-        if unused:
-            plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
-            keep = {cell.label for cell in plan.cells}
-        found = find_cells(results, kind, older_than, keep)
-        size = sum(each.size for each in found) / 1e6
-        print(f"{len(found)} cells, {size:.1f} MB in {results}")
-        try:
-            sure = bool(found) and (yes or typer.confirm("Delete them?"))
-        except typer.Abort:
-            raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
-        if sure:
-            delete_cells(found, results)
-            print("deleted")
-        return 0
-
-    _finish(work)
-
-
-def _finish(work: Callable[[], int]) -> None:
-    """Do the work and leave with its exit code; errors meant for the user are one red line."""
+    from l2l.suite.commands.clean import delete_cells, find_cells
+    from l2l.suite.commands.request import plan_request, saved_request
     from l2l.suite.core.errors import SuiteError
 
+    keep: set[str] = set()
+    if unused:
+        plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
+        keep = {cell.label for cell in plan.cells}
+    found = find_cells(results, kind, older_than, keep)
+    size = sum(each.size for each in found) / 1e6
+    print(f"{len(found)} cells, {size:.1f} MB in {results}")
     try:
-        code = work()
-    except SuiteError as error:
-        _complain(str(error))
-        code = WRONG_INPUT
-    except KeyboardInterrupt:
-        program = ["python"] if sys.argv[0].endswith(".py") else []
-        command = " ".join([*program, *map(_quoted, sys.argv)])
-        _complain(f"Stopped; what is finished is kept. To go on: {command}")
-        code = INTERRUPTED
-    except Exception as error:
-        from l2l.suite.core.blame import told
-        from l2l.suite.core.plugins import went_through_plugin
-
-        traceback.print_exc()
-        if went_through_plugin(error):
-            _complain(f"A plugin raises {told(error)}")
-            raise typer.Exit(WRONG_INPUT) from None
-        _complain("This is a fault of the suite's own; what is finished is kept.")
-        code = CRASHED
-    raise typer.Exit(code)
-
-
-def _complain(text: str) -> None:
-    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
-
-
-def _quoted(word: Any) -> str:
-    import shlex
-
-    return shlex.quote(str(word))
+        sure = bool(found) and (yes or typer.confirm("Delete them?"))
+    except typer.Abort:
+        raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
+    if sure:
+        delete_cells(found, results)
+        print("deleted")
+    return 0
 
 
 def main() -> None:

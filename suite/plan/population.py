@@ -8,10 +8,9 @@ is decided by the `promote` cell between two rungs.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from typing import Any
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
-from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
-from l2l.suite.files.json import load_table
+from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.json import load_table, save_json
 from l2l.suite.files.places import CANDIDATE, TRAINING_STATE
 from l2l.suite.meta.schedule import Population, Schedule, Training
 from l2l.suite.plan.cells import Cell, make_cell
@@ -137,7 +136,7 @@ def begin(config: Mapping[str, Any], inputs: tuple[Path, ...], folder: Path) -> 
         if not (folder / TRAINING_STATE).exists():
             state = inputs[0] / _ranked(TRAINING_STATE, config["rank"])
             write_bytes_atomic(folder / TRAINING_STATE, state.read_bytes())
-    write_text_atomic(folder / CANDIDATE, json.dumps(asdict(candidate)))
+    save_json(folder / CANDIDATE, candidate)
     return candidate
 
 

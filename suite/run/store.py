@@ -8,7 +8,6 @@ under its lock, which the operating system frees when its owner dies, and is don
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import platform
 import shutil
@@ -29,7 +28,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.kind import Job
 from l2l.suite.core.registry import kinds
-from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import save_json
 from l2l.suite.files.logs import LogFile
 from l2l.suite.files.pieces import remove_pieces
 from l2l.suite.files.places import CELL_LOG, FAILURE, PIECE, PROGRESS, RECORD
@@ -153,7 +152,7 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
             "numpy": np.__version__,
         },
     }
-    write_text_atomic(folder / RECORD, json.dumps(record, indent=1))
+    save_json(folder / RECORD, record)
     tidy(folder)
 
 
@@ -179,7 +178,7 @@ def failure(cell: Cell, root: Path, sentence: str, seconds: float = 0.0) -> Outc
     """The outcome of a cell that failed, which its folder tells of as well."""
     folder = cell.folder(root)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(folder / FAILURE, json.dumps({"error": sentence}))
+    save_json(folder / FAILURE, {"error": sentence})
     return Outcome("failed", sentence, seconds)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import problems, register_kind
 from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import save_json
 from l2l.suite.files.pieces import Pieces
 from l2l.suite.files.places import BEST, TUNING
 
@@ -33,4 +32,4 @@ class Tune(Kind):
             Pieces(job.folder),
         )
         write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
-        write_text_atomic(job.folder / BEST, json.dumps({"learning_rate": result.best}))
+        save_json(job.folder / BEST, {"learning_rate": result.best})
