@@ -10,12 +10,16 @@ JOBS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 GPU_PYTHON ?= $(if $(wildcard $(RUN)),$(RUN),$(PYTHON))
 DEVICE ?= cuda
 
-.PHONY: reproduce test report bench gpu soak fuzz lint clean help
+# Of the benchmark: how much is run.
+PROFILE ?= small
+
+.PHONY: reproduce test report benchmark bench gpu soak fuzz lint clean help
 
 help:
 	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
 	@echo "make test        set up, run all tests"
 	@echo "make report      remake the report of $(RESULTS) from its tables"
+	@echo "make benchmark   set up, run the benchmark of optimizers, write its page, results/benchmark"
 	@echo "make bench       measure against the alternatives; ARGS=--quick for a short version"
 	@echo "make gpu         check and measure on a GPU; DEVICE=cpu for what needs none"
 	@echo "make soak        kill, damage and crowd runs, and compare their tables with an undisturbed one's"
@@ -38,6 +42,10 @@ test: $(VENV)/.installed
 
 report: $(VENV)/.installed
 	$(RUN) reproduce.py report --results $(RESULTS)
+
+benchmark: $(VENV)/.installed
+	$(RUN) reproduce.py run benchmark --profile $(PROFILE) --results results/benchmark-run --jobs $(JOBS)
+	$(RUN) reproduce.py benchmark --results results/benchmark-run --out results/benchmark
 
 bench: $(VENV)/.installed
 	$(RUN) -m benchmarks $(ARGS)

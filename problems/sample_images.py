@@ -67,7 +67,7 @@ def _tiles(mosaic: Any) -> Any:
 
 
 class Sample(NamedTuple):
-    """What there is in the place of a data set, and how a split of it is loaded."""
+    """What there is instead of a data set, and how a split of it is loaded."""
 
     what: str
     load: Callable[[bool], Images]

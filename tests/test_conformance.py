@@ -37,6 +37,10 @@ PROBLEMS: list[dict[str, Any]] = [
         "labels": [3, 5],
         "batch_norm": False,
     },
+    {"name": "dense", "dataset": "diabetes", "layers": 0},
+    {"name": "dense", "dataset": "wine", "layers": 2, "activation": "gelu", "norm": "layer"},
+    {"name": "dense", "dataset": "breast-cancer", "activation": "tanh", "norm": "batch"},
+    {"name": "char-transformer", "blocks": 2, "heads": 4, "length": 5},
 ]
 # What has no default.
 NEEDED: dict[str, dict[str, Any]] = {"torch": {"optimizer": "torch.optim.AdamW"}}
@@ -187,6 +191,17 @@ def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:
         assert losses.shape == (2, 3)
         torch.testing.assert_close(losses, expected_losses)
         torch.testing.assert_close(grads, expected_grads, rtol=1e-4, atol=1e-6)
+
+
+def test_held_out_loss_is_finite_and_that_of_each_run(problem: Problem) -> None:
+    if not has(problem, "held_out"):
+        pytest.skip("it has no held-out data")
+    both = Objective(problem, range(2), SPLIT, SEED, copies=2)
+    theta = _elsewhere(both)
+    losses = both.held_out(theta)
+    assert losses.isfinite().all()
+    alone = Objective(problem, [1], SPLIT, SEED)
+    assert torch.equal(alone.held_out(theta[3:]), losses[3:])
 
 
 def test_copies_are_each_the_run_on_its_own(problem: Problem) -> None:

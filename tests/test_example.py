@@ -129,6 +129,18 @@ def test_class_of_torch_optim_runs_as_it_is_documented(tmp_path: Path) -> None:
     means = losses.groupby(["optimizer", "step"]).loss.mean().unstack("optimizer")
     assert (means.loc[20] < 0.8 * means.loc[0]).all()
 
+    told = CliRunner().invoke(app, ["benchmark", "--results", str(tmp_path / "out")])
+    assert told.exit_code == 0, told.output
+    assert "- On problems it was trained on (1 problem), the best learned optimizer" in told.output
+    scores = pd.read_csv(tmp_path / "out" / "overall.csv").set_index("optimizer")
+    assert set(scores.index) == set(final.index)
+    assert scores.kind["Mine"] == "tuned"
+    assert scores.rates["Mine"] >= 10
+    assert scores.state_bytes["Mine"] == 4
+    assert scores.state_bytes["AdamW"] == pytest.approx(8, rel=1e-3)
+    assert 0 < scores.speedup["ADAM"] <= 1
+    assert "Mine, cosine" in (tmp_path / "out" / "benchmark.html").read_text(encoding="utf-8")
+
     page = (EXAMPLES.parent / "your-optimizer.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     example = (EXAMPLES / "your_optimizer.yaml").read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ class Notes(NamedTuple):
 
 
 class ByHandState(NamedTuple):
-    """As `NTMState`, with `Notes` in the place of LSTMs' h and c, and the number of steps done."""
+    """As `NTMState`, with `Notes` instead of LSTMs' h and c, and the number of steps done."""
 
     notes: Notes
     read: Tensor

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.utils._pytree import tree_leaves
 
 from l2l import ParamSpec
 from l2l.suite.core.blame import blamed
@@ -102,6 +103,12 @@ class Runs:
         self._switch("train")
         self.ahead = trained - shown
         return shown - theta
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of what the objects keep between steps."""
+        states = [each.state_dict()["state"] for each in self._objects]
+        return sum(x.nbytes for x in tree_leaves(states) if isinstance(x, Tensor))
 
     def copied(self) -> Self:
         """The same with memory and objects of its own."""

@@ -1,4 +1,4 @@
-"""BFGS with a given rate in the place of a line search."""
+"""BFGS with a given rate instead of a line search."""
 
 from __future__ import annotations
 

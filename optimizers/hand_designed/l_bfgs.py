@@ -1,4 +1,4 @@
-"""L-BFGS with a given rate in the place of a line search."""
+"""L-BFGS with a given rate instead of a line search."""
 
 from __future__ import annotations
 

@@ -128,6 +128,6 @@ class Scales(NamedTuple):
     update: float
 
 
-def glorot_bound(fan_in: int) -> float:
+def fan_in_bound(fan_in: int) -> float:
     """The half width 1/√fan_in of the uniform distribution that PyTorch's cells start from."""
     return 1.0 / math.sqrt(fan_in)

@@ -61,7 +61,7 @@ def leaf(value: Any) -> Any:
 
 
 def off_zero(grads: Tensor) -> Tensor:
-    """Gradients, the smallest normal number in the place of 0.
+    """Gradients, the smallest normal number instead of 0.
 
     At 0 Appendix A's logarithm has the derivative 0 · ∞, although its feature is constant there.
     """

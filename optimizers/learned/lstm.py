@@ -13,7 +13,7 @@ from torch import Tensor
 from l2l import Params, ParamSpec, Rng, register_optimizer
 from l2l.optimizers.kernels import operators
 from l2l.optimizers.kernels.dispatch import kernel_for
-from l2l.optimizers.kernels.shape import LSTMShape, Scales, glorot_bound
+from l2l.optimizers.kernels.shape import LSTMShape, Scales, fan_in_bound
 from l2l.optimizers.learned.adjoints import Adjoints, leaf, off_zero
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.preprocessing import PREPROCESSINGS
@@ -57,7 +57,7 @@ class LSTM(Learned):
         shape = self.layout
         parts = {}
         for name, size in shape.parameters().items():
-            bound = glorot_bound(shape.fan_in(name))
+            bound = fan_in_bound(shape.fan_in(name))
             parts[name] = (2 * rng.uniform(*size) - 1) * bound
             if name.endswith("bias"):
                 parts[name].zero_()

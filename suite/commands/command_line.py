@@ -1,31 +1,21 @@
-"""The options of the verbs, and what a command ends with."""
+"""The options of the verbs."""
 
 from __future__ import annotations
 
 import codecs
-import functools
 import io
 import os
-import shlex
 import sys
-import traceback
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
 
+from l2l.suite.commands.ending import FAILED, finished
 from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
-
-P = ParamSpec("P")
-
-FAILED = 1
-WRONG_INPUT = 2
-CRASHED = 70
-INTERRUPTED = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -45,6 +35,7 @@ class Profile(StrEnum):
 
     smoke = "smoke"
     quick = "quick"
+    small = "small"
     reference = "reference"
     paper = "paper"
 
@@ -65,49 +56,8 @@ Plugins = Annotated[
 RESULTS = WORKPLACE / "results" / "report"
 
 
-def _finished(verb: Callable[P, int]) -> Callable[P, None]:
-    """The verb, left with its exit code; errors meant for the user are one red line."""
-
-    @functools.wraps(verb)
-    def finished(*args: P.args, **options: P.kwargs) -> None:
-        from l2l.suite.core.errors import SuiteError
-
-        try:
-            code = verb(*args, **options)
-        except SuiteError as error:
-            _complain(str(error))
-            code = WRONG_INPUT
-        except KeyboardInterrupt:
-            program = ["python"] if sys.argv[0].endswith(".py") else []
-            command = shlex.join([*program, *sys.argv])
-            _complain(f"Stopped; what is finished is kept. To go on: {command}")
-            code = INTERRUPTED
-        except Exception as error:
-            code = _told(error)
-        raise typer.Exit(code)
-
-    return finished
-
-
-def _told(error: Exception) -> int:
-    """The exit code after an error that is not meant for the user, who is told whose it is."""
-    from l2l.suite.core.blame import told
-    from l2l.suite.core.plugins import went_through_plugin
-
-    traceback.print_exc()
-    if went_through_plugin(error):
-        _complain(f"A plugin raises {told(error)}")
-        return WRONG_INPUT
-    _complain("This is a fault of the suite's own; what is finished is kept.")
-    return CRASHED
-
-
-def _complain(text: str) -> None:
-    typer.secho(text, file=sys.stderr, fg=typer.colors.RED)
-
-
 @app.command()
-@_finished
+@finished
 def run(
     names: Annotated[
         list[str] | None,
@@ -147,7 +97,7 @@ def run(
 
 
 @app.command("list")
-@_finished
+@finished
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     schema: Annotated[
@@ -171,7 +121,7 @@ def list_(
 
 
 @app.command()
-@_finished
+@finished
 def status(
     results: Results = RESULTS,
     plugin: Plugins = None,
@@ -196,7 +146,7 @@ def status(
 
 
 @app.command()
-@_finished
+@finished
 def report(results: Results = RESULTS, plugin: Plugins = None) -> int:
     """Write tables, figures and report again from what is finished."""
     from l2l.suite.commands.publish import publish_again
@@ -208,12 +158,12 @@ def report(results: Results = RESULTS, plugin: Plugins = None) -> int:
 
 
 @app.command()
-@_finished
+@finished
 def merge(
     other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
     results: Results = RESULTS,
 ) -> int:
-    """Put another folder's experiments beside these, in place of any of the same names."""
+    """Put another folder's results beside these; what both ran must be the same comparison."""
     from l2l.suite.commands.merge import merge as merge_folder
     from l2l.suite.commands.tell import print_report
 
@@ -222,7 +172,51 @@ def merge(
 
 
 @app.command()
-@_finished
+@finished
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="The folder's experiments. All if none.")
+    ] = None,
+    results: Results = RESULTS,
+    runs: Annotated[int, typer.Option(min=1, help="How many runs of each curve.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="How many of their updates.")] = 10,
+    plugin: Plugins = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> int:
+    """Compute the beginnings of some runs again, and say where a folder's results differ."""
+    from l2l.suite.commands.tell import print_json, print_verified
+    from l2l.suite.commands.verify import verify as verify_folder
+    from l2l.suite.core.plugins import load_plugin
+
+    for file in plugin or ():
+        load_plugin(Path(file))
+    found = verify_folder(results, names or (), runs, steps)
+    if as_json:
+        print_json([each.as_json() for each in found])
+    else:
+        print_verified(found)
+    return FAILED if any(each.state == "differs" for each in found) else 0
+
+
+@app.command()
+@finished
+def benchmark(
+    results: Results = RESULTS,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the page goes, with the tables it is made from."),
+    ] = None,
+) -> int:
+    """Score the benchmarks of a results folder, and write a page of them."""
+    from l2l.suite.commands.benchmark import benchmark as write
+    from l2l.suite.commands.tell import print_benchmark
+
+    print_benchmark(write(results, out or results))
+    return 0
+
+
+@app.command()
+@finished
 def clean(
     results: Results = RESULTS,
     kind: Annotated[

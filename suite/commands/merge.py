@@ -1,4 +1,4 @@
-"""merge: experiments of another results folder, put beside those of this one."""
+"""merge: what another results folder has, put beside what this one has."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import EXPERIMENT_INFOS
 from l2l.suite.files.storage import guarded
+from l2l.suite.report.agreeing import united
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.report.write import Report, write_report
 from l2l.suite.run.folder import reporting
@@ -15,10 +16,12 @@ from l2l.suite.run.folder import reporting
 def merge(other: Path, root: Path) -> Report:
     """Take over the tables and pictures of `other`, and write the report of both.
 
-    Experiments that both folders have are those of `other`. Cells stay where they are.
+    Of an experiment that both folders have, the optimizers of both are kept; what both ran is
+    `other`'s. Cells stay where they are.
 
     Raises:
-        SuiteError: what a folder holds cannot be read.
+        SuiteError: what a folder holds cannot be read, or panels of one name in one experiment
+            differ in problem, data, updates, seed or budgets.
         StorageError: `root` cannot be written to.
     """
     refuse_links(other)
@@ -26,6 +29,6 @@ def merge(other: Path, root: Path) -> Report:
     found = load_results(other)
     with guarded(root), reporting(root):
         if (root / EXPERIMENT_INFOS).exists():
-            found = found.beside(load_results(root))
+            found = united(load_results(root), found)
         store_results(root, found)
         return write_report(root)

@@ -16,13 +16,9 @@ from l2l.suite.files.provenance import gather_provenance, load_provenance
 from l2l.suite.files.storage import guarded
 from l2l.suite.plan.definitions import load_experiments
 from l2l.suite.plan.plan import Plan
-from l2l.suite.report.collect import (
-    collect_cells,
-    collect_pictures,
-    collect_tables,
-    experiment_infos,
-)
+from l2l.suite.report.collect import collect_pictures, collect_tables, experiment_infos
 from l2l.suite.report.results import Results, load_results, store_results
+from l2l.suite.report.sources import collect_cells
 from l2l.suite.report.write import Report, write_report
 from l2l.suite.run.folder import check_version, reporting
 from l2l.suite.run.records import record_of

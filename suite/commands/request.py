@@ -37,7 +37,7 @@ class Request:
     """
 
     names: tuple[str, ...] = ()
-    profile: Literal["smoke", "quick", "reference", "paper"] = "quick"
+    profile: Literal["smoke", "quick", "small", "reference", "paper"] = "quick"
     settings: tuple[str, ...] = ()
     seed: int | None = None
     plugins: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def plan_request(request: Request, probing: bool = True) -> Plan:
     Raises:
         SuiteError: whatever is wrong with it, before any work starts.
     """
-    # Without names, whoever lacks some data still gets all that can be had.
+    # Without names, whoever lacks some data still gets all that is available.
     with nullcontext() if probing else untried():
         plan = make_plan(load_experiments(request), forgiving=not request.names)
     for info in experiment_infos(plan, request.profile):

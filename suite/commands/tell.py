@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from rich.table import Table
 
 from l2l.suite.commands.run import Ended
 from l2l.suite.commands.status import Status
+from l2l.suite.commands.verify import Verified
+from l2l.suite.report.benchmark.write import BenchmarkPage
 from l2l.suite.report.formatting import judged
 from l2l.suite.report.write import Report
 
@@ -82,6 +85,13 @@ def print_report(report: Report) -> None:
     print(f"Report: {report.html}")
 
 
+def print_benchmark(written: BenchmarkPage) -> None:
+    """What the scores say, and where the page is."""
+    for each in written.findings:
+        print(f"- {each.text}")
+    print(f"Benchmark: {written.html}")
+
+
 def print_ended(ended: Ended) -> None:
     """How a run ended: failures first on standard error, then the report."""
     print_report(ended.report)
@@ -92,6 +102,25 @@ def print_ended(ended: Ended) -> None:
         print(f"failed: {label}: {error}", file=sys.stderr)
     if ended.left_out:
         print(f"not run, because of that: {', '.join(ended.left_out)}", file=sys.stderr)
+
+
+def print_verified(found: Sequence[Verified]) -> None:
+    """The curves that are not as stored, and how many are."""
+    console = Console(emoji=False)
+    rows = [
+        (each.experiment, each.panel, each.optimizer, each.state, each.note)
+        for each in found
+        if each.state != "same"
+    ]
+    if rows:
+        heads = ("experiment", "panel", "optimizer", "state", "note")
+        console.print(_table("Not as stored", heads, rows))
+    counts = Counter(each.state for each in found)
+    largest = max((each.difference for each in found if each.state == "same"), default=0.0)
+    console.print(
+        f"{counts['same']} of {len(found)} curves begin as stored, within {largest:.2g}; "
+        f"{counts['differs']} differ, {counts['unknown']} cannot be computed here"
+    )
 
 
 def duration(seconds: float) -> str:

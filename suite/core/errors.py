@@ -14,4 +14,4 @@ class SuiteError(Exception):
 
 
 class DataMissing(SuiteError):
-    """Data that a problem needs is not there and cannot be had."""
+    """Data that a problem needs is missing and not available."""

@@ -85,7 +85,7 @@ def plugin_files(path: Path) -> dict[str, bytes]:
 
 
 def twin(cls: type) -> type | None:
-    """What a file defines in the place of `cls` when random numbers come out differently.
+    """What a file defines instead of `cls` when random numbers come out differently.
 
     None if it drew none while it was imported, for then it defines the same.
     """

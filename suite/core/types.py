@@ -35,6 +35,7 @@ class Problem:
     OPTIONAL: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "batch": (),
         "batches": ("batch",),
+        "held_out": ("batch",),
         "losses": ("loss",),
         "losses_and_grads": ("loss", "losses"),
         "picture": (),
@@ -70,6 +71,14 @@ class Problem:
 
         A problem that does not define it has each `batch` moved there: where the data are on the
         device already, such as images, their numbers are enough.
+        """
+        raise NotImplementedError
+
+    def held_out(self, rng: Rng) -> Any:
+        """What `loss` takes instead of a minibatch to give the held-out loss. Optional.
+
+        It is data that no minibatch has, all of it, such as a test split; the `rng` gives the same
+        draws as that of `instance`. Evaluations then record this loss at some steps.
         """
         raise NotImplementedError
 

@@ -155,6 +155,14 @@ def _machine() -> dict[str, Any]:
     return machine
 
 
+@functools.cache
+def machine_name(device: str) -> str:
+    """What computes on `device` here: the processor and its cores, or the GPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_name(0)
+    return f"{processor()}, {os.cpu_count()} cores"
+
+
 def processor() -> str:
     """The processor's name, and on Linux its generation, which clouds leave out of the name."""
     try:

@@ -1,4 +1,4 @@
-"""YAML 1.2, read safely and strictly: a key that stands twice is an error, and so is a bomb.
+"""YAML 1.2, read safely and strictly: a key that is duplicated is an error, and so is a bomb.
 
 PyYAML's own rules are those of YAML 1.1, by which ``on`` is true, ``1e-3`` is text and ``1:30`` is
 90. Here a plain value is what the core schema of YAML 1.2 says, and a key is always the text that
@@ -38,7 +38,7 @@ CORE_SCHEMA = (
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that stands twice in one table.
+    """YAML's safe loader, which also refuses a key that is duplicated in one table.
 
     A text of a few lines can stand for billions of values by aliases of aliases, so values are
     counted as often as they are named.
@@ -57,7 +57,7 @@ class _StrictLoader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                        problem=f"the key {key.value!r} is duplicated", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
                 if key.tag != MERGE:

@@ -33,7 +33,7 @@ def evaluate(
     seed: int,
     device: str | torch.device = "cpu",
     split: str = "test",
-    watch: Callable[[Objective, Point], None] | None = None,
+    watch: Sequence[Callable[[Objective, Point], None]] = (),
     progress: Progress = silent,
     keep: Keep = anew,
 ) -> Tensor:
@@ -49,7 +49,7 @@ def evaluate(
         seed: the experiment's.
         device: where tensors live.
         split: the stream that instances are drawn from.
-        watch: is shown each point of each group.
+        watch: are shown each point of each group.
         progress: called after each step with runs done, of how many, and a note.
         keep: the losses of each group, so that they are not computed again.
     """
@@ -61,8 +61,8 @@ def evaluate(
         losses = []
         for point in descend(objective, optimizer, steps):
             losses.append(point.loss)
-            if watch is not None:
-                watch(objective, point)
+            for each in watch:
+                each(objective, point)
             done = first + objective.rows * point.step // steps
             progress(done, len(numbers), f"step {point.step} of {steps}")
         return torch.stack(losses, dim=1).cpu()

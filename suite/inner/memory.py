@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.types import Optimizer, ParamSpec, Problem
+from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
 from l2l.suite.inner.objective import Objective, is_one_by_one, param_spec
 
 BUDGET = "L2L_MEMORY_MIB"
@@ -38,6 +38,15 @@ def memory_budget(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] // 4
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(total // 8, CPU_BYTES)
+
+
+def state_bytes(optimizer: Optimizer, spec: ParamSpec) -> int:
+    """Bytes that one run's state takes after its first update, when all of it is there."""
+    ones = torch.ones(1, spec.size)
+    with torch.no_grad():
+        _, state = optimizer.update(ones, optimizer.init(spec, 1), Params(ones.clone(), spec))
+    # Objects of other libraries in the state say for themselves how large they are.
+    return sum(int(getattr(each, "nbytes", 0)) for each in tree_leaves(state))
 
 
 def rows_at_once(spec: ParamSpec, optimizer: Optimizer, device: torch.device) -> int:

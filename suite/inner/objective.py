@@ -118,6 +118,20 @@ class Objective:
         grads, losses = self._grads_and_losses(self._split_copies(theta), self._batch_at(step))
         return losses.flatten(), grads.reshape(theta.shape)
 
+    def held_out(self, theta: Tensor) -> Tensor:
+        """The held-out loss at θ [r·n, P] of a problem that has one: [r·n].
+
+        Runs come one after the other, for held-out data may be many times a minibatch.
+        """
+        losses = theta.new_empty(self.copies, len(self.instances))
+        for i, number in enumerate(self.instances):
+            data = self.problem.held_out(self.rng("instance", number))
+            data = tree_map(lambda each: to_device(each, self.device), data)
+            fixed = tree_map(operator.itemgetter(i), self._fixed)
+            for copy, rows in enumerate(self._split_copies(theta)):
+                losses[copy, i] = self._loss(rows[i], fixed, data)
+        return losses.flatten()
+
     def release_batch(self) -> None:
         """Frees the last minibatch, which is kept until another is drawn."""
         self._batch = (-1, None)

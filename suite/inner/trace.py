@@ -183,7 +183,7 @@ def updates_at(
         params: the iterates [T, P].
         grads: what was met [T, P].
         chosen: the coordinates [C]; each is changed while all the rest stays as it was.
-        values: in the place of their gradients, M histories of each: [T' ≤ T, C, M].
+        values: instead of their gradients, M histories of each: [T' ≤ T, C, M].
         alone: coordinates do not meet, so that the chosen ones can be run without the rest.
         asked_only: the history stays as it was met, and `values` are only asked about at each step.
 

@@ -14,7 +14,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.schedule import Training
-from l2l.suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel
+from l2l.suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel, long_label
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Panel:
         first_shown: where the figure's horizontal axis begins.
         paper: the paper's curves of this panel.
         trace: what is recorded of single coordinates, if anything.
+        long: optimizers that also run so many times as long, tuned for it. Speed-ups over ADAM are
+            measured against its long runs.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Panel:
     first_shown: Natural = 0
     paper: PaperPanel | None = None
     trace: Trace | None = None
+    long: dict[str, Count] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.first_shown >= self.steps:
@@ -53,6 +56,17 @@ class Panel:
         if self.trace is not None and self.trace.along not in self.optimizers:
             hint = nearest(self.trace.along, self.optimizers)
             raise ValueError(f"trace.along: no optimizer {self.trace.along!r} here: {hint}")
+        for label in self.long:
+            if label not in self.optimizers:
+                hint = nearest(label, self.optimizers)
+                raise ValueError(f"long: no optimizer {label!r} here: {hint}")
+            if long_label(label) in self.optimizers:
+                raise ValueError(f"long: {long_label(label)!r} are the long runs of {label!r}")
+
+    def longer(self, times: int) -> Panel:
+        """The panel with so many times the updates, in sweeps as well."""
+        tuning_steps = self.tuning_steps and times * self.tuning_steps
+        return replace(self, steps=times * self.steps, tuning_steps=tuning_steps)
 
 
 @dataclass(frozen=True)
@@ -157,6 +171,7 @@ class Experiment:
         claims: by id.
         seed: of everything but meta-training, which has its own seeds.
         source: where it stands in the paper.
+        benchmark: whether `reproduce.py benchmark` scores it, and the results keep what that needs.
     """
 
     name: Name
@@ -168,6 +183,7 @@ class Experiment:
     claims: dict[str, Claim] = field(default_factory=dict)
     seed: Natural = 0
     source: str = ""
+    benchmark: bool = False
 
     def __post_init__(self) -> None:
         if not self.panels and not self.grids:

@@ -25,6 +25,11 @@ ClaimKind = Literal["paper", "check"]
 LEAST_RUNS = 20
 
 
+def long_label(optimizer: str) -> str:
+    """How the tables call the longer runs of an optimizer; see `PanelInfo.long`."""
+    return f"{optimizer}, long"
+
+
 @dataclass(frozen=True)
 class PaperPanel:
     """Which of the paper's curves (`suite.report.paper`) a panel is compared with."""
@@ -41,7 +46,10 @@ class PanelInfo:
     reader must be told of its data, such as that it is a subset. A panel of a grid has its name,
     and the values of the fields that the grid is over. `learned` are those of the optimizers that
     were meta-trained; the others are the baselines that they are compared with. `untrained` are
-    those whose training left them as they were, with the reason.
+    those whose training left them as they were, with the reason. `in_distribution` are those that
+    were trained on this very problem; for all other learned ones it is out of distribution. `long`
+    are optimizers that were also run for so many updates, tuned for these. `setup` is what rows of
+    the panel must have in common to be compared: problem, data, seed, and budgets.
     """
 
     name: Annotated[str, FileName()]
@@ -55,6 +63,9 @@ class PanelInfo:
     at: Mapping[str, int | float | str] = field(default_factory=dict)
     learned: tuple[str, ...] = ()
     untrained: Mapping[str, str] = field(default_factory=dict)
+    in_distribution: tuple[str, ...] = ()
+    long: Mapping[str, int] = field(default_factory=dict)
+    setup: Mapping[str, int | str] = field(default_factory=dict)
 
     def notices(self) -> tuple[str, ...]:
         """All that a reader must be told of the panel."""
@@ -83,7 +94,10 @@ class ClaimInfo:
 
 @dataclass(frozen=True)
 class ExperimentInfo:
-    """One experiment as it was run; `settings` is its resolved YAML."""
+    """One experiment as it was run; `settings` is its resolved YAML.
+
+    A `benchmark` is scored on the page of `reproduce.py benchmark`.
+    """
 
     name: Annotated[str, FileName()]
     title: str
@@ -93,6 +107,7 @@ class ExperimentInfo:
     seed: int = 0
     profile: str = ""
     settings: str = ""
+    benchmark: bool = False
 
     def panel(self, name: str) -> PanelInfo | None:
         """The panel called `name`, or None."""

@@ -18,6 +18,7 @@ from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.schedule import Training
 from l2l.suite.plan.cells import Cell, following, in_order, make_cell
 from l2l.suite.plan.config import Experiment, Panel
+from l2l.suite.plan.definitions import long_label
 from l2l.suite.plan.population import population_cells
 from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
 from l2l.suite.plan.trainable import check_trainable
@@ -113,7 +114,7 @@ class _Planned:
 
 
 def _all_trained(experiment: Experiment) -> dict[str, _Trained | DataMissing]:
-    """The experiment's learned optimizers, or why one cannot be had, for whoever asks for it."""
+    """The experiment's learned optimizers, or why one is not available, for whoever asks for it."""
     trained: dict[str, _Trained | DataMissing] = {}
     for name, training in experiment.training.items():
         try:
@@ -145,6 +146,11 @@ def _planned(
     if panel.trace is not None:
         cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
         traces = (Curve(experiment.name, name, panel.trace.along, cell),)
+    for label, times in panel.long.items():
+        evaluated[long_label(label)] = _evaluate(
+            *(experiment, panel.longer(times), problem, swept, panel.optimizers[label], trained),
+            f"{place}.optimizers.{label}",
+        )
     curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
     return _Planned(curves, traces, problem["notice"])
 

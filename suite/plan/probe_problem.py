@@ -7,7 +7,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from l2l.suite.core.abilities import has
 from l2l.suite.core.blame import blamed, method_of, refused
+from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.plugins import twin
 from l2l.suite.core.seeds import Rng
@@ -43,6 +45,7 @@ def check_problem(problem: Problem) -> ParamSpec:
         _check_alike(problem, draws)
         layout = _layout(problem, draws["init"])
         loss = check_value(problem, draws)
+        _check_held_out(problem, draws)
     gradient = check_gradient(problem, draws, layout, loss)
     _check_import(problem, draws, loss)
     if not problem.one_by_one:
@@ -111,6 +114,28 @@ def _check_alike(problem: Problem, draws: Draws) -> None:
                 f"gives {kinds} for two instances, but must give the same names, shapes and types "
                 "for all",
             )
+
+
+def _check_held_out(problem: Problem, draws: Draws) -> None:
+    """That a problem with held-out data has a loss of them, which repeats."""
+    if not has(problem, "held_out"):
+        return
+    found = []
+    for generators in (1, 2):
+        with blamed(f"{method_of(problem, 'held_out')} raises"), seeded_generators(generators):
+            found.append(problem.held_out(Rng(SEED, f"{SPLIT}/instance", 0)))
+    place = difference(*found)
+    if place is not None:
+        raise refused(
+            problem,
+            "held_out",
+            f"gives another value{at(place)} when it is called again with an equal rng: draw all "
+            "randomness from the rng",
+        )
+    try:
+        check_value(problem, {**draws, "batch": found[0]})
+    except SuiteError as error:
+        raise SuiteError(f"with what held_out() gives instead of a batch, {error}") from error
 
 
 def _layout(problem: Problem, params: dict[str, Tensor]) -> ParamSpec:

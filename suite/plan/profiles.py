@@ -15,7 +15,7 @@ from l2l.suite.meta.schedule import OF_TRAINING
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.overlay import nested, overlay, parse_setting
 
-PROFILES = ("smoke", "quick", "reference", "paper")
+PROFILES = ("smoke", "quick", "small", "reference", "paper")
 
 
 @dataclass(frozen=True)

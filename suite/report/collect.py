@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from l2l.suite.core.convert import plain
-from l2l.suite.files.places import CURVES, NOTICE, PICTURES
+from l2l.suite.core.digests import digest
+from l2l.suite.core.registry import problems
+from l2l.suite.files.places import CURVES, HELD_OUT, NOTICE, PICTURES
 from l2l.suite.files.yaml import dump_yaml
 from l2l.suite.inner.pictures import Pictures, load_pictures
 from l2l.suite.inner.trace_tables import joined, load_traces
-from l2l.suite.plan.cells import Cell
-from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.cells import SHORT, Cell
+from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.condense import condense
 from l2l.suite.report.result_tables import Tables, join_tables
-from l2l.suite.report.results import SOURCE_COLUMNS
-from l2l.suite.report.runs import Runs, load_runs
+from l2l.suite.report.runs import Runs, load_held_out, load_runs
 from l2l.suite.report.scores.losses import Recorded, last_tenth
 from l2l.suite.report.shown_pictures import shown_pictures
 from l2l.suite.run.records import record_of
@@ -82,30 +82,6 @@ def collect_pictures(
     return pictures
 
 
-def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
-    """Which cells each curve and trace comes from, so that every number leads to its configuration.
-
-    It has the columns `suite.report.results.SOURCE_COLUMNS`.
-    """
-    rows = []
-    for curve in (*plan.curves, *plan.traces):
-        for cell in (curve.cell, *_upstream(curve.cell)):
-            record = record_of(cell, root) or {}
-            rows.append(
-                {
-                    "experiment": curve.experiment,
-                    "panel": curve.panel,
-                    "optimizer": curve.optimizer,
-                    "cell": cell.label,
-                    "kind": cell.kind,
-                    "seconds": record.get("seconds"),
-                    "finished": record.get("finished"),
-                    "commit": record.get("commit"),
-                }
-            )
-    return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
-
-
 def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list[ExperimentInfo]:
     """The experiments as the report wants them.
 
@@ -125,6 +101,7 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
             seed=each.seed,
             profile=profile,
             settings=settings_of(each),
+            benchmark=each.benchmark,
         )
         for each in plan.experiments
     ]
@@ -152,28 +129,23 @@ def _panel_tables(experiment: ExperimentInfo, panel: PanelInfo, plan: Plan, root
         panel,
         {curve.optimizer: _runs(curve.cell, root) for curve in curves},
         joined([load_traces(each.cell.folder(root)) for each in traces]),
+        {
+            curve.optimizer: load_held_out(path, _rows(curve.cell))
+            for curve in curves
+            if (path := curve.cell.folder(root) / HELD_OUT).exists()
+        },
     )
     problem = curves[0].cell.config["problem"]["spec"]["name"] if curves else ""
     return condense(experiment, recorded, problem)
 
 
 def _runs(cell: Cell, root: Path) -> Runs:
-    rows = cell.config["instances"] * (cell.config["steps"] + 1)
-    return load_runs(cell.folder(root) / CURVES, rows)
+    return load_runs(cell.folder(root) / CURVES, _rows(cell))
 
 
-def _upstream(cell: Cell) -> list[Cell]:
-    """What it reads, and what that reads, each once."""
-    found: dict[str, Cell] = {}
-
-    def visit(of: Cell) -> None:
-        for each in of.inputs:
-            if each.key not in found:
-                found[each.key] = each
-                visit(each)
-
-    visit(cell)
-    return list(found.values())
+def _rows(cell: Cell) -> int:
+    """How many losses an evaluation has, one for each instance and step."""
+    return int(cell.config["instances"] * (cell.config["steps"] + 1))
 
 
 def _untrained(plan: Plan, root: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -195,6 +167,11 @@ def _panel_infos(
         for name, grid in experiment.grids.items()
         for panel, at in grid.places(name).items()
     }
+    cells: dict[str, list[Cell]] = {}
+    for curve in plan.curves:
+        own = curve.experiment == experiment.name
+        if own and curve.optimizer in experiment.every_panel()[curve.panel].optimizers:
+            cells.setdefault(curve.panel, []).append(curve.cell)
     return tuple(
         PanelInfo(
             name=name,
@@ -206,7 +183,44 @@ def _panel_infos(
             notice=plan.notices.get((experiment.name, name), ""),
             learned=tuple(label for label, spec in panel.optimizers.items() if "trained" in spec),
             untrained=untrained.get((experiment.name, name), {}),
+            in_distribution=_in_distribution(experiment, panel),
+            long={label: times * panel.steps for label, times in panel.long.items()},
+            setup=_setup(cells[name]) if name in cells else {},
             **in_grids.get(name, {}),
         )
         for name, panel in experiment.every_panel().items()
+    )
+
+
+def _setup(cells: Sequence[Cell]) -> dict[str, int | str]:
+    """What the rows of a panel have in common; see `PanelInfo.setup`."""
+    config = cells[0].config
+    tuned = [each for cell in cells for each in cell.inputs if each.kind == "tune"]
+    setup = {**_said(config["problem"], "problem"), "updates": config["steps"]}
+    setup |= {"test instances": config["instances"], "seed": config["seed"]}
+    if tuned:
+        sweep = tuned[0].config
+        setup |= {**_said(sweep["problem"], "tuning problem"), "tuning updates": sweep["steps"]}
+        setup["tuning instances"] = sweep["instances"]
+    return setup
+
+
+def _said(problem: Mapping[str, Any], name: str) -> dict[str, int | str]:
+    """A problem's settings, and short digests of its code and of the data that it found."""
+    found = {key: problem[key] for key in ("files", "data") if key in problem}
+    return {
+        name: json.dumps(problem["spec"], sort_keys=True),
+        f"{name}'s code": problem["code"][:SHORT],
+        f"{name}'s data": digest(found)[:SHORT] if found else "none",
+    }
+
+
+def _in_distribution(experiment: Experiment, panel: Panel) -> tuple[str, ...]:
+    """The learned optimizers of a panel that were trained on its problem, on whatever split."""
+    specs = filter(None, (panel.problem, panel.tuning_problem))
+    own = [problems.make(spec) for spec in specs]
+    return tuple(
+        label
+        for label, spec in panel.optimizers.items()
+        if "trained" in spec and problems.make(experiment.training[spec["trained"]].problem) in own
     )

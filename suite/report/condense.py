@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.inner.evaluate import final_steps
+from l2l.suite.plan.definitions import ExperimentInfo, long_label
 from l2l.suite.report.claims.verdicts import scores_of
 from l2l.suite.report.curves import curve_of
 from l2l.suite.report.result_tables import Tables
@@ -17,6 +18,7 @@ from l2l.suite.report.scores.losses import Recorded
 from l2l.suite.report.statistics.intervals import Floats
 
 STEPS = 60
+PER_DOUBLING = 12
 # As many coordinates of one instance as the figures show.
 COORDINATES = 3
 
@@ -47,24 +49,58 @@ def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Ta
             table = pd.DataFrame({"instance": values.index, "value": values.to_numpy()})
             scored.append(table.assign(score=score.name, **owner))
     owner = {"experiment": experiment.name, "panel": panel.name}
+    scoring = (*panel.optimizers, *map(long_label, panel.long)) if experiment.benchmark else ()
+    ended = [
+        anytime(recorded.runs[name]).assign(optimizer=name, **owner)
+        for name in scoring
+        if name in recorded.runs
+    ]
     traces, responses = (
         shown(table).assign(**owner)
         for table in (recorded.traces.traces, recorded.traces.responses)
     )
-    return Tables(_together(curves), _together(losses), _together(scored), traces, responses)
+    return Tables(
+        _together(curves),
+        _together(losses),
+        _together(scored),
+        _together(ended),
+        traces,
+        responses,
+    )
+
+
+def anytime(runs: Runs) -> pd.DataFrame:
+    """What the final loss of each run were, had it ended at a step, by instance, step."""
+    steps = anytime_steps(int(runs.steps.max()))
+    ends = [final_steps(int(step)) if step else range(1) for step in steps]
+    loss = np.stack([runs.between(end.start, end[-1]).mean(axis=1) for end in ends], axis=1)
+    return _tidy(runs.instances, steps, rounded(loss))
+
+
+def anytime_steps(last: int) -> NDArray[np.int64]:
+    """0, `last`, and what steps lie before it in a series of `PER_DOUBLING` a doubling."""
+    back = np.arange(int(np.log2(last) * PER_DOUBLING) + 1)
+    spaced = (last / 2 ** (back / PER_DOUBLING)).round().astype(np.int64)
+    return np.unique([0, *spaced])
+
+
+def _tidy(
+    instances: NDArray[np.int64], steps: NDArray[np.int64], loss: NDArray[np.float32]
+) -> pd.DataFrame:
+    """`loss` [n, T] by instance, step."""
+    return pd.DataFrame(
+        {
+            "instance": np.repeat(instances, len(steps)),
+            "step": np.tile(steps, len(instances)),
+            "loss": loss.ravel(),
+        }
+    )
 
 
 def thin(runs: Runs) -> pd.DataFrame:
     """The losses of each run at `kept_steps`, by instance, step."""
     kept = np.isin(runs.steps, kept_steps(int(runs.steps.max())))
-    steps, loss = runs.steps[kept], runs.loss[:, kept]
-    return pd.DataFrame(
-        {
-            "instance": np.repeat(runs.instances, len(steps)),
-            "step": np.tile(steps, len(runs.instances)),
-            "loss": rounded(loss.ravel()),
-        }
-    )
+    return _tidy(runs.instances, runs.steps[kept], rounded(runs.loss[:, kept]))
 
 
 def kept_steps(last: int) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
 from l2l.suite.report.agreement import distance
 from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.paper import loss_after
-from l2l.suite.report.scores.losses import ScoreTable, last_tenth
+from l2l.suite.report.scores.losses import HeldOut, ScoreTable, last_tenth, nothing
 from l2l.suite.report.statistics.intervals import finite_median, mean_interval
 
 COLUMNS = [
@@ -34,6 +34,8 @@ COLUMNS = [
     "ratio",
     "distance",
 ]
+# Where a problem has held-out data.
+HELD_OUT_COLUMNS = ["held_out", "held_out_low", "held_out_high"]
 
 
 def final_losses(
@@ -46,6 +48,7 @@ def final_losses(
     `diverged` counts the others, and `diverged_on` has their numbers. `paper` is the figure's mean
     loss after as many updates, NaN where it shows none; `ratio` is mean / paper. `distance` is the
     root mean square of log(ours / figure) over the curve, some .1 where they differ by a tenth.
+    If any panel has held-out data, `held_out` is the mean held-out loss of the runs at their end.
     """
     rows = []
     for experiment in experiments:
@@ -59,6 +62,8 @@ def final_losses(
                 mean = mean_interval(losses.to_numpy())
                 diverged = losses.index[~np.isfinite(losses)]
                 paper = paper_loss(panel, optimizer)
+                held_out = scores.get((*place, HeldOut().name), nothing())
+                apart = mean_interval(held_out.to_numpy())
                 rows.append(
                     {
                         "experiment": experiment.name,
@@ -76,9 +81,13 @@ def final_losses(
                         "paper": paper,
                         "ratio": mean.estimate / paper,
                         "distance": distance(panel, optimizer, curves[place]),
+                        "held_out": apart.estimate,
+                        "held_out_low": apart.low,
+                        "held_out_high": apart.high,
                     }
                 )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS + HELD_OUT_COLUMNS)
+    return table if table["held_out"].notna().any() else table[COLUMNS]
 
 
 def paper_loss(panel: PanelInfo, optimizer: str) -> float:

@@ -31,11 +31,12 @@ COLUMNS = {
     },
     "losses": {**RUN, "step": WHOLE, "loss": REAL},
     "scores": {**CURVE, "score": TEXT, "instance": WHOLE, "value": REAL},
+    "anytime": {**RUN, "step": WHOLE, "loss": REAL},
     "traces": COORDINATE,
     "responses": COORDINATE,
 }
-# Most experiments trace nothing.
-OPTIONAL = ("traces", "responses")
+# Most experiments trace nothing, and are no benchmark.
+OPTIONAL = ("anytime", "traces", "responses")
 # A rate is given to a claim and a reader as it was tuned.
 DOUBLE = ("learning_rate",)
 
@@ -48,6 +49,7 @@ class Tables:
         curves: the mean loss of each optimizer at every step, with its band.
         losses: the loss of each run at some steps.
         scores: what claims and final losses are computed from, for each run.
+        anytime: of benchmarks, the final loss of each run had it ended at some steps.
         traces: the gradients and updates of the coordinates that figures show.
         responses: the updates of these as functions of the gradient.
     """
@@ -55,6 +57,7 @@ class Tables:
     curves: pd.DataFrame
     losses: pd.DataFrame
     scores: pd.DataFrame
+    anytime: pd.DataFrame
     traces: pd.DataFrame
     responses: pd.DataFrame
 
@@ -87,7 +90,7 @@ def join_tables(parts: Sequence[Tables]) -> Tables:
 
 
 def save_tables(folder: Path, tables: Tables) -> None:
-    """Write each as Parquet; traces only if there are some.
+    """Write each as Parquet, the `OPTIONAL` ones only if they have rows.
 
     Raises:
         SuiteError: as `suite.files.atomic.atomic_path`.

@@ -19,10 +19,12 @@ from l2l.suite.plan.definitions import ExperimentInfo, load_experiments, save_ex
 from l2l.suite.report.result_tables import Tables, join_tables, load_tables, save_tables
 from l2l.suite.report.shown_pictures import load_stored_pictures, store_pictures
 
-SOURCE_COLUMNS = (
+SOURCE_TEXTS = (
     *("experiment", "panel", "optimizer"),
-    *("cell", "kind", "seconds", "finished", "commit"),
+    *("cell", "kind", "finished", "commit", "machine"),
 )
+SOURCE_NUMBERS = ("seconds", "runs", "updates", "rates", "state_bytes")
+SOURCE_COLUMNS = (*SOURCE_TEXTS, *SOURCE_NUMBERS)
 
 # Some hundred bytes a row: what would be a hundred thousand cells.
 MAX_BYTES = 2**24
@@ -115,11 +117,15 @@ def load_sources(path: Path) -> pd.DataFrame:
     try:
         if path.exists() and path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        table = pd.read_csv(StringIO(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False, na_values=[""])
         if "experiment" not in table:
             raise ValueError("it has no column 'experiment'")
     except FileNotFoundError:
         return pd.DataFrame(columns=SOURCE_COLUMNS)
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} cannot be read ({error}): run the experiment again") from error
-    return table.reindex(columns=SOURCE_COLUMNS)
+    table = table.reindex(columns=SOURCE_COLUMNS)
+    for name in SOURCE_NUMBERS:
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(float)
+    return table

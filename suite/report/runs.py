@@ -16,6 +16,8 @@ from l2l.suite.report.statistics.intervals import Floats
 # Of an evaluation's own table.
 RUN_COLUMNS = {"learning_rate": REAL, "instance": WHOLE, "step": WHOLE, "loss": REAL}
 
+HELD_OUT_COLUMNS = {"instance": WHOLE, "step": WHOLE, "loss": REAL}
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -47,6 +49,16 @@ def load_runs(path: Path, max_rows: int) -> Runs:
             one loss for each instance and step.
     """
     return runs_of(load_result(path, RUN_COLUMNS, max_rows), str(path))
+
+
+def load_held_out(path: Path, max_rows: int) -> pd.Series:
+    """The last held-out loss of each run, by instance, of an evaluation's `held-out.parquet`.
+
+    Raises:
+        SuiteError: the file is damaged, or has more than `max_rows` rows.
+    """
+    table = load_result(path, HELD_OUT_COLUMNS, max_rows)
+    return table[table["step"] == table["step"].max()].set_index("instance")["loss"]
 
 
 def runs_of(table: pd.DataFrame, where: str) -> Runs:

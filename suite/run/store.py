@@ -33,7 +33,7 @@ from l2l.suite.files.logs import LogFile
 from l2l.suite.files.pieces import remove_pieces
 from l2l.suite.files.places import CELL_LOG, FAILURE, PIECE, PROGRESS, RECORD
 from l2l.suite.files.progress import CellProgress, Show
-from l2l.suite.files.provenance import checkout
+from l2l.suite.files.provenance import checkout, machine_name
 from l2l.suite.files.storage import guarded, storage_cause
 from l2l.suite.inner.process import follow_environment, full_float32, one_thread_beside_the_kernel
 from l2l.suite.plan.cells import RESULTS_VERSION, Cell
@@ -145,6 +145,7 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
         "seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
+        "machine": machine_name(device),
         **checkout(),
         "versions": {
             "python": platform.python_version(),

@@ -230,6 +230,43 @@ def test_merge_is_as_if_both_had_been_run_into_one_folder(tmp_path: Path) -> Non
     assert "nothing" in refused.stderr
 
 
+def test_merge_unites_one_experiment_of_two_folders(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    text = EXPERIMENT.replace("title: Tiny", "benchmark: true\ntitle: Tiny").split("claims:")[0]
+    own = write_experiment(tmp_path, text)
+    assert command("run", own, "--results", first).exit_code == 0
+    ours = "ADAM: {name: adam, lr: 0.1}"
+    own.write_text(text.replace(ours, "ADAM: {name: adam}, Lion: {name: lion}"))
+    assert command("run", own, "--results", second).exit_code == 0
+    done = command("merge", second, "--results", first)
+    assert done.exit_code == 0, done.output
+    final = pd.read_csv(first / "final.csv").set_index("optimizer")
+    assert set(final.index) == {"LSTM", "SGD", "ADAM", "Lion"}
+    theirs = pd.read_csv(second / "final.csv").set_index("optimizer")
+    assert final["mean"]["ADAM"] == theirs["mean"]["ADAM"]
+    scored = command("benchmark", "--results", first, "--out", tmp_path / "page")
+    assert scored.exit_code == 0, scored.output
+    assert "Lion" in (tmp_path / "page" / "benchmark.html").read_text(encoding="utf-8")
+    # The page's folder is enough to make it again.
+    assert command("benchmark", "--results", tmp_path / "page").exit_code == 0
+
+    own.write_text(text.replace("tuning_instances: 2", "tuning_instances: 3"))
+    assert command("run", own, "--results", tmp_path / "third").exit_code == 0
+    before = (first / "final.csv").read_bytes()
+    refused = command("merge", tmp_path / "third", "--results", first)
+    assert refused.exit_code == 2
+    said = "tiny, panel 'quadratics', is not the same in both folders: tuning instances 2 here, 3"
+    assert said in refused.stderr
+    assert (first / "final.csv").read_bytes() == before
+
+
+def test_benchmark_needs_an_experiment_that_is_one(finished: Path, tmp_path: Path) -> None:
+    refused = command("benchmark", "--results", finished, "--out", tmp_path / "page")
+    assert refused.exit_code == 2
+    assert "none of the experiments here (tiny) is a benchmark" in refused.stderr
+    assert not (tmp_path / "page" / "curves.parquet").exists()
+
+
 def test_run_of_another_experiment_keeps_the_report_of_those_before(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0

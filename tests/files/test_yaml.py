@@ -82,8 +82,8 @@ def test_what_is_written_is_read_back_by_this_and_by_other_readers(data: dict[st
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1\nb: 2\na: 3", "line 3: .* the key 'a' stands twice"),
-        ("a: 1\nb: {on: 1, on: 2}", "line 2: .* the key 'on' stands twice"),
+        ("a: 1\nb: 2\na: 3", "line 3: .* the key 'a' is duplicated"),
+        ("a: 1\nb: {on: 1, on: 2}", "line 2: .* the key 'on' is duplicated"),
         ("sizes:\n\ttest_instances: 4", "line 2: .* a tab stands where YAML takes spaces only"),
         (r'a: "\ud800"', "line 1: .* half a character"),
     ],

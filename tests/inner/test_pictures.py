@@ -45,7 +45,7 @@ def test_evaluation_keeps_the_first_instances_at_a_few_steps(monkeypatch):
     monkeypatch.setattr("l2l.suite.inner.evaluate.runs_at_once", lambda *_: 1)
     log = PictureLog(20)
     optimizer = optimizers.make({"name": "sgd", "lr": 0.1})
-    watched = evaluate(Dots(), optimizer, 20, 5, seed=0, watch=log)
+    watched = evaluate(Dots(), optimizer, 20, 5, seed=0, watch=[log])
     assert torch.equal(watched, evaluate(Dots(), optimizer, 20, 5, seed=0))
     assert set(log.pictures) == {(i, s) for i in range(3) for s in (0, 8, 16, 20, "shade")}
     for instance in range(3):

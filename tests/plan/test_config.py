@@ -151,10 +151,10 @@ def test_options_of_an_estimator_among_a_phases_are_refused_with_the_line_to_wri
     [
         ("a: [", "line 1"),
         ("- a", "must be a table"),
-        ("title: a\ntitle: b", "line 2: is not valid YAML: the key 'title' stands twice"),
+        ("title: a\ntitle: b", "line 2: is not valid YAML: the key 'title' is duplicated"),
         ("title: a", "needs 'sizes'"),
         (FILE.replace("title: Tiny", "titel: Tiny"), "has no 'titel': did you mean 'title'"),
-        (FILE.replace("smoke:", "somke:"), "known are smoke, quick, reference, paper"),
+        (FILE.replace("smoke:", "somke:"), "known are smoke, quick, small, reference, paper"),
         (FILE.replace("t: {use: shipped}", "u: {use: shipped}"), "profiles.smoke.training"),
         (FILE.partition("profiles:")[0] + "profiles: {smoke: true}", "profiles.smoke is True"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
@@ -178,7 +178,7 @@ def test_wrong_experiment_gets_the_nearest_names() -> None:
         find_experiments(["fgi4"])
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "reference", "paper"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "small", "reference", "paper"])
 def test_every_experiment_of_the_repository_is_valid(profile: str) -> None:
     raws = [read_experiment(path) for path in find_experiments([])]
     assert build(raws, profile, [])

@@ -171,7 +171,7 @@ def test_any_immutable_state_will_do(state: str, update: str) -> None:
 
 
 def test_optimizer_for_a_certain_number_of_parameters_is_tried_with_it() -> None:
-    """Others are tried with a few parameters in the place of each problem's many."""
+    """Others are tried with a few parameters instead of each problem's many."""
     times = "return -self.lr * grads * torch.ones({}), state"
     planned(OPTIMIZER.replace(UPDATE, times.format(10)))
     assert "raises RuntimeError: The size of tensor a" in complaint(

@@ -189,8 +189,8 @@ class AtLeastAsGood:
 class Follows:
     """The optimizer's curve is that of `than`, after `stride` updates for each one of the other's.
 
-    Estimate: the largest gap between the two over a run, as a part of the loss at θ_0, meant over
-    runs; claimed below `tolerance`.
+    Estimate: the largest gap between the two over a run, as a part of the loss at θ_0, averaged
+    over runs; claimed below `tolerance`.
     """
 
     panel: str

@@ -22,7 +22,7 @@ from l2l.suite.report.claims.registry import ClaimTest, ScoringTest
 from l2l.suite.report.claims.trainings import OfTrainings
 from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.paper import last_update
-from l2l.suite.report.scores.losses import Score, ScoreTable, last_tenth
+from l2l.suite.report.scores.losses import HeldOut, Score, ScoreTable, last_tenth
 from l2l.suite.report.statistics.intervals import Interval
 
 COLUMNS = [
@@ -73,7 +73,7 @@ def scores_of(experiment: ExperimentInfo, panel: PanelInfo) -> list[Score]:
     Raises:
         SuiteError: as `claim_test`.
     """
-    scores: list[Score] = [last_tenth(panel.steps)]
+    scores: list[Score] = [last_tenth(panel.steps), HeldOut()]
     for claim in experiment.claims:
         test = claim_test(experiment, claim)
         if isinstance(test, ScoringTest) and test.panel == panel.name:

@@ -24,11 +24,15 @@ SMALLEST_LOSS = 1e-12  # keeps the logarithm of a loss of exactly 0 finite
 
 @dataclass(frozen=True)
 class Recorded:
-    """All that the finished cells of one panel recorded: runs by optimizer, and traces."""
+    """All that the finished cells of one panel recorded: runs by optimizer, and traces.
+
+    `held_out` has the last held-out loss of each run, where the problem has held-out data.
+    """
 
     panel: PanelInfo
     runs: Mapping[str, Runs]
     traces: Traces = field(default_factory=no_traces)
+    held_out: Mapping[str, pd.Series] = field(default_factory=dict)
 
     def whole(self, optimizer: str) -> Runs | None:
         """The runs of `optimizer` if they reach the panel's last step, or None."""
@@ -69,6 +73,18 @@ class MeanLoss:
         if runs is None:
             return nothing()
         return pd.Series(runs.between(self.first, self.last).mean(axis=1), index=runs.instances)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The mean loss over held-out data, where the run ends."""
+
+    @property
+    def name(self) -> str:
+        return "held-out loss"
+
+    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
+        return recorded.held_out.get(optimizer, nothing())
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _own(table: pd.DataFrame, optimizer: str) -> pd.DataFrame:
 
 
 def _effects(recorded: Recorded, optimizer: str) -> pd.DataFrame:
-    """Effects of a gradient's sign, meant over coordinates: a row an instance, a column a lag."""
+    """Effects of a gradient's sign, averaged over coordinates: instances by lags."""
     own = _own(recorded.traces.impulses, optimizer).astype({"effect": float})
     return own.groupby(["instance", "lag"])["effect"].mean().unstack("lag")
 

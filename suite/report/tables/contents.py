@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,7 @@ def _row(
 
 def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     """Every row of final.csv, with intervals."""
+    held_out = "held_out" in final
     rows = tuple(
         (
             Cell(row.experiment),
@@ -105,12 +107,14 @@ def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
             Cell(number(row.paper), row.paper),
             Cell(number(row.ratio), row.ratio),
             Cell(number(row.distance), row.distance),
+            *(_held_out(row) if held_out else ()),
         )
         for row in final.itertuples()
     )
     columns = (
         *("Experiment", "Panel", "Optimizer", "Learning rate", "Updates", "Mean loss"),
         *("95 % interval", "Median", "Runs", "Diverged", "Paper", "Ratio", "Distance"),
+        *(("Held-out loss", "95 % interval") if held_out else ()),
     )
     caption = (
         "Final losses with 95 % intervals over test instances; mean and median leave out runs that "
@@ -118,6 +122,13 @@ def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
         f"figure's) over the curve. {WHICH_END}"
     )
     return Table("intervals", caption, columns, rows, final, tuple(notes))
+
+
+def _held_out(row: Any) -> tuple[Cell, Cell]:
+    return (
+        Cell(number(row.held_out), row.held_out),
+        Cell(interval(row.held_out_low, row.held_out_high), row.held_out_low),
+    )
 
 
 def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = ()) -> Table:

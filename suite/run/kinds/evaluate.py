@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from l2l.suite.core.digests import file_digest
@@ -18,14 +19,23 @@ from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.json import read_json
 from l2l.suite.files.parquet import save_parquet
 from l2l.suite.files.pieces import Pieces, remove_pieces
-from l2l.suite.files.places import BEST, CHECKPOINTS, CURVES, NOTICE, OPTIMIZER, PICTURES
+from l2l.suite.files.places import (
+    BEST,
+    CHECKPOINTS,
+    CURVES,
+    HELD_OUT,
+    NOTICE,
+    OPTIMIZER,
+    PICTURES,
+)
 
 
 @register_kind("evaluate")
 class Evaluate(Kind):
     """Runs one optimizer on test instances.
 
-    It also leaves pictures if θ is one, and `untrained.txt` if φ is as it was initially.
+    It also leaves `held-out.parquet` if the problem has held-out data, pictures if θ is one, and
+    `untrained.txt` if φ is as it was initially.
     """
 
     leaves = (CURVES,)
@@ -33,6 +43,7 @@ class Evaluate(Kind):
 
     def run(self, job: Job) -> None:
         from l2l.suite.inner.evaluate import evaluate
+        from l2l.suite.inner.held_out import HeldOutLog, has_held_out
         from l2l.suite.inner.pictures import (
             PictureLog,
             load_pictures,
@@ -40,11 +51,12 @@ class Evaluate(Kind):
             shows_pictures,
         )
 
-        config = job.config
+        config, steps = job.config, job.config["steps"]
         problem = problems.make(config["problem"]["spec"])
         optimizer, rate = load_evaluated(config, job.inputs, job.device)
         pictures = job.folder / PICTURES
-        log = PictureLog(config["steps"]) if shows_pictures(problem) else None
+        log = PictureLog(steps) if shows_pictures(problem) else None
+        held_out = HeldOutLog(steps) if has_held_out(problem) else None
         if log is not None:
             try:
                 log.pictures = load_pictures(pictures)
@@ -54,28 +66,35 @@ class Evaluate(Kind):
         pieces = Pieces(job.folder)
 
         def keep(name: str, make: Callable[[], Tensor]) -> Tensor:
-            def with_pictures() -> Tensor:
+            def with_what_was_watched() -> Tensor:
                 losses = make()
                 if log is not None:
                     # Before the piece, after which nobody would draw them again.
                     save_pictures(pictures, log.pictures)
+                if held_out is not None:
+                    losses = torch.cat([losses, held_out.losses()], dim=1)
                 return losses
 
-            return pieces(name, with_pictures)
+            return pieces(name, with_what_was_watched)
 
-        losses = evaluate(
+        found = evaluate(
             problem,
             optimizer,
-            config["steps"],
+            steps,
             config["instances"],
             config["seed"],
             job.device,
-            watch=log,
+            watch=[each for each in (log, held_out) if each is not None],
             progress=job.progress,
             keep=keep,
         )
         _tell_untrained(job)
-        save_parquet(job.folder / CURVES, _tidy(losses, rate))
+        losses = _tidy(found[:, : steps + 1], range(steps + 1))
+        losses.insert(0, "learning_rate", rate)
+        save_parquet(job.folder / CURVES, losses)
+        if held_out is not None:
+            table = _tidy(found[:, steps + 1 :], held_out.steps)
+            save_parquet(job.folder / HELD_OUT, table)
 
 
 def load_evaluated(
@@ -135,10 +154,7 @@ def _tell_untrained(job: Job) -> None:
         write_text_atomic(job.folder / NOTICE, reason)
 
 
-def _tidy(losses: Tensor, rate: float) -> pd.DataFrame:
-    """Losses [n, steps + 1] as one row an instance and step."""
-    n, points = losses.shape
-    index = pd.MultiIndex.from_product([range(n), range(points)], names=["instance", "step"])
-    table = pd.DataFrame({"loss": losses.cpu().flatten().numpy()}, index=index).reset_index()
-    table.insert(0, "learning_rate", rate)
-    return table
+def _tidy(losses: Tensor, steps: Sequence[int]) -> pd.DataFrame:
+    """Losses [n, len(steps)] as one row an instance and step."""
+    index = pd.MultiIndex.from_product([range(len(losses)), steps], names=["instance", "step"])
+    return pd.DataFrame({"loss": losses.cpu().flatten().numpy()}, index=index).reset_index()

@@ -185,7 +185,7 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     else:
         connect(address, options, sends_code)
     try:
-        # Ray has put a handler of its own in the place of the run's.
+        # Ray has put a handler of its own instead of the run's.
         signal.signal(signal.SIGTERM, on_sigterm)
         yield
     finally:

@@ -1,0 +1,38 @@
+"""Held-out losses of runs on problems that have some, at a few steps of an evaluation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from l2l.suite.core.abilities import has
+from l2l.suite.core.types import Problem
+from l2l.suite.inner.loop import Point
+from l2l.suite.inner.objective import Objective
+
+# So many parts a run has between held-out losses.
+PARTS = 10
+
+
+def has_held_out(problem: Problem) -> bool:
+    """Whether the problem has data that its minibatches leave out."""
+    return has(problem, "held_out")
+
+
+class HeldOutLog:
+    """Watches an evaluation, and keeps held-out losses of each group of runs at `steps`."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = sorted({round(part * steps / PARTS) for part in range(PARTS + 1)})
+        self._losses: list[Tensor] = []
+
+    def __call__(self, objective: Objective, point: Point) -> None:
+        if point.step == 0:
+            self._losses = []
+        if point.step in self.steps:
+            loss = objective.held_out(point.theta)
+            self._losses.append(torch.where(point.alive, loss, torch.inf).cpu())
+
+    def losses(self) -> Tensor:
+        """Those of the last group [n, len(steps)], infinite once a run has diverged."""
+        return torch.stack(self._losses, dim=1)

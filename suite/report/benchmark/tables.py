@@ -1,0 +1,141 @@
+"""The tables of a benchmark's page."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from l2l.suite.report.formatting import interval, number
+from l2l.suite.report.tables.formats import Cell, Table
+
+KINDS = {"learned": "learned", "tuned": "tuned baseline", "untuned": "untuned baseline"}
+# Of what a score of a problem or of an optimizer is worth.
+INTERVALS = "95 % intervals over test instances"
+
+
+def overall_table(overall: pd.DataFrame) -> Table:
+    """A row an optimizer, the lowest mean rank first."""
+    rows = tuple(
+        (
+            Cell(str(row.optimizer)),
+            Cell(KINDS[str(row.kind)]),
+            _score(row, "speedup"),
+            _score(row, "speedup_in"),
+            _score(row, "speedup_out"),
+            _score(row, "speedup_seconds"),
+            _score(row, "profile"),
+            _score(row, "profile_seconds"),
+            _score(row, "rank"),
+            Cell(f"{row.diverged} of {row.runs}", row.diverged),
+            Cell(str(row.problems), row.problems),
+            _tuning(row),
+            _training(row),
+            _number(row.state_bytes),
+        )
+        for row in overall.itertuples()
+    )
+    columns = (
+        *("Optimizer", "Kind", "Speed-up over ADAM"),
+        *("Speed-up in distribution", "Speed-up out of it", "Speed-up in seconds"),
+        *("Profile", "Profile in seconds", "Mean rank"),
+        *("Diverged", "Problems", "Tuning", "Meta-training", "State, bytes a parameter"),
+    )
+    caption = (
+        f"Over all problems, with {INTERVALS} and problems. Speed-ups are interquartile means; "
+        "those in and out of distribution are over problems that a learned optimizer was, or was "
+        "not, trained on. "
+        "≥ says that ADAM's longest run did not get as far."
+    )
+    return Table("overall", caption, columns, rows, overall)
+
+
+def rows_table(rows: pd.DataFrame) -> Table:
+    """A row an optimizer and problem."""
+    held_out = rows["held_out"].notna().any()
+    cells = tuple(
+        (
+            Cell(str(row.title)),
+            Cell(str(row.optimizer) + (" (untrained)" if row.untrained else "")),
+            Cell(KINDS[str(row.kind)]),
+            Cell(str(row.distribution)),
+            _with_interval(row.mean, row.ci_low, row.ci_high),
+            *(
+                [_with_interval(row.held_out, row.held_out_low, row.held_out_high)]
+                if held_out
+                else []
+            ),
+            _score(row, "speedup", row.censored),
+            _score(row, "updates"),
+            _score(row, "ratio"),
+            _score(row, "ratio_seconds"),
+            _score(row, "rank"),
+            _diverged(row),
+            _number(row.learning_rate),
+            _tuning(row),
+            _number(1e6 * row.seconds),
+            _number(row.state_bytes),
+        )
+        for row in rows.itertuples()
+    )
+    columns = (
+        *("Problem", "Optimizer", "Kind", "Distribution", "Final loss"),
+        *(["Held-out loss"] if held_out else []),
+        *("Speed-up over ADAM", "Updates to target", "× the best", "× the best in seconds"),
+        *("Rank", "Diverged", "Learning rate", "Tuning", "µs an update", "State, bytes"),
+    )
+    caption = (
+        f"Each problem, with {INTERVALS}. Final losses leave out runs that diverged; in all other "
+        "columns these count as if they had stayed at θ₀. ∞ is a target that was not reached."
+    )
+    return Table("rows", caption, columns, cells, rows)
+
+
+def origins_table(rows: pd.DataFrame) -> Table:
+    """Where each row comes from."""
+    names = ["title", "optimizer", "commit", "machine", "cells"]
+    cells = tuple(tuple(Cell(str(text)) for text in row) for row in rows[names].to_numpy())
+    columns = ("Problem", "Optimizer", "Commit", "Machine", "Cells")
+    return Table("origins", "Where each row comes from.", columns, cells, rows[names])
+
+
+def tuning_text(rates: float, instances: float) -> str:
+    """Text such as "13 rates × 4 runs", or "none"."""
+    return f"{rates:g} rates × {instances:g} runs" if rates > 0 else "none"
+
+
+def training_text(runs: float, seconds: float) -> str:
+    """Text such as "1,600 runs, 0.4 h"; empty where there was no meta-training."""
+    told = [] if math.isnan(runs) else [f"{runs:,.0f} runs"]
+    told += [] if math.isnan(seconds) else [f"{number(seconds / 3600, 2)} h"]
+    return ", ".join(told)
+
+
+def _tuning(row: Any) -> Cell:
+    return Cell(tuning_text(row.rates, row.tuning_instances), row.rates * row.tuning_instances)
+
+
+def _training(row: Any) -> Cell:
+    return Cell(training_text(row.training_runs, row.training_seconds), row.training_runs)
+
+
+def _diverged(row: Any) -> Cell:
+    if math.isnan(row.n):
+        return Cell("", row.n)
+    return Cell(f"{row.diverged:g} of {row.n + row.diverged:g}", row.diverged)
+
+
+def _number(value: float) -> Cell:
+    return Cell(number(value), value)
+
+
+def _score(row: Any, name: str, bound: bool | None = None) -> Cell:
+    bound = getattr(row, f"{name}_censored", False) if bound is None else bound
+    value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+    return _with_interval(value, low, high, bound)
+
+
+def _with_interval(value: float, low: float, high: float, bound: bool = False) -> Cell:
+    told = interval(low, high) if math.isfinite(value) else ""
+    return Cell(f"{'≥ ' if bound else ''}{number(value)} {told}".strip(), value)

@@ -1,0 +1,165 @@
+"""What the scores of a benchmark say, in sentences that are computed from them.
+
+The best of several is called so by the score that the sentence is about, and its interval does not
+account for having been chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2l.suite.report.formatting import interval, number
+from l2l.suite.report.scores.benchmark import MEANS, Scores
+from l2l.suite.report.scores.entries import ADAM
+from l2l.suite.report.statistics.problems import interval_of, resampled
+
+FINDINGS = 3
+Verdict = Literal["for", "against", "open"]
+ENDS = {
+    "for": "the learned one is ahead",
+    "against": "the baseline is ahead",
+    "open": "which is ahead is open",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and whether it speaks for learned optimizers, against them, or neither."""
+
+    verdict: Verdict
+    text: str
+
+
+def findings(scores: Scores) -> list[Finding]:
+    """The first three sentences of those that there are runs for."""
+    return list(islice(_all(scores), FINDINGS))
+
+
+def _all(scores: Scores) -> Iterator[Finding]:
+    for where, words in (
+        ("out", "On problems it was not trained on"),
+        ("in", "On problems it was trained on"),
+    ):
+        yield from _best_of_both(scores, where, words)
+    yield from _seconds(scores)
+    yield from _divergence(scores)
+    yield from _best_baseline(scores)
+
+
+def _kinds(scores: Scores, kind: str) -> list[str]:
+    own = scores.overall[scores.overall["kind"] == kind]
+    return [str(name) for name in own["optimizer"]]
+
+
+def _best(
+    scores: Scores, score: str, names: Sequence[str], masks: Sequence[NDArray[np.bool_]]
+) -> str | None:
+    """The one with the highest mean over its problems, of those that have any; None if none has."""
+    found = {
+        name: scores.over(score, name, mask).estimate
+        for name, mask in zip(names, masks, strict=True)
+    }
+    known = {name: value for name, value in found.items() if not np.isnan(value)}
+    return max(known, key=lambda name: known[name]) if known else None
+
+
+def _best_of_both(scores: Scores, where: str, words: str) -> Iterator[Finding]:
+    """The best learned optimizer beside the best tuned baseline on the same problems."""
+    learned, tuned = _kinds(scores, "learned"), _kinds(scores, "tuned")
+    own = [scores.masks[where][name] for name in learned]
+    best = _best(scores, "speedup", learned, own)
+    if best is None:
+        return
+    mask = scores.masks[where][best]
+    rival = _best(scores, "speedup", tuned, [mask] * len(tuned))
+    if rival is None:
+        return
+    verdict = _compared(scores, "speedup", best, rival, mask)
+    count = f"{mask.sum()} {'problem' if mask.sum() == 1 else 'problems'}"
+    yield Finding(
+        verdict,
+        f"{words} ({count}), the best learned optimizer, {best}, is "
+        f"{_told(scores, 'speedup', best, mask)} times as fast as tuned ADAM, the best tuned "
+        f"baseline, {rival}, {_told(scores, 'speedup', rival, mask)} times: {ENDS[verdict]}.",
+    )
+
+
+def _seconds(scores: Scores) -> Iterator[Finding]:
+    """The same in seconds, over all problems."""
+    learned, tuned = _kinds(scores, "learned"), _kinds(scores, "tuned")
+    everywhere = np.ones(len(scores.contests), bool)
+    best = _best(scores, "speedup_seconds", learned, [everywhere] * len(learned))
+    rival = _best(scores, "speedup_seconds", tuned, [everywhere] * len(tuned))
+    if best is None or rival is None:
+        return
+    verdict = _compared(scores, "speedup_seconds", best, rival, everywhere)
+    yield Finding(
+        verdict,
+        f"In seconds instead of updates, over all problems, {best} is "
+        f"{_told(scores, 'speedup_seconds', best, everywhere)} times as fast as tuned ADAM, and "
+        f"{rival} {_told(scores, 'speedup_seconds', rival, everywhere)} times: {ENDS[verdict]}.",
+    )
+
+
+def _divergence(scores: Scores) -> Iterator[Finding]:
+    """How many runs diverged."""
+    counts = {}
+    for kind in ("learned", "tuned"):
+        own = scores.overall[scores.overall["kind"] == kind]
+        counts[kind] = (int(own["diverged"].sum()), int(own["runs"].sum()))
+    if not all(of for _, of in counts.values()):
+        return
+    (lost, of), (also, others) = counts["learned"], counts["tuned"]
+    better = lost / of - also / others
+    yield Finding(
+        "open" if better == 0 else "against" if better > 0 else "for",
+        f"Of {of:,} runs of learned optimizers {lost:,} diverged, of {others:,} of tuned baselines "
+        f"{also:,}.",
+    )
+
+
+def _best_baseline(scores: Scores) -> Iterator[Finding]:
+    """Which tuned baseline is the best, and whether ADAM is behind it."""
+    tuned = [name for name in _kinds(scores, "tuned") if name != ADAM]
+    everywhere = np.ones(len(scores.contests), bool)
+    best = _best(scores, "speedup", tuned, [everywhere] * len(tuned))
+    if best is None:
+        return
+    found = scores.over("speedup", best)
+    ahead = "is faster" if found.low > 1 else "is slower" if found.high < 1 else "may be no faster"
+    yield Finding(
+        "open",
+        f"The fastest tuned baseline but ADAM, {best}, is {_told(scores, 'speedup', best, None)} "
+        f"times as fast as tuned ADAM: over problems like these it {ahead}.",
+    )
+
+
+def _told(scores: Scores, score: str, name: str, mask: NDArray[np.bool_] | None) -> str:
+    found = scores.over(score, name, mask)
+    bound = "at least " if scores.is_bound(score, name, mask) else ""
+    return f"{bound}{number(found.estimate)} {interval(found.low, found.high)}".strip()
+
+
+def _compared(scores: Scores, score: str, one: str, other: str, mask: NDArray[np.bool_]) -> Verdict:
+    """Whether `one` is ahead of `other` in all but a few resamples of problems and instances.
+
+    Where a value is only a lower bound, that is taken for each which speaks against the verdict.
+    """
+    ends = []
+    for name in (one, other):
+        of = scores.values[score][name]
+        known = [np.where(mask, each, np.nan) for each in (of.low, of.high)]
+        ends.append([MEANS[score](resampled(each)) for each in known])
+    (low, high), (rival_low, rival_high) = ends
+    with np.errstate(invalid="ignore"):
+        least, most = low - rival_high, high - rival_low
+    found = interval_of(least, most, int(mask.sum()))
+    if found.low > 0:
+        return "for"
+    return "against" if found.high < 0 else "open"

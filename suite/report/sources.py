@@ -1,0 +1,109 @@
+"""Which cells each curve comes from, and what they took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.checkpoint import about_optimizer
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Optimizer
+from l2l.suite.files.places import CHECKPOINTS, TRAINING_LOG, TUNING
+from l2l.suite.inner.memory import state_bytes
+from l2l.suite.inner.objective import param_spec
+from l2l.suite.plan.cells import Cell
+from l2l.suite.plan.plan import Plan
+from l2l.suite.report.results import SOURCE_COLUMNS
+from l2l.suite.run.records import record_of
+
+# What cells.csv says of a learned optimizer that comes along, instead of its training's cells.
+SHIPPED = "shipped"
+OWNER = ("experiment", "panel", "optimizer")
+
+
+def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
+    """Which cells each curve and trace comes from, so that every number leads to its configuration.
+
+    It has the columns `suite.report.results.SOURCE_COLUMNS`.
+    """
+    benchmarks = {each.name for each in plan.experiments if each.benchmark}
+    rows = []
+    for curve in (*plan.curves, *plan.traces):
+        own = curve.cell
+        owner = dict(zip(OWNER, (curve.experiment, curve.panel, curve.optimizer), strict=True))
+        state = {}
+        if curve.experiment in benchmarks and own.kind == "evaluate":
+            state = {"state_bytes": _state_bytes(own)}
+        rows.append({**owner, **_told(own, root), **state})
+        rows += [{**owner, **_told(cell, root)} for cell in _upstream(own)]
+        if "shipped" in own.config:
+            rows.append({**owner, **_shipped(own.config["shipped"]["checkpoint"])})
+    return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
+
+
+def _upstream(cell: Cell) -> list[Cell]:
+    """What it reads, and what that reads, each once."""
+    found: dict[str, Cell] = {}
+
+    def visit(of: Cell) -> None:
+        for each in of.inputs:
+            if each.key not in found:
+                found[each.key] = each
+                visit(each)
+
+    visit(cell)
+    return list(found.values())
+
+
+def _told(cell: Cell, root: Path) -> dict[str, Any]:
+    """What a cell's row says of it."""
+    row = {"cell": cell.label, "kind": cell.kind}
+    record = record_of(cell, root)
+    if record is None:
+        return row
+    told = {key: record.get(key) for key in ("seconds", "finished", "commit", "machine")}
+    return {**row, **told, **_work(cell, root)}
+
+
+def _work(cell: Cell, root: Path) -> dict[str, int]:
+    """How many runs a finished cell did, of how many updates, at how many rates."""
+    config = cell.config
+    if cell.kind == "evaluate":
+        return {"runs": config["instances"], "updates": config["steps"]}
+    if cell.kind == "tune":
+        rates = len(pd.read_csv(cell.folder(root) / TUNING))
+        return {"runs": rates * config["instances"], "updates": config["steps"], "rates": rates}
+    if cell.kind == "metatrain":
+        return {"runs": int(pd.read_csv(cell.folder(root) / TRAINING_LOG)["runs"].max())}
+    return {}
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    """What a checkpoint's file says of its training."""
+    about = about_optimizer(CHECKPOINTS / f"{name}.safetensors")
+    told = {key: about.get(key) for key in ("runs", "seconds")}
+    return {
+        "cell": name,
+        "kind": SHIPPED,
+        **{key: x for key, x in told.items() if isinstance(x, int | float)},
+    }
+
+
+def _state_bytes(cell: Cell) -> float:
+    """Bytes of the optimizer's state for each parameter of the problem."""
+    spec = param_spec(problems.make(cell.config["problem"]["spec"]))
+    return state_bytes(_untrained(cell.config["optimizer"]), spec) / spec.size
+
+
+def _untrained(config: Mapping[str, Any]) -> Optimizer:
+    """The optimizer at some rate, or with the weights that training begins with."""
+    tuned = {config["tuned"]: 1.0} if config["tuned"] else {}
+    made: Optimizer = optimizers.make({**config["spec"], **tuned})
+    if isinstance(made, Learned):
+        made = made.with_weights(made.initial_weights(Rng(0, "phi")))
+    return made

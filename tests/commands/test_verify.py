@@ -1,0 +1,66 @@
+"""verify: which of a folder's curves the code here would give again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import EXPERIMENT, command, write_experiment
+
+import l2l.suite.commands.verify
+from l2l.suite.commands.verify import verify
+from l2l.suite.report.results import load_results, store_results
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("verify")
+    text = EXPERIMENT.replace("lr: 0.1}", "lr: 0.1, earlier_runs: 2}")
+    text = text.replace("{name: sgd}", "{name: sgd, schedule: cosine}")
+    ran = command("run", write_experiment(folder, text), "--results", folder / "out")
+    assert ran.exit_code == 0, ran.output
+    return folder / "out"
+
+
+def states(root: Path, steps: int = 4) -> dict[str, str]:
+    return {each.optimizer: each.state for each in verify(root, steps=steps)}
+
+
+def test_what_was_computed_here_begins_as_stored(root: Path) -> None:
+    # A part of a scheduled or a continued run is not a shorter run.
+    for steps in (4, 10):
+        assert states(root, steps) == {"LSTM": "unknown", "SGD": "same", "ADAM": "same"}
+    told = command("verify", "--results", root, "--json")
+    assert told.exit_code == 0
+    (lstm,) = (each for each in json.loads(told.stdout) if each["optimizer"] == "LSTM")
+    assert "not shipped" in lstm["note"] and lstm["difference"] is None
+
+
+def test_trained_optimizer_is_the_shipped_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (trained,) = root.glob("cells/metatrain*/optimizer.safetensors")
+    (tmp_path / "None.safetensors").write_bytes(trained.read_bytes())
+    monkeypatch.setattr(l2l.suite.commands.verify, "CHECKPOINTS", tmp_path)
+    assert states(root)["LSTM"] == "same"
+
+
+def test_other_numbers_differ(root: Path, tmp_path: Path) -> None:
+    results = load_results(root)
+    table = results.tables.losses
+    wrong = (table["optimizer"] == "SGD") & (table["instance"] == 1) & (table["step"] == 3)
+    assert wrong.sum() == 1
+    table.loc[wrong, "loss"] *= 1.01
+    store_results(tmp_path, results)
+    assert states(tmp_path)["SGD"] == "differs" and states(tmp_path)["ADAM"] == "same"
+    assert states(tmp_path, steps=2)["SGD"] == "same"
+    told = command("verify", "--results", tmp_path, "--steps", 4)
+    assert told.exit_code == 1
+    assert "by 0.0099 after 3 updates" in " ".join(told.stdout.split())
+
+
+def test_experiment_that_is_not_there_is_named(root: Path) -> None:
+    told = command("verify", "fig4", "--results", root)
+    assert told.exit_code == 2
+    assert "has no experiment 'fig4'" in told.stderr

@@ -1,0 +1,62 @@
+"""The benchmark's plan: any optimizer on every problem, with equal budgets, from one file."""
+
+from __future__ import annotations
+
+import pytest
+
+from l2l.suite.commands.request import find_experiments
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.plan import Plan, make_plan
+from l2l.suite.plan.probe import untried
+from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.report.collect import experiment_infos
+
+
+def benchmark(profile: str) -> Experiment:
+    (path,) = find_experiments(["benchmark"])
+    return build([read_experiment(path)], profile, [])[0]
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    with untried():
+        return make_plan([benchmark("small")])
+
+
+def test_every_optimizer_is_on_every_problem() -> None:
+    panels = benchmark("small").panels
+    assert len(panels) >= 10
+    (optimizers,) = {tuple(panel.optimizers) for panel in panels.values()}
+    assert len(optimizers) >= 14
+    learned = [name for name, spec in panels["mnist"].optimizers.items() if "trained" in spec]
+    assert len(learned) >= 2
+
+
+@pytest.mark.parametrize("profile", ["small", "paper"])
+def test_optimizers_of_a_panel_have_equal_budgets(profile: str) -> None:
+    with untried():
+        plan = make_plan([benchmark(profile)])
+    for name, panel in plan.experiments[0].panels.items():
+        own = [curve for curve in plan.curves if curve.panel == name]
+        cells = [curve.cell for curve in own if curve.optimizer in panel.optimizers]
+        tuned = [cell.inputs[0] for cell in cells if cell.inputs]
+        assert len(tuned) == len(cells) - 2, "all but the learned ones"
+        for group in (cells, tuned):
+            assert len({(each.config["steps"], each.config["instances"]) for each in group}) == 1
+        assert cells[0].config["instances"] >= 20
+        assert cells[0].config["steps"] == tuned[0].config["steps"]
+
+
+def test_panels_know_who_was_trained_on_them(plan: Plan) -> None:
+    (info,) = experiment_infos(plan, "small")
+    known = {panel.name: panel.in_distribution for panel in info.panels if panel.in_distribution}
+    assert known == {"mnist": ("LSTM of MNIST",), "quadratics": ("LSTM of quadratics",)}
+
+
+def test_smaller_profiles_name_every_panel() -> None:
+    """One that a profile forgets would run in full."""
+    full = benchmark("paper").panels
+    for profile, most in (("smoke", 4), ("quick", 25), ("small", 500)):
+        panels = benchmark(profile).panels
+        assert max(panel.steps for panel in panels.values()) == most
+        assert list(panels) == list(full)

@@ -1,0 +1,214 @@
+"""From the runs of a benchmark to its scores, findings and page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmark_runs import SETUP, results
+from browser import ask
+
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.report.benchmark.write import load_targets, write_benchmark
+from l2l.suite.report.condense import anytime_steps
+from l2l.suite.report.results import Results, load_results, store_results
+from l2l.suite.report.scores.benchmark import Scores, scores_of
+from l2l.suite.report.scores.entries import contests
+from l2l.suite.report.scores.findings import findings
+
+PANELS = ("one", "two", "three", "four", "five", "six")
+SPEEDS = {"ADAM": 1.0, "Muon": 2.0, "LSTM": 0.5}
+
+
+def scored(found: Results, targets: pd.DataFrame | None = None) -> Scores:
+    none = pd.DataFrame(columns=["problem", "setup", "target", "optimizer"])
+    final = pd.DataFrame(columns=["experiment", "panel", "optimizer"])
+    return scores_of(contests(found), final, none if targets is None else targets)
+
+
+def alike(speeds: dict[str, float], **options: object) -> Results:
+    return results(dict.fromkeys(PANELS, speeds), **options)  # type: ignore[arg-type]
+
+
+def test_scores_of_runs_are_those_of_their_speeds() -> None:
+    overall = scored(alike(SPEEDS)).overall.set_index("optimizer")
+    # Within what lies between recorded updates.
+    assert overall.speedup.to_dict() == pytest.approx({"ADAM": 1, "Muon": 2, "LSTM": 0.5}, rel=0.01)
+    assert overall["rank"].to_dict() == {"Muon": 1, "ADAM": 2, "LSTM": 3}
+    # Muon is at 3/4 of its updates when the target is reached, ADAM never within its own.
+    assert overall.profile.to_dict() == {"Muon": 1, "ADAM": 0, "LSTM": 0}
+    assert not overall.speedup_censored.any()
+    assert (overall.speedup_low <= overall.speedup).all()
+    assert (overall.speedup_high >= overall.speedup).all()
+
+
+def test_optimizers_beyond_adams_last_update_have_a_bound() -> None:
+    rows = scored(alike({**SPEEDS, "Quick": 8.0})).rows
+    quick = rows[rows.optimizer == "Quick"]
+    assert quick.censored.all()
+    assert quick.speedup.to_list() == [5.0] * 6
+    assert (quick.speedup_high == np.inf).all()
+    without = scored(alike(SPEEDS, long=False)).rows
+    assert without[without.optimizer == "Muon"].speedup.to_list() == [1.0] * 6
+
+
+def test_seconds_are_those_of_an_update() -> None:
+    found = scored(alike(SPEEDS, seconds={"Muon": 4.0}))
+    overall = found.overall.set_index("optimizer")
+    assert overall.speedup_seconds["Muon"] == pytest.approx(2 / 4, rel=0.01)
+    assert overall.speedup_seconds["ADAM"] == pytest.approx(1, rel=0.01)
+
+
+def test_costs_stand_in_each_row() -> None:
+    rows = scored(alike(SPEEDS)).rows.set_index("optimizer").loc
+    assert rows["Muon"].rates.to_list() == [13] * 6
+    assert rows["Muon"].tuning_instances.to_list() == [4] * 6
+    assert rows["Muon"].state_bytes.to_list() == [8] * 6
+    assert rows["Muon"].kind.to_list() == ["tuned"] * 6
+    assert rows["LSTM"].training_runs.to_list() == [1600] * 6
+    assert rows["LSTM"].cells.iloc[0] == "evaluate-bench-one-LSTM lstm"
+    assert rows["LSTM"].machine.iloc[0] == "a machine"
+
+
+def test_targets_stay_when_a_better_baseline_comes() -> None:
+    first = scored(alike(SPEEDS))
+    faster = alike({**SPEEDS, "Better": 3.0})
+    again, anew = scored(faster, first.targets), scored(faster)
+    assert again.targets.target.to_list() == first.targets.target.to_list()
+    assert (anew.targets.target < first.targets.target).all()
+    # Of another setting they are no targets.
+    other = alike(SPEEDS, setup={**SETUP, "seed": 3})
+    assert (scored(other, first.targets).targets.setup != first.targets.setup).all()
+
+
+def test_findings_say_who_is_ahead() -> None:
+    behind = findings(scored(alike(SPEEDS, in_distribution={"one": ("LSTM",)})))
+    assert [each.verdict for each in behind] == ["against", "against", "against"]
+    assert behind[0].text.startswith(
+        "On problems it was not trained on (5 problems), the best learned optimizer, LSTM, is 0.496"
+    )
+    assert "the best tuned baseline, Muon, 2.00" in behind[0].text
+    ahead = findings(scored(alike({**SPEEDS, "LSTM": 3.0})))
+    assert ahead[0].verdict == "for"
+    mixed = {
+        panel: {**SPEEDS, "LSTM": speed}
+        for panel, speed in zip(PANELS, (0.3, 0.5, 1.0, 2.5, 3.0, 4.5), strict=True)
+    }
+    assert findings(scored(results(mixed)))[0].verdict == "open"
+    bounds = findings(scored(alike({**SPEEDS, "LSTM": 9.0, "Muon": 8.0})))
+    assert bounds[0].verdict == "open"  # both are at least 5
+    assert "LSTM, is at least 5.00 [5.00, ∞]" in bounds[0].text
+
+
+def test_rows_of_another_experiment_stand_beside_those_of_the_same_setup() -> None:
+    own, other = results({"one": SPEEDS}), results({"one": {"ADAM": 1.0, "Mine": 1.5}}, name="mine")
+    found = scored(other.beside(own))
+    assert [each.name for each in found.contests] == ["one"]
+    assert list(found.contests[0].entries) == ["ADAM", "Muon", "LSTM", "ADAM (mine)", "Mine"]
+    apart = results({"one": {"Mine": 1.5}}, name="mine", setup={**SETUP, "seed": 9})
+    assert len(scored(apart.beside(own)).contests) == 2
+
+
+def test_folder_without_a_benchmark_is_told() -> None:
+    found = results({"one": SPEEDS})
+    plain = dataclasses.replace(found.experiments[0], benchmark=False)
+    with pytest.raises(SuiteError, match=r"none of the experiments here \(bench\) is a benchmark"):
+        contests(dataclasses.replace(found, experiments=(plain,)))
+
+
+def test_recorded_updates_are_dense_and_end_with_the_last() -> None:
+    for last in (1, 2, 100, 1000):
+        steps = anytime_steps(last)
+        assert (steps[0], steps[-1]) == (0, last)
+        assert (np.diff(steps) > 0).all()
+        assert (steps[2:] <= np.ceil(steps[1:-1] * 1.07) + 1).all()
+
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a benchmark's page."""
+    folder = tmp_path_factory.mktemp("page")
+    found = alike({**SPEEDS, HOSTILE: 1.5}, in_distribution={"one": ("LSTM",)})
+    store_results(folder, found)
+    write_benchmark(load_results(folder), folder)
+    return folder
+
+
+def test_page_needs_no_other_file_and_escapes_what_is_from_outside(page: Path) -> None:
+    text = (page / "benchmark.html").read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', text)
+    assert "On problems it was not trained on" in text
+    assert "alert(1)" in (page / "benchmark.md").read_text(encoding="utf-8")
+    assert "<script>" not in (page / "benchmark.md").read_text(encoding="utf-8")
+    assert len(pd.read_csv(page / "rows.csv")) == 24
+    assert len(pd.read_csv(page / "overall.csv")) == 4
+    carried = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert carried
+    assert len(json.loads(carried[1])["rows"]) == 24
+
+
+def test_page_is_the_same_when_it_is_made_again(page: Path) -> None:
+    before = (page / "benchmark.html").read_bytes()
+    write_benchmark(load_results(page), page)
+    assert (page / "benchmark.html").read_bytes() == before
+
+
+def test_damaged_targets_are_told(tmp_path: Path) -> None:
+    (tmp_path / "targets.csv").write_text("problem,target\none,nothing\n")
+    with pytest.raises(SuiteError, match="delete it to set targets anew"):
+        load_targets(tmp_path / "targets.csv")
+
+
+USE = """
+const names = () => [...document.querySelectorAll("#table-rows tbody tr:not(.detail)")]
+  .filter((row) => !row.hidden)
+  .map((row) => row.cells[0].textContent + " " + row.cells[1].textContent);
+const choose = (column, value) => {
+  const select = document.querySelector(`select[data-column=${column}]`);
+  select.value = value; select.dispatchEvent(new Event("change"));
+};
+const kinds = document.querySelector("select[data-column=Kind]").options;
+const say = {all: names().length, kinds: [...kinds].map((option) => option.value)};
+choose("Distribution", "in");
+say.in = names();
+choose("Distribution", "");
+choose("Problem", "Two");
+say.two = names();
+const button = document.querySelectorAll("#table-rows td button")[5];
+button.click();
+const detail = document.querySelector("tr.detail");
+say.detail = detail.textContent;
+say.lines = detail.querySelectorAll("svg[role=img] path:is(.own, .adam, .other)").length;
+say.own = detail.querySelector("path.own").getAttribute("d").length;
+say.bad = [...document.querySelectorAll("svg path")]
+  .filter((path) => /NaN|Infinity/.test(path.getAttribute("d"))).length;
+document.querySelectorAll("#table-rows th button")[6].click();
+say.closed = document.querySelectorAll("tr.detail").length;
+document.querySelectorAll("#table-overall td button")[1].click();
+say.followed = document.querySelector("#profiles path.own title").textContent;
+say.wide = document.documentElement.scrollWidth - innerWidth;
+"""
+
+
+@pytest.mark.parametrize("width", [1300, 500])
+def test_page_filters_sorts_and_shows_curves(page: Path, tmp_path: Path, width: int) -> None:
+    say = ask((page / "benchmark.html").read_text(encoding="utf-8"), USE, tmp_path, width)
+    assert say["all"] == 24
+    assert say["kinds"] == ["", "tuned baseline", "learned"]
+    assert say["in"] == ["One LSTM"]
+    assert say["two"] == ["Two ADAM", "Two Muon", "Two LSTM", f"Two {HOSTILE}"]
+    assert "evaluate-bench-two-Muon tune-Muon" in say["detail"]
+    assert say["lines"] == 4
+    assert say["own"] > 100
+    assert (say["bad"], say["closed"]) == (0, 0)
+    assert say["followed"] in {*SPEEDS, HOSTILE}
+    assert say["wide"] <= 0
