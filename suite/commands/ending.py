@@ -1,4 +1,4 @@
-"""What a command ends with: its exit code, and the one line that says what was wrong."""
+"""How a command ends: with an exit code, and errors told in one line."""
 
 from __future__ import annotations
 
