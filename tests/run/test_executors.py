@@ -27,6 +27,7 @@ from l2l.suite.run.store import Outcome
 from l2l.suite.run.workers import Settings
 
 ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
 
 # A kind of cell whose configuration says what to do; the worker processes import it as a plugin.
 PLUGIN = """
@@ -209,7 +210,7 @@ def start(settings: Settings, seconds: float, count: int) -> subprocess.Popen[st
     words = [settings.plugins[0], settings.root, settings.jobs, seconds, count]
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )
