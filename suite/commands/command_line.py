@@ -61,7 +61,7 @@ RESULTS = WORKPLACE / "results" / "report"
 def run(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Experiments: fig4, 4, figure4, or a YAML file. All if none."),
+        typer.Argument(help="Experiments: fig4, 4, figure4, or a YAML file. The paper's if none."),
     ] = None,
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
     results: Results = RESULTS,

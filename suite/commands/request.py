@@ -29,7 +29,7 @@ class Request:
     """What decides the plan.
 
     Args:
-        names: experiments by figure, name or file; all of them if empty.
+        names: experiments by figure, name or file; all of the paper's if empty.
         profile: the sizes.
         settings: ``key=value`` texts of ``--set``.
         seed: replaces the experiments' own.
@@ -85,16 +85,18 @@ def load_experiments(request: Request) -> list[Experiment]:
 
 
 def find_experiments(names: Sequence[str]) -> list[Path]:
-    """The files of the experiments called so; of all, in the order of the figures, if none is.
+    """The files of the experiments called so; if none is, of the paper's, in the figures' order.
+
+    An experiment is the paper's if it has a `source` there.
 
     ``fig4``, ``4``, ``figure4`` and a path to a file all do.
 
     Raises:
         SuiteError: there is none of that name; says which are near.
     """
-    known = {path.stem: path for path in sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)}
+    known = {path.stem: path for path in every_experiment()}
     if not names:
-        return list(known.values())
+        return [path for path in known.values() if read_experiment(path).data.get("source")]
     found = {}
     for name in names:
         if name.lower().endswith((".yaml", ".yml")):
@@ -148,7 +150,12 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
 
 def raw_experiments() -> list[RawExperiment]:
     """All experiments of the repository, as plain data."""
-    return [read_experiment(path) for path in find_experiments(())]
+    return [read_experiment(path) for path in every_experiment()]
+
+
+def every_experiment() -> list[Path]:
+    """The files of all experiments of the repository, in the order of the figures."""
+    return sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)
 
 
 def _figure(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from l2l.suite.commands.request import find_experiments
+from l2l.suite.commands.request import every_experiment, find_experiments
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.definitions import PaperPanel
@@ -180,7 +180,7 @@ def test_wrong_experiment_gets_the_nearest_names() -> None:
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "small", "reference", "paper"])
 def test_every_experiment_of_the_repository_is_valid(profile: str) -> None:
-    raws = [read_experiment(path) for path in find_experiments([])]
+    raws = [read_experiment(path) for path in every_experiment()]
     assert build(raws, profile, [])
 
 

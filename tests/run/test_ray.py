@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_kinds import forget_kinds
+from fake_kinds import fake_kind, forget_kinds
 from test_executors import Seen, fake, wait_for
 
 from l2l.suite.commands.request import Request, plan_request
@@ -195,8 +195,11 @@ def test_dead_node_of_this_machine_is_no_fault_of_the_cell() -> None:
     assert "the same command goes on" in str(told)
 
 
-def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(tmp_path: Path) -> None:
+def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not the results folder's disk, so the run goes on."""
+    fake_kind(monkeypatch, lambda job: None)
     cell, ended = fake("full"), Future[Outcome]()
     travels = object.__new__(_Travels)
     open_results(tmp_path)
@@ -230,7 +233,7 @@ def test_interrupted_run_frees_its_cells_and_keeps_their_checkpoints(settings: S
     slow = fake("slow", seconds=600)
     owner = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(settings.plugins[0]), str(settings.root)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -93,8 +93,7 @@ class Evaluate(Kind):
         losses.insert(0, "learning_rate", rate)
         save_parquet(job.folder / CURVES, losses)
         if held_out is not None:
-            table = _tidy(found[:, steps + 1 :], held_out.steps)
-            save_parquet(job.folder / HELD_OUT, table)
+            save_parquet(job.folder / HELD_OUT, _tidy(found[:, steps + 1 :], held_out.steps))
 
 
 def load_evaluated(
