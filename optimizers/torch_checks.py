@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2l.optimizers.kernels.shape import LSTMShape
-
 # The type in which a parameter's update is computed and its hidden state kept.
 COMPUTED_IN = {
     torch.float64: torch.float64,
@@ -78,16 +76,28 @@ def check_gradient(parameter: Tensor, number: int) -> None:
         )
 
 
-def check_hidden(hidden: object, parameter: Tensor, number: int, layout: LSTMShape) -> None:
-    """Refuse what is not a hidden state of the parameter, for a network; ValueError."""
-    wanted = (layout.layers, 2, layout.hidden, parameter.numel())
-    if not isinstance(hidden, Tensor) or not hidden.is_floating_point():
-        raise ValueError(f"{_name(parameter, number)} needs a 'hidden' state, a tensor of floats")
-    if hidden.shape != wanted:
-        raise ValueError(
-            f"{_name(parameter, number)} needs a hidden state of shape {list(wanted)}, not "
-            f"{list(hidden.shape)}, which belongs to another parameter or network"
-        )
+def check_state(
+    entries: Mapping[str, object], parameter: Tensor, number: int, wanted: Mapping[str, torch.Size]
+) -> None:
+    """Refuse what is not the state of the parameter, for a network; ValueError.
+
+    Args:
+        entries: the state's tensors by name.
+        parameter: whose state it is.
+        number: of the parameter's group.
+        wanted: the shapes that they must have.
+    """
+    for name, shape in wanted.items():
+        entry = entries.get(name)
+        if not isinstance(entry, Tensor) or not entry.is_floating_point():
+            raise ValueError(
+                f"{_name(parameter, number)} needs a {name!r} state, a tensor of floats"
+            )
+        if entry.shape != shape:
+            raise ValueError(
+                f"{_name(parameter, number)} needs a {name} state of shape {list(shape)}, not "
+                f"{list(entry.shape)}, which belongs to another parameter or network"
+            )
 
 
 def check_saved(saved: Mapping[str, Any], groups: Sequence[Group], digests: Sequence[str]) -> None:

@@ -10,27 +10,29 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT, StateDict
 
-from l2l import Params, ParamSpec
-from l2l.optimizers.learned.lstm import LSTM
-from l2l.optimizers.learned.pretrained import Pretrained
+from l2l import Params
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.pretrained import Pretrained, by_tensor
 from l2l.optimizers.torch_checks import (
     COMPUTED_IN,
     check_gradient,
     check_group,
-    check_hidden,
     check_rate,
     check_saved,
+    check_state,
     numbered,
 )
+from l2l.optimizers.torch_states import Entries, Form, entries_of, fresh_state, spec_of
 from l2l.suite.core.abilities import has
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
-    """The coordinatewise LSTM optimizer of section 2.1, trained before and applied here.
+    """A learned optimizer that was trained before, such as the LSTM of section 2.1, applied here.
 
-    Every coordinate of every parameter has its own hidden state, 80 numbers for a network of 2×20.
-    Parameter groups may name checkpoints of their own, and `lr`, which multiplies the updates: 1
-    is what the optimizer was trained with, and PyTorch's schedulers can change it.
+    Every parameter has a state of its own; of the LSTM that is a hidden state of 80 numbers for
+    each of its coordinates (docs/learned-optimizers.md has others). Parameter groups may name
+    checkpoints of their own, and `lr`, which multiplies the updates: 1 is what the optimizer was
+    trained with, and PyTorch's schedulers can change it.
 
     Args:
         params: parameters or groups of them, of float64, float32, bfloat16 or float16. The last
@@ -39,7 +41,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         lr: factor of the updates.
 
     Raises:
-        SuiteError: there is no such checkpoint, it is damaged, or it holds no coordinatewise LSTM.
+        SuiteError: there is no such checkpoint, it is damaged, or its optimizer does not move each
+            parameter by itself, as those with global averaging cells.
         TypeError: `lr` or `checkpoint` is of a wrong type.
         ValueError: `lr` is negative or not finite, a group has a misspelt setting or one without
             effect, or a parameter is of another type.
@@ -50,6 +53,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     ) -> None:
         check_rate(lr)
         self._networks: dict[str, Pretrained] = {}
+        self._forms: dict[tuple[str, torch.Size], Form] = {}
         self._network({"checkpoint": checkpoint})
         super().__init__(params, {"checkpoint": os.fspath(checkpoint), "lr": lr})
 
@@ -95,9 +99,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
         for number, parameter in numbered(self.param_groups):
             if parameter.grad is not None:
                 check_gradient(parameter, number)
-                ready.append((parameter, number, self._hidden(parameter, number)))
-        for parameter, number, hidden in ready:
-            update = _update(self._lstm(parameter, number), parameter, hidden)
+                ready.append((parameter, number, self._entries(parameter, number)))
+        for parameter, number, entries in ready:
+            state = self._form(parameter, number).state(entries)
+            update, following = _update(self._learned(parameter, number), parameter, state)
+            if following is not state:
+                for name, each in entries_of(following).items():
+                    entries[name].copy_(each)
             lr = self.param_groups[number]["lr"]
             if isinstance(lr, Tensor):
                 parameter.add_(update.mul_(lr.to(update.device)))
@@ -124,7 +132,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """
         if not isinstance(state_dict, dict):
             raise TypeError(f"state_dict must be a dictionary, not {type(state_dict).__name__}")
-        hidden: dict[Tensor, Tensor] = {}
+        kept: dict[Tensor, Entries] = {}
 
         def take(_: torch.optim.Optimizer, given: StateDict) -> StateDict:
             own = self.param_groups
@@ -132,7 +140,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             keys = (key for _, key in numbered(given["param_groups"]))
             for (number, parameter), key in zip(numbered(own), keys, strict=True):
                 if entry := given["state"].get(key):
-                    hidden[parameter] = self._placed(entry.get("hidden"), parameter, number)
+                    kept[parameter] = self._placed(entry, parameter, number)
             groups = [
                 group | {"checkpoint": mine["checkpoint"]}
                 for group, mine in zip(given["param_groups"], own, strict=True)
@@ -148,12 +156,15 @@ class LearnedOptimizer(torch.optim.Optimizer):
         finally:
             handle.remove()
         # What PyTorch took is rounded to the parameter's type, or is memory of the given state.
-        for parameter, own in hidden.items():
-            self.state[parameter]["hidden"] = own
+        for parameter, entries in kept.items():
+            self.state[parameter].update(entries)
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy elsewhere need not find the files.
-        return super().__getstate__() | {"_networks": self._networks}
+        return super().__getstate__() | {
+            "_networks": self._networks,
+            "_forms": self._forms,
+        }
 
     def _network(self, group: dict[str, Any]) -> Pretrained:
         checkpoint = group["checkpoint"]
@@ -161,48 +172,52 @@ class LearnedOptimizer(torch.optim.Optimizer):
             raise TypeError(f"checkpoint must be a name or a path, not {checkpoint!r}")
         checkpoint = os.fspath(checkpoint)
         if checkpoint not in self._networks:
-            self._networks[checkpoint] = Pretrained(checkpoint)
+            self._networks[checkpoint] = by_tensor(checkpoint)
         return self._networks[checkpoint]
 
-    def _lstm(self, parameter: Tensor, number: int) -> LSTM:
+    def _learned(self, parameter: Tensor, number: int) -> Learned:
         """The network of a parameter, where it is and in the type that it is computed in."""
         network = self._network(self.param_groups[number])
         return network.on(parameter.device, COMPUTED_IN[parameter.dtype])
 
-    def _hidden(self, parameter: Tensor, number: int) -> Tensor:
-        """The hidden state of a parameter, which is zero before its first step."""
-        state, like = self.state[parameter], self._lstm(parameter, number).phi
-        if "hidden" not in state:
-            layout = self._network(self.param_groups[number]).layout
-            # One that is made in inference mode could not be changed outside it.
-            with torch.inference_mode(False):
-                state["hidden"] = layout.initial_state(parameter.numel(), like)
-        hidden: Tensor = state["hidden"]
-        if hidden.dtype != like.dtype or hidden.device != like.device:
-            hidden = state["hidden"] = self._placed(hidden, parameter, number)
-        check_hidden(hidden, parameter, number, self._network(self.param_groups[number]).layout)
-        return hidden
-
-    def _placed(self, hidden: Tensor, parameter: Tensor, number: int) -> Tensor:
-        """A copy of a hidden state, on the device and in the type that the parameter needs."""
+    def _form(self, parameter: Tensor, number: int) -> Form:
+        """What the state of a parameter is like."""
         network = self._network(self.param_groups[number])
-        check_hidden(hidden, parameter, number, network.layout)
-        like = self._lstm(parameter, number).phi
-        with torch.inference_mode(False):
-            return network.layout.empty_state(parameter.numel(), like).copy_(hidden)
+        key = network.digest, parameter.shape
+        if key not in self._forms:
+            self._forms[key] = Form.of(network.optimizer, parameter.shape)
+        return self._forms[key]
+
+    def _entries(self, parameter: Tensor, number: int) -> Entries:
+        """The state of a parameter by name; that before its first step if there is none."""
+        entries: Entries = self.state[parameter]
+        learned = self._learned(parameter, number)
+        if not entries:
+            entries.update(entries_of(fresh_state(learned, parameter.shape)))
+        form = self._form(parameter, number)
+        like = learned.phi
+        first = entries.get(next(iter(form.shapes)))
+        if isinstance(first, Tensor) and (first.dtype, first.device) != (like.dtype, like.device):
+            entries.update(self._placed(entries, parameter, number))
+        check_state(entries, parameter, number, form.shapes)
+        return entries
+
+    def _placed(self, entries: Entries, parameter: Tensor, number: int) -> Entries:
+        """A copy of a state, on the device and in the type that the parameter needs."""
+        check_state(entries, parameter, number, self._form(parameter, number).shapes)
+        placed = entries_of(fresh_state(self._learned(parameter, number), parameter.shape))
+        return {name: each.copy_(entries[name]) for name, each in placed.items()}
 
 
-def _update(lstm: LSTM, parameter: Tensor, hidden: Tensor) -> Tensor:
-    """The update of a parameter, in its shape; its hidden state moves on in place."""
+def _update(learned: Learned, parameter: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """The update of a parameter, in its shape, and the next state, which may be this one."""
     assert parameter.grad is not None
-    grads = parameter.grad.reshape(1, -1).to(hidden.dtype)
+    grads = parameter.grad.reshape(1, -1).to(learned.phi.dtype)
     params = Params.unread(grads)
-    if not has(lstm, "ignores_params"):
-        theta = parameter.detach().reshape(1, -1).to(hidden.dtype)
-        params = Params(theta, ParamSpec({"parameter": parameter.shape}))
-    step = lstm.update_in_place if has(lstm, "update_in_place") else lstm.update
-    update, following = step(grads.nan_to_num(nan=0.0), hidden, params)
-    if following is not hidden:
-        hidden.copy_(following)
+    if not has(learned, "ignores_params"):
+        theta = parameter.detach().reshape(1, -1).to(grads.dtype)
+        params = Params(theta, spec_of(parameter.shape))
+    step = learned.update_in_place if has(learned, "update_in_place") else learned.update
+    update, following = step(grads.nan_to_num(nan=0.0), state, params)
     # Adds NaN where the gradient is NaN, and nothing elsewhere.
-    return update.add_(grads.clamp(-1, 1), alpha=0).view_as(parameter)
+    return update.add_(grads.clamp(-1, 1), alpha=0).view_as(parameter), following

@@ -51,6 +51,22 @@ def step(
     return updates[0], last
 
 
+def step_into(
+    shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor, into: Tensor
+) -> Tensor:
+    """As `step` without a graph, the next state in the memory of `into`, which may be `state`.
+
+    Returns:
+        The update [K], unscaled.
+    """
+    checked, window = _check_window(
+        weights, features.unsqueeze(0), state, shape.layers, shape.hidden
+    )
+    _expect_into(into, window[0], window[1], window[2], checked)
+    updates: Tensor = _implementation(features).forward(checked, *window, into)
+    return updates[0]
+
+
 def gradient(
     shape: LSTMShape, weights: Tensor, features: Tensor, state: Tensor, cotangents: Tensor
 ) -> Tensor:

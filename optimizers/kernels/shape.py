@@ -67,7 +67,7 @@ class LSTMShape(Layout):
         sizes = zip(state.shape, state.stride(), wanted, strict=True)
         return all(size == 1 or stride == each for size, stride, each in sizes)
 
-    def mirror(self, feature_signs: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def mirror(self, feature_signs: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
         """A signed permutation T of φ that turns m(∇) into −m(−∇).
 
         T swaps the two halves of every layer's units, flips the weights of the features that
@@ -75,7 +75,8 @@ class LSTMShape(Layout):
 
         Args:
             feature_signs: 1 for a feature that stays when the gradient's sign flips, −1 for one
-                that flips with it.
+                that flips with it. None if features are units of a layer below, whose two halves
+                swap as well; there are as many of them as hidden units.
 
         Returns:
             Indices and signs [size] with (Tφ)_i = signs_i · φ[indices_i].
@@ -96,7 +97,7 @@ class LSTMShape(Layout):
                 signs[name].neg_()
             else:
                 by_gate = index.view(4, self.hidden, -1)[:, swapped]
-                if name == "layers.0.weight":
+                if name == "layers.0.weight" and feature_signs is not None:
                     signs[name][:, : self.inputs] *= torch.tensor(feature_signs)
                     columns = torch.cat([torch.arange(self.inputs), self.inputs + swapped])
                     by_gate = by_gate[:, :, columns]

@@ -1,4 +1,4 @@
-"""Trained LSTM optimizers by name or path, for use outside the suite."""
+"""Trained optimizers by name or path, for use outside the suite."""
 
 from __future__ import annotations
 
@@ -7,48 +7,64 @@ from pathlib import Path
 
 import torch
 
+from l2l.optimizers.learned.base import Learned
+from l2l.optimizers.learned.celo2 import Celo2Base
 from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.rnnprop import RNNProp
+from l2l.optimizers.learned.small_fc_lopt import SmallFCLopt
 from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.files.places import CHECKPOINTS
 
+# Those that move each tensor by what they are told of it alone.
+BY_TENSOR = (LSTM, RNNProp, SmallFCLopt, Celo2Base)
+
 
 class Pretrained:
-    """The coordinatewise LSTM of a checkpoint. The file is read here and never again.
+    """The learned optimizer of a checkpoint. The file is read here and never again.
 
     Args:
         checkpoint: a name in `results/checkpoints`, such as ``mnist-lstm``, or a file's path.
 
     Raises:
-        SuiteError: there is no such checkpoint, it is damaged, or it holds another optimizer.
+        SuiteError: there is no such checkpoint, or it is damaged.
     """
 
     def __init__(self, checkpoint: str) -> None:
         path = find_checkpoint(checkpoint)
-        loaded = load_optimizer(path)
-        if not isinstance(loaded, LSTM):
-            reason = (
-                "has networks for the groups of one problem's parameters"
-                if loaded.coordinatewise
-                else "lets coordinates exchange information"
-            )
-            raise SuiteError(
-                f"checkpoint {checkpoint} is of type {type(loaded).__name__}, which {reason}: "
-                "LearnedOptimizer needs a coordinatewise LSTM, such as 'mnist-lstm'"
-            )
+        self.optimizer = load_optimizer(path)
         self.digest = file_digest(path)
-        self.layout = loaded.layout
-        self._copies = {(loaded.phi.device, loaded.phi.dtype): loaded}
+        self._copies = {(self.optimizer.phi.device, self.optimizer.phi.dtype): self.optimizer}
 
-    def on(self, device: torch.device, dtype: torch.dtype) -> LSTM:
+    def on(self, device: torch.device, dtype: torch.dtype) -> Learned:
         """The optimizer with its weights on this device, in this type."""
         if (device, dtype) not in self._copies:
-            loaded = next(iter(self._copies.values()))
-            weights = loaded.phi.to(device, dtype)
-            self._copies[device, dtype] = loaded.with_weights(weights)
+            weights = self.optimizer.phi.to(device, dtype)
+            self._copies[device, dtype] = self.optimizer.with_weights(weights)
         return self._copies[device, dtype]
+
+
+def by_tensor(checkpoint: str) -> Pretrained:
+    """A checkpoint whose optimizer moves each tensor by itself, whatever the others.
+
+    Raises:
+        SuiteError: as `Pretrained`, or the optimizer is another.
+    """
+    found = Pretrained(checkpoint)
+    if not isinstance(found.optimizer, BY_TENSOR):
+        reason = (
+            "has networks for the groups of one problem's parameters"
+            if found.optimizer.coordinatewise
+            else "lets coordinates of all parameters exchange information"
+        )
+        kinds = ", ".join(each.__name__ for each in BY_TENSOR)
+        raise SuiteError(
+            f"checkpoint {checkpoint} is of type {type(found.optimizer).__name__}, which {reason}: "
+            f"LearnedOptimizer needs one of {kinds}, such as 'mnist-lstm'"
+        )
+    return found
 
 
 def find_checkpoint(checkpoint: str) -> Path:

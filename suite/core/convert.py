@@ -193,6 +193,10 @@ def _convert_union(value: Any, kind: Any, where: str) -> Any:
     if value is None and type(None) in choices:
         return None
     choices = [each for each in choices if each is not type(None)]
+    tables = [each for each in choices if dataclasses.is_dataclass(each)]
+    if isinstance(value, Mapping) and len(tables) == 1:
+        # Whatever else there might be, this is meant, and its own complaints say more.
+        choices = tables
     if len(choices) == 1:
         return convert(value, choices[0], where)
     # A whole number stays one where both `int` and `float` are allowed.

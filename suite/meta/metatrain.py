@@ -94,7 +94,7 @@ def metatrain(
         "runs": state.best_runs,
         "phases": plain(schedule.phases),
     }
-    failed = untrained_because(state, schedule.phases)
+    failed = untrained_because(state, schedule.phases, seed)
     if failed:
         log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
         about[UNTRAINED] = failed
@@ -102,9 +102,9 @@ def metatrain(
     save_optimizer(folder / OPTIMIZER, optimizer_spec, weights, about)
 
 
-def untrained_because(state: TrainingState, phases: Sequence[Phase]) -> str:
+def untrained_because(state: TrainingState, phases: Sequence[Phase], seed: int) -> str:
     """Why the φ that is kept is the one that training began with; empty if it is not."""
-    windows = _windows(phases, state.runs)
+    windows = _windows(phases, state.runs, seed)
     if windows and state.skipped == windows:
         return f"none of {windows} windows gave a meta-gradient that is finite and not 0"
     if state.best_runs == 0 and state.runs:
@@ -113,13 +113,15 @@ def untrained_because(state: TrainingState, phases: Sequence[Phase]) -> str:
     return ""
 
 
-def _windows(phases: Sequence[Phase], runs: int) -> int:
+def _windows(phases: Sequence[Phase], runs: int, seed: int) -> int:
     """How many windows the first `runs` optimizee runs of a schedule have."""
-    windows = 0
+    windows = first = 0
     for phase in phases:
-        updates = math.ceil(min(runs, phase.runs) / phase.batch)
-        windows += updates * len(estimators.make(phase.estimator).windows(phase.horizon))
-        runs = max(0, runs - phase.runs)
+        estimator = estimators.make(phase.estimator)
+        end = first + phase.runs
+        for run in range(first, min(runs, end), phase.batch):
+            windows += len(estimator.windows(phase.steps(seed, run)))
+        first = end
     return windows
 
 
@@ -151,7 +153,7 @@ def _update_over_run(
     # Summed where it is, so that a GPU is waited for once a window, by the norm below.
     total = loss.mean().double()
     done = 0
-    for steps in estimator.windows(phase.horizon):
+    for steps in estimator.windows(phase.steps(seed, instances.start)):
         done += steps
         rng = Rng(seed, "train/sample", instances.start, done)
         given = (optimizer, objective, place, steps, phase.objective, rng)
@@ -184,7 +186,7 @@ def _validate(
     rate: float,
 ) -> None:
     """Freeze φ, run it on validation instances, keep it if it is the best so far."""
-    steps = max(phase.horizon for phase in schedule.phases)
+    steps = max(phase.longest for phase in schedule.phases)
     optimizer = untrained.with_weights(state.weights)
     losses = evaluate(
         problem, optimizer, steps, schedule.validation_instances, seed, device, "validation"

@@ -19,9 +19,27 @@ from l2l.suite.core.bounds import (
     ProblemSpec,
 )
 from l2l.suite.core.estimator import MetaLoss
+from l2l.suite.core.seeds import Rng
 from l2l.suite.meta.meta_optimizers import Method
 
 Criterion = Literal["final", "mean"]
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Steps of a run, drawn log-uniformly for each: ``{low: 100, high: 2000}``.
+
+    Args:
+        low: the fewest.
+        high: the most.
+    """
+
+    low: Count
+    high: Count
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Phase:
 
     Args:
         runs: optimizee runs in all, each on an instance drawn afresh.
-        horizon: steps of a run.
+        horizon: steps of a run, or from how many to how many they are drawn.
         estimator: of the meta-gradient: name and options, ``{name: truncated, window: 20}``.
         rate: learning rate on φ.
         method: what moves φ: ``adam``, or ``soap``, ADAM in the eigenbasis of the meta-gradient.
@@ -48,7 +66,7 @@ class Phase:
     """
 
     runs: Count
-    horizon: Count
+    horizon: Count | Horizon
     estimator: EstimatorSpec
     rate: Annotated[float, Above(0)]
     batch: Count = 1
@@ -59,6 +77,23 @@ class Phase:
     clip: bool = False
     odd: bool = False
     patience: Count | None = None
+
+    @property
+    def longest(self) -> int:
+        """The most steps that a run can have."""
+        return self.horizon.high if isinstance(self.horizon, Horizon) else self.horizon
+
+    @property
+    def shortest(self) -> int:
+        """The fewest steps that a run can have."""
+        return self.horizon.low if isinstance(self.horizon, Horizon) else self.horizon
+
+    def steps(self, seed: int, run: int) -> int:
+        """Those of the runs side by side of which this one is the first."""
+        if self.shortest == self.longest:
+            return self.longest
+        part = Rng(seed, "train/horizon", run).uniform().item()
+        return round(self.shortest * (self.longest / self.shortest) ** part)
 
     @staticmethod
     def instead(key: str, given: Mapping[str, Any]) -> str:

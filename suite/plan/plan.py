@@ -186,7 +186,7 @@ def _trained(training: Training, where: str) -> _Trained:
         config["estimators"] = plugins
     validation = {
         "problem": problem,
-        "steps": max(phase.horizon for phase in training.phases),
+        "steps": max(phase.longest for phase in training.phases),
         "instances": training.validation_instances,
         "criterion": training.criterion,
         "seed": SELECTION_SEED,

@@ -43,9 +43,9 @@ def check_trainable(training: Training, where: str) -> None:
 
 def _check_estimator(phase: Phase, training: Training, optimizer: Learned, where: str) -> None:
     estimator = estimators.make(phase.estimator, where)
-    if estimator.window is not None and estimator.window > phase.horizon:
+    if estimator.window is not None and estimator.window > phase.shortest:
         raise SuiteError(
-            f"{where}: window {estimator.window} must not be above horizon {phase.horizon}"
+            f"{where}: window {estimator.window} must not be above horizon {phase.shortest}"
         )
     layout = reduced(param_spec(problems.make(training.problem, where)))
     try:

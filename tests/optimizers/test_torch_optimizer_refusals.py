@@ -166,12 +166,12 @@ def test_home_folder_may_be_written_as_tilde(
     assert f"{checkpoint.parent}/none.safetensors" in refusal("~/none.safetensors")
 
 
-def test_optimizers_that_are_not_coordinatewise_lstms_are_refused(tmp_path: Path) -> None:
+def test_optimizers_whose_parameters_meet_are_refused(tmp_path: Path) -> None:
     assert "has networks for the groups of one problem's parameters" in refusal("cifar10")
     path = tmp_path / "gac.safetensors"
     gac = LSTMGAC(hidden=4)
     weights = gac.initial_weights(Rng(0, "phi"))
     save_optimizer(path, {"name": "lstm-gac", "hidden": 4}, gac.with_weights(weights))
     told = refusal(path)
-    assert "is of type LSTMGAC, which lets coordinates exchange information" in told
-    assert told.endswith("needs a coordinatewise LSTM, such as 'mnist-lstm'")
+    assert "is of type LSTMGAC, which lets coordinates of all parameters exchange" in told
+    assert told.endswith("one of LSTM, RNNProp, SmallFCLopt, Celo2Base, such as 'mnist-lstm'")

@@ -59,6 +59,18 @@ def test_sum_is_of_the_first_updates_and_says_nothing_of_shorter_runs():
     assert row.reason == "20 of 1,000 updates"
 
 
+def test_below_at_an_update_is_the_mean_of_the_tenth_before_it():
+    """The LSTM leads until update 10 of 20, and then no more."""
+    curves = [rows("LSTM", 0.1), rows("ADAM", 0.4), rows("NAG", 0.3)]
+    curves[0].loc[curves[0]["step"] > 10, "loss"] += 1.0
+    halfway = verdict("below_all_at", {**BELOW, "until": 10.0}, *curves)
+    assert halfway.verdict == "reproduced"
+    assert "updates 10 to 10" in halfway.note and "best baseline NAG" in halfway.note
+    at_the_end = verdict("below_all_at", {**BELOW, "until": 20.0}, *curves)
+    assert at_the_end.verdict == "contradicted"
+    assert "updates 19 to 20" in at_the_end.note
+
+
 def test_too_close_to_tell_is_inconclusive():
     row = verdict("ends_below_all", BELOW, rows("LSTM", 0.2), rows("ADAM", 0.2), rows("NAG", 0.3))
     assert row.verdict == "inconclusive"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import l2l.suite.report.claims.follows
 import l2l.suite.report.claims.grid
 import l2l.suite.report.claims.speed
 import l2l.suite.report.claims.traces  # noqa: F401, these register their tests

@@ -52,6 +52,14 @@ class Metatrain(Kind):
         work = first = 0.0
         for phase in config["training"]["phases"]:
             last = first + phase["runs"]
-            work += phase["horizon"] * max(0, min(last, until) - max(first, since))
+            work += _mean_steps(phase["horizon"]) * max(0, min(last, until) - max(first, since))
             first = last
         return work
+
+
+def _mean_steps(horizon: int | Mapping[str, int]) -> float:
+    """Steps of a run, or their mean where they are drawn log-uniformly."""
+    if isinstance(horizon, int):
+        return horizon
+    low, high = horizon["low"], horizon["high"]
+    return (high - low) / math.log(high / low)

@@ -1,0 +1,120 @@
+"""RNNProp's random scaling: any problem, seen through coordinates of random scales."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from l2l import Problem, Rng, Tensors, register_problem
+from l2l.suite.core.abilities import has
+from l2l.suite.core.digests import definition_digest
+from l2l.suite.core.registry import problems
+
+# Before the names of parameters, in an instance, where their scales are.
+SCALE = "scale."
+
+
+@register_problem("scaled")
+@dataclass(frozen=True)
+class Scaled(Problem):
+    """f(c ⊙ θ) for the f of another problem, with one c = exp U(−spread, spread) a coordinate.
+
+    θ starts at θ_0/c, so a run begins where one on f itself does; c is part of the instance
+    (Lv, Jiang and Li 2017, section 5.1). An optimizer that is trained on it cannot rely on the
+    scale of gradients or parameters.
+    """
+
+    problem: dict[str, Any] = field(default_factory=lambda: {"name": "quadratic"})
+    spread: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.spread <= 20:
+            raise ValueError(f"spread must be above 0 and at most 20, not {self.spread:g}")
+        _ = self._inner  # refuses what is no problem
+
+    @functools.cached_property
+    def _inner(self) -> Any:
+        return problems.make(self.problem, "problem")
+
+    @property
+    def one_by_one(self) -> bool | Literal["cpu"]:  # type: ignore[override]
+        """As the problem's own."""
+        inner: Problem = self._inner
+        return inner.one_by_one
+
+    @property
+    def notice(self) -> str:
+        return str(self._inner.notice)
+
+    def files(self) -> Sequence[str | Path]:
+        return tuple(self._inner.files())
+
+    def fingerprints(self) -> Mapping[str, str]:
+        # The code of the other problem is no part of this one's definition.
+        return {**self._inner.fingerprints(), "problem": definition_digest(type(self._inner))}
+
+    def group(self, name: str) -> str:
+        return str(self._inner.group(name))
+
+    def init(self, rng: Rng) -> Tensors:
+        start: Tensors = self._inner.init(rng)
+        scales = self._scales(rng, start)
+        return {name: value / scales[name] for name, value in start.items()}
+
+    def instance(self, rng: Rng) -> Tensors:
+        # Its shapes are all that is taken of this θ_0, so any will do.
+        scales = self._scales(rng, self._inner.init(Rng(0, "shapes")))
+        named = {SCALE + name: value for name, value in scales.items()}
+        return {**self._inner.instance(rng), **named}
+
+    def batch(self, rng: Rng) -> Any:
+        return self._inner.batch(rng)
+
+    def loss(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
+        loss: Tensor = self._inner.loss(*_unscaled(params, instance), batch)
+        return loss
+
+    @property
+    def batches(self) -> Callable[..., Any] | None:  # type: ignore[override]
+        """As the problem's own; None where it has no such ability."""
+        return self._inner.batches if has(self._inner, "batches") else None
+
+    @property
+    def losses(self) -> Callable[..., Any] | None:  # type: ignore[override]
+        """As the problem's own; None where it has no such ability."""
+        return self._losses if has(self._inner, "losses") else None
+
+    @property
+    def losses_and_grads(self) -> Callable[..., Any] | None:  # type: ignore[override]
+        """As the problem's own, ∇ by the chain rule; None where it has no such ability."""
+        return self._losses_and_grads if has(self._inner, "losses_and_grads") else None
+
+    def _losses(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
+        losses: Tensor = self._inner.losses(*_unscaled(params, instance), batch)
+        return losses
+
+    def _losses_and_grads(
+        self, params: Tensors, instance: Tensors, batch: Any
+    ) -> tuple[Tensor, Tensors]:
+        losses, grads = self._inner.losses_and_grads(*_unscaled(params, instance), batch)
+        return losses, {name: grad * instance[SCALE + name] for name, grad in grads.items()}
+
+    def _scales(self, rng: Rng, like: Tensors) -> Tensors:
+        """C of an instance, for both `init` and `instance`, whose draws are of other streams."""
+        own = Rng(0, f"{rng.split}/scale", rng.instance)
+        return {
+            name: torch.exp(self.spread * (2 * own.uniform(*value.shape) - 1))
+            for name, value in like.items()
+        }
+
+
+def _unscaled(params: Tensors, instance: Tensors) -> tuple[Tensors, Tensors]:
+    """The other problem's parameters and instance."""
+    own = {name: value for name, value in instance.items() if not name.startswith(SCALE)}
+    return {name: value * instance[SCALE + name] for name, value in params.items()}, own

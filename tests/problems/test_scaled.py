@@ -1,0 +1,77 @@
+"""Random scaling of coordinates: what stays, and what it does to gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from l2l.suite.core.abilities import has
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import problems
+from l2l.suite.inner.objective import Objective
+
+INNER = [
+    {"name": "quadratic", "dim": 4},
+    {"name": "mlp", "units": 3, "batch_size": 8},
+]
+
+
+def pair(inner: dict[str, Any], **options: Any) -> tuple[Objective, Objective]:
+    """The problem itself and scaled, two copies of three runs of each."""
+    scaled = {"name": "scaled", "problem": inner, **options}
+    made = (problems.make(spec) for spec in (inner, scaled))
+    plain, of_scaled = (Objective(each, range(3), "train", 1, copies=2) for each in made)
+    return plain, of_scaled
+
+
+@pytest.mark.parametrize("inner", INNER, ids=lambda spec: spec["name"])
+def test_runs_begin_where_those_of_the_problem_itself_do(inner: dict[str, Any]) -> None:
+    """The loss and c · (∂f/∂θ)(cθ), for c between e⁻³ and e³, each coordinate with its own."""
+    plain, scaled = pair(inner)
+    theta, seen = plain.start(), scaled.start()
+    c = theta / seen
+    assert c.min() > 0.049 and c.max() < 20.1
+    assert c.log().std() == pytest.approx(3 / 3**0.5, rel=0.4)
+    assert torch.equal(c[:3], c[3:]), "copies share it"
+    assert not torch.allclose(c[0], c[1]), "instances do not"
+    loss, grads = plain.value_and_grad(theta, 5)
+    same, own = scaled.value_and_grad(seen, 5)
+    torch.testing.assert_close(same, loss)
+    torch.testing.assert_close(own, c * grads, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("inner", INNER, ids=lambda spec: spec["name"])
+def test_it_is_as_fast_as_the_problem_itself(inner: dict[str, Any]) -> None:
+    plain, scaled = (each.problem for each in pair(inner))
+    for ability in ("batch", "batches", "losses", "losses_and_grads"):
+        wanted = has(plain, ability) or ability == "batch"
+        assert has(scaled, ability) == wanted, ability
+
+
+def test_spread_says_how_far_scales_go() -> None:
+    plain, scaled = pair(INNER[1], spread=0.5)
+    c = (plain.start() / scaled.start()).log()
+    assert c.abs().max() == pytest.approx(0.5, rel=0.05)
+
+
+def test_results_follow_the_data_and_the_code_of_the_problem() -> None:
+    plain, scaled = (each.problem for each in pair(INNER[1]))
+    found = dict(scaled.fingerprints())
+    assert found.pop("problem") != dict(pair(INNER[0])[1].problem.fingerprints())["problem"]
+    assert found == plain.fingerprints()
+    assert scaled.notice == plain.notice
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"problem": {"name": "quadratics"}}, "did you mean 'quadratic'"),
+        ({"problem": {"name": "mlp", "units": 0}}, "units must be at least 1, not 0"),
+        ({"spread": 0.0}, "spread must be above 0 and at most 20, not 0"),
+    ],
+)
+def test_what_cannot_be_scaled_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(SuiteError, match=told):
+        problems.make({"name": "scaled", **options})
