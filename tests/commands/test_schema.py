@@ -95,10 +95,11 @@ def test_mistakes_are_seen_in_the_editor(old: str, new: str, told: str) -> None:
 
 def test_fields_are_described_and_tuned_ones_may_be_left_out() -> None:
     definitions = json.loads(SCHEMA.read_text(encoding="utf-8"))["definitions"]
-    assert definitions["Phase"]["properties"]["horizon"] == {
+    assert definitions["Phase"]["properties"]["batch"] == {
         "type": "integer",
         "minimum": 1,
-        "description": "steps of a run.",
+        "description": "runs side by side, averaged in one update of φ.",
+        "default": 1,
     }
     (adam,) = (
         case["then"]
