@@ -13,6 +13,7 @@ import torch
 from benchmarks.convnet import convnet
 from benchmarks.from_torch import from_torch
 from benchmarks.page import as_markdown
+from benchmarks.small import small
 from benchmarks.sweeps import sweeps
 from benchmarks.updates import batches, quadratics
 from benchmarks.window import CASES, windows
@@ -53,6 +54,12 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             "100 steps of MNIST's network with classes of torch.optim: one run, and a sweep of 13 "
             "rates with 10 instances each, beside as many single runs of the suite",
             lambda: from_torch(min(repeats, 3), 1 if quick else 10),
+        ),
+        "small": (
+            "A step of a 31-parameter logistic regression on one thread, by the processor's time "
+            "that it takes beside the gradient in plain PyTorch; what stands below nested vmap is "
+            "the suite's",
+            lambda: small(repeats, windows=1 if quick else 5),
         ),
         "wrapper": (
             "A step on a million parameters in 20 tensors",

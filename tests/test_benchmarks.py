@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import torch
 
-from benchmarks import updates, window
+from benchmarks import small, updates, window
 from benchmarks.convnet import Plain, convnet
 from benchmarks.from_torch import from_torch
 from benchmarks.sweeps import BASELINES, PlainQuadratic, sweep
@@ -63,6 +64,24 @@ def test_classes_of_torch_optim() -> None:
 def test_sweep_has_a_row_for_each_baseline_and_their_sum() -> None:
     table = sweep("quadratics", Quadratic(dim=2), PlainQuadratic, 2, 1, 1)
     assert table.baseline.tolist() == [*BASELINES, "all"]
+    assert finite(table)
+
+
+def test_small_problem_is_the_same_function_by_hand() -> None:
+    kinds = (small.Logistic, small.OnMinibatches)
+    for runs, kind in ((runs, kind) for runs in (1, 3) for kind in kinds):
+        objective = Objective(kind(), range(runs), "train", 0)
+        _, grads = objective.value_and_grad(objective.start(), 0)
+        weight, bias = small.by_hand(objective)()  # type: ignore[misc]
+        by_hand = torch.cat([weight.reshape(runs, -1), bias.reshape(runs, 1)], dim=1)
+        torch.testing.assert_close(by_hand, grads)
+        by_vmap, _ = small.by_vmap(objective)()  # type: ignore[misc]
+        torch.testing.assert_close(by_vmap[0], grads)
+
+
+def test_small() -> None:
+    table = small.small(1, runs=(1, 2), windows=1)
+    assert table.minibatch.tolist()[::7] == ["none", 32, "none", 32]
     assert finite(table)
 
 

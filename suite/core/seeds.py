@@ -6,11 +6,35 @@ size, on every device and after a resume.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+class _Key(ISeedSequence):
+    """A key of Philox, in the place of what it would make one from.
+
+    Given as ``key=``, it is the same key, but NumPy first asks the system for random bytes, which
+    takes longer than all else here.
+    """
+
+    def __init__(self, key: NDArray[np.uint64]) -> None:
+        self._key = key
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint64) -> NDArray[np.uint64]:
+        return self._key
+
+
+@functools.lru_cache(maxsize=4096, typed=True)  # every step of a run has the same one
+def _key(seed: int, stream: str, instance: int) -> _Key:
+    digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
+    return _Key(np.frombuffer(digest, dtype=np.uint64))
 
 
 class Rng:
@@ -29,11 +53,11 @@ class Rng:
     def __init__(self, seed: int, stream: str, instance: int = 0, step: int = 0) -> None:
         self.split = stream.partition("/")[0]
         self.instance = instance
-        digest = hashlib.blake2b(f"{seed}/{stream}/{instance}".encode(), digest_size=16).digest()
         # The upper half of Philox's counter is the step, so steps never overlap.
         counter = [0, 0, step, 0]
-        key = np.frombuffer(digest, dtype=np.uint64)
-        self._generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        key: Any = _key(seed, stream, instance)
+        philox = np.random.Philox(key, counter=counter)
+        self._generator = np.random.Generator(philox)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, float32."""

@@ -6,6 +6,7 @@ K = n·P coordinates.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -139,10 +140,15 @@ class ParamSpec:
     shapes: Mapping[str, torch.Size]
     groups: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """P, the number of parameters."""
-        return sum(shape.numel() for shape in self.shapes.values())
+        return sum(self._sizes)
+
+    @functools.cached_property
+    def _sizes(self) -> list[int]:
+        """Each one's number of parameters."""
+        return [shape.numel() for shape in self.shapes.values()]
 
     def flatten(self, params: Tensors) -> Tensor:
         """Named tensors [..., *shape] to [..., P]; the leading dimensions are kept."""
@@ -155,9 +161,9 @@ class ParamSpec:
     def unflatten(self, flat: Tensor) -> Tensors:
         """[..., P] to named tensors [..., *shape], as views."""
         lead = flat.shape[:-1]
-        pieces = torch.split(flat, [shape.numel() for shape in self.shapes.values()], dim=-1)
+        pieces = flat.split_with_sizes(self._sizes, dim=-1)
         return {
-            name: piece.reshape((*lead, *shape))
+            name: piece.reshape(lead + shape)
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 

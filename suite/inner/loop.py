@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,8 @@ class Point:
         grads: ∇f at the iterate, or where the optimizer looks ahead [n, P]; 0 once diverged.
         alive: which runs have not diverged, bool [n].
         spec: the layout of the iterate.
+        intact: whether surely no run has diverged, which nearly always saves passes over all that
+            there is. A GPU is not waited for: there it is False, and the passes change nothing.
     """
 
     step: int
@@ -37,6 +40,7 @@ class Point:
     grads: Tensor
     alive: Tensor
     spec: ParamSpec
+    intact: bool = False
 
     @property
     def params(self) -> Params:
@@ -64,7 +68,8 @@ def start(objective: Objective, optimizer: Optimizer, state: Any = None) -> Poin
         with theta.device:
             state = optimizer.init(objective.spec, objective.rows)
     alive = torch.ones(objective.rows, dtype=torch.bool, device=theta.device)
-    point = _evaluated(objective, optimizer, 0, theta, state, alive)
+    intact = alive.device.type == "cpu"
+    point = _evaluated(objective, optimizer, 0, theta, state, alive, intact)
     for what, finite in (("loss", point.alive), ("gradient", point.grads.isfinite().all(1))):
         if not finite.all():
             row = int((~finite).nonzero()[0]) % len(objective.instances)
@@ -84,12 +89,13 @@ def advance(objective: Objective, optimizer: Optimizer, point: Point, reuse: boo
     in_place = reuse and has(optimizer, "update_in_place")
     update = optimizer.update_in_place if in_place else optimizer.update
     updates, state = update(point.grads, point.state, point.params)
-    if not _surely_all(point.alive):
+    if not point.intact:
         updates = torch.where(point.alive.unsqueeze(1), updates, 0.0)
     # Neither losses nor gradients that points hold are views of θ.
     same = reuse and updates.dtype == point.theta.dtype
     theta = point.theta.add_(updates) if same else point.theta + updates
-    return _evaluated(objective, optimizer, point.step + 1, theta, state, point.alive)
+    step = point.step + 1
+    return _evaluated(objective, optimizer, step, theta, state, point.alive, point.intact)
 
 
 def walk(
@@ -138,6 +144,7 @@ def _evaluated(
     theta: Tensor,
     state: Any,
     alive: Tensor,
+    intact: bool = False,
 ) -> Point:
     ahead = optimizer.lookahead(state)
     if ahead is None:
@@ -145,19 +152,12 @@ def _evaluated(
     else:
         loss = objective.value(theta, step)
         _, grads = objective.value_and_grad(theta + ahead, step)
+    # New memory, for a problem's loss may be a view of θ. If their sum is finite, so are all.
+    if intact and math.isfinite(loss.sum().item()):
+        return Point(step, theta, state, loss.clone(), grads, alive, objective.spec, True)
     # A diverged run is frozen, and its zeros keep it out of everything that is summed over runs.
     # Neither infinite nor NaN, in half the operations of `isfinite`.
     alive = alive & (loss.abs() < torch.inf)
-    # New memory too, for a problem's loss may be a view of θ.
     loss = torch.where(alive, loss, torch.inf)
-    if not _surely_all(alive):
-        grads = torch.where(alive.unsqueeze(1), grads, 0.0)
+    grads = torch.where(alive.unsqueeze(1), grads, 0.0)
     return Point(step, theta, state, loss, grads, alive, objective.spec)
-
-
-def _surely_all(alive: Tensor) -> bool:
-    """Whether no run has diverged, which nearly always saves passes over all that there is.
-
-    A GPU is not waited for: there the answer is no, and the passes change nothing.
-    """
-    return alive.device.type == "cpu" and bool(alive.all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.trees import unlike
 from l2l.suite.core.types import ParamSpec, Problem, Tensors
+from l2l.suite.inner.graphs import graphs_of
 
 
 def param_spec(problem: Problem) -> ParamSpec:
@@ -67,8 +69,14 @@ class Objective:
         self._has_batches = has(problem, "batch")
         self._all_batches = has(problem, "batches")
         self._batch: tuple[int, Any] = (-1, None)
+        self._graphs = graphs_of(problem)
 
-        if is_one_by_one(problem, self.device):
+        # A row alone needs no `vmap`, which takes longer than many a loss.
+        alone = self.rows == 1 and not has(problem, "losses")
+        # Whether its minibatch is kept as it is drawn, without a dimension for instances.
+        self._bare = alone and not has(problem, "losses_and_grads")
+        if alone or is_one_by_one(problem, self.device):
+            self._fixed_of_each = self._of_each(self._fixed)
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
             if has(problem, "losses_and_grads"):
@@ -142,16 +150,25 @@ class Objective:
     def _loss(self, theta: Tensor, fixed: Tensors, batch: Any) -> Tensor:
         return self.problem.loss(self.spec.unflatten(theta), fixed, batch)
 
-    def _over_rows(self, function: Any, theta: Tensor, batch: Any) -> Any:
-        per_instance = vmap(function, in_dims=(0, 0, None if batch is None else 0))
-        return vmap(per_instance, in_dims=(0, None, None))(theta, self._fixed, batch)
+    def _over_rows(self, function: Any, theta: Tensor, fixed: Tensors, batch: Any = None) -> Any:
+        rows = vmap(function, in_dims=(0, 0, None if batch is None else 0))
+        if len(theta) == 1:
+            # One copy needs no second `vmap`.
+            found = rows(theta[0], fixed, batch)
+            return tree_map(operator.methodcaller("unsqueeze", 0), found)
+        return vmap(rows, in_dims=(0, None, None))(theta, fixed, batch)
 
     def _losses_by_vmap(self, theta: Tensor, batch: Any) -> Tensor:
-        losses: Tensor = self._over_rows(self._loss, theta, batch)
+        function = functools.partial(self._over_rows, self._loss)
+        given = (theta, self._fixed) if batch is None else (theta, self._fixed, batch)
+        tracked = torch.is_grad_enabled() and theta.requires_grad
+        losses: Tensor = function(*given) if tracked else self._graphs.call("f", function, *given)
         return losses
 
     def _grads_and_losses_by_vmap(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
-        grads, losses = self._over_rows(grad_and_value(self._loss), theta, batch)
+        function = functools.partial(self._over_rows, grad_and_value(self._loss))
+        given = (theta, self._fixed) if batch is None else (theta, self._fixed, batch)
+        grads, losses = self._graphs.call("∇f, f", function, *given)
         return grads, losses
 
     def _losses_at_once(self, theta: Tensor, batch: Any) -> Tensor:
@@ -170,26 +187,31 @@ class Objective:
             (grads,) = torch.autograd.grad(losses.sum(), theta)
         return grads, losses.detach()
 
-    def _one_by_one(self, theta: Tensor, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        """θ [P] of each row, and the loss there."""
-        for copy in theta:
-            for i, row in enumerate(copy):
-                fixed = tree_map(operator.itemgetter(i), self._fixed)
-                own = None if batch is None else tree_map(operator.itemgetter(i), batch)
-                yield row, self._loss(row, fixed, own)
-
     def _losses_one_by_one(self, theta: Tensor, batch: Any) -> Tensor:
-        losses = torch.stack([loss for _, loss in self._one_by_one(theta, batch)])
-        return losses.view(theta.shape[:2])
+        losses = [self._loss(*given) for given in self._one_by_one(theta, batch)]
+        return torch.stack(losses).view(theta.shape[:2])
 
     def _grads_and_losses_one_by_one(self, theta: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
-        grads, losses = torch.empty_like(theta), theta.new_empty(theta.shape[:2])
+        grads, losses = [], []
         with torch.enable_grad():
-            theta = theta.detach().requires_grad_()
-            for number, (row, loss) in enumerate(self._one_by_one(theta, batch)):
-                grads.view(-1, theta.shape[-1])[number] = torch.autograd.grad(loss, row)[0]
-                losses.view(-1)[number] = loss.detach()
-        return grads, losses
+            for row, *given in self._one_by_one(theta.detach(), batch):
+                row.requires_grad_()
+                loss = self._loss(row, *given)
+                grads.append(torch.autograd.grad(loss, row)[0])
+                losses.append(loss.detach())
+        return torch.stack(grads), torch.stack(losses).view(theta.shape[:2])
+
+    def _one_by_one(self, theta: Tensor, batch: Any) -> Iterator[tuple[Tensor, Tensors, Any]]:
+        """What `_loss` is given of each row."""
+        batches = [batch] if self._bare else self._of_each(batch)
+        for copy in theta.unbind():
+            yield from zip(copy.unbind(), self._fixed_of_each, batches, strict=True)
+
+    def _of_each(self, tree: Any) -> list[Any]:
+        """What is stacked over instances, for each of them."""
+        if tree is None:
+            return [None] * len(self.instances)
+        return [tree_map(operator.itemgetter(i), tree) for i in range(len(self.instances))]
 
     def _stack(self, samples: list[Any]) -> Any:
         """A list of pytrees of tensors to one with a leading dimension.
@@ -219,9 +241,17 @@ class Objective:
         if self._has_batches and self._batch[0] != step:
             self.release_batch()
             rngs = [self.rng("batch", i, step) for i in self.instances]
-            if self._all_batches:
-                self._batch = (step, self.problem.batches(rngs, self.device))
-            else:
-                samples = [self.problem.batch(rng) for rng in rngs]
-                self._batch = (step, None if samples[0] is None else self._stack(samples))
+            self._batch = (step, self._draw(rngs))
         return self._batch[1]
+
+    def _draw(self, rngs: list[Rng]) -> Any:
+        if self._all_batches:
+            batch = self.problem.batches(rngs, self.device)
+            return self._of_each(batch)[0] if self._bare else batch
+        samples = [self.problem.batch(rng) for rng in rngs]
+        if samples[0] is None:
+            return None
+        if self._bare and self.device.type == "cpu":
+            return samples[0]
+        batch = self._stack(samples)
+        return self._of_each(batch)[0] if self._bare else batch

@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from l2l.optimizers.learned.checkpoint import about_optimizer
+from l2l.optimizers.learned.pretrained import find_checkpoint
+from l2l.optimizers.learned.rated import Rated
 from l2l.suite.core.convert import plain
 from l2l.suite.core.digests import digest
-from l2l.suite.core.registry import problems
+from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.types import Problem
 from l2l.suite.files.places import CURVES, HELD_OUT, NOTICE, PICTURES
 from l2l.suite.files.yaml import dump_yaml
 from l2l.suite.inner.pictures import Pictures, load_pictures
@@ -181,7 +185,7 @@ def _panel_infos(
             first_shown=panel.first_shown,
             paper=panel.paper,
             notice=plan.notices.get((experiment.name, name), ""),
-            learned=tuple(label for label, spec in panel.optimizers.items() if "trained" in spec),
+            learned=tuple(_trained_on(experiment, panel)),
             untrained=untrained.get((experiment.name, name), {}),
             in_distribution=_in_distribution(experiment, panel),
             long={label: times * panel.steps for label, times in panel.long.items()},
@@ -219,8 +223,18 @@ def _in_distribution(experiment: Experiment, panel: Panel) -> tuple[str, ...]:
     """The learned optimizers of a panel that were trained on its problem, on whatever split."""
     specs = filter(None, (panel.problem, panel.tuning_problem))
     own = [problems.make(spec) for spec in specs]
-    return tuple(
-        label
-        for label, spec in panel.optimizers.items()
-        if "trained" in spec and problems.make(experiment.training[spec["trained"]].problem) in own
-    )
+    trained_on = _trained_on(experiment, panel)
+    return tuple(label for label, problem in trained_on.items() if problem in own)
+
+
+def _trained_on(experiment: Experiment, panel: Panel) -> dict[str, Problem | None]:
+    """The learned optimizers of a panel, and the problem of their training if it is known."""
+    found: dict[str, Problem | None] = {}
+    for label, spec in panel.optimizers.items():
+        if "trained" in spec:
+            found[label] = problems.make(experiment.training[spec["trained"]].problem)
+        elif optimizers.cls(spec["name"]) is Rated:
+            checkpoint = spec.get("checkpoint", Rated.checkpoint)
+            told = about_optimizer(find_checkpoint(checkpoint)).get("problem")
+            found[label] = problems.make(told) if isinstance(told, dict) else None
+    return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,6 +29,14 @@ def test_every_seed_stream_instance_and_step_has_draws_of_its_own() -> None:
     correlations = draws.corrcoef() - torch.eye(len(PLACES))
     # 1/√400 is the deviation of each; five of them are next to impossible in 630 pairs.
     assert correlations.abs().max() < 5 / 20
+
+
+def test_key_is_the_one_that_philox_is_documented_to_take() -> None:
+    digest = hashlib.blake2b(b"3/test/batch/7", digest_size=16).digest()
+    key = np.frombuffer(digest, dtype=np.uint64)
+    expected = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 5, 0]))
+    drawn = Rng(3, "test/batch", 7, 5).uniform(10)
+    assert drawn.tolist() == expected.random(10, np.float32).tolist()
 
 
 def test_steps_do_not_overlap_however_much_is_drawn() -> None:
