@@ -23,10 +23,12 @@ from l2l.suite.run.store import Outcome
 from l2l.suite.run.workers import Settings
 
 PLUGIN = """
-from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.run.kinds import RUNNERS
+from l2l import Job, Kind, register_kind
 
-RUNNERS["tiny"] = lambda job: write_text_atomic(job.folder / "out.txt", str(job.config["number"]))
+@register_kind("tiny")
+class Tiny(Kind):
+    def run(self, job: Job) -> None:
+        (job.folder / "out.txt").write_text(str(job.config["number"]))
 """
 # Name, executor, jobs, and whether cells travel.
 WAYS = (

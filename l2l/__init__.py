@@ -1,7 +1,8 @@
 """Learning to learn by gradient descent by gradient descent: benchmark and reproduction suite.
 
-Authors of problems, optimizers and estimators, and users of `LearnedOptimizer`, import what they
-need from here. The packages inside are those of the repository's folders of the same names.
+Authors of problems, optimizers, estimators and kinds of cell, and users of `LearnedOptimizer`,
+import what they need from here. The packages inside are those of the repository's folders of the
+same names.
 """
 
 from __future__ import annotations
@@ -12,13 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from l2l.optimizers.torch_optimizer import LearnedOptimizer
     from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
-    from l2l.suite.core.registry import register_estimator, register_optimizer, register_problem
+    from l2l.suite.core.kind import Job, Kind
+    from l2l.suite.core.registry import (
+        register_estimator,
+        register_kind,
+        register_optimizer,
+        register_problem,
+    )
     from l2l.suite.core.seeds import Rng
     from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
 
 __all__ = [
     "Estimate",
     "Estimator",
+    "Job",
+    "Kind",
     "LearnedOptimizer",
     "MetaLoss",
     "Optimizer",
@@ -28,6 +37,7 @@ __all__ = [
     "Rng",
     "Tensors",
     "register_estimator",
+    "register_kind",
     "register_optimizer",
     "register_problem",
 ]
@@ -35,7 +45,10 @@ __all__ = [
 _MODULES = {
     "l2l.optimizers.torch_optimizer": ("LearnedOptimizer",),
     "l2l.suite.core.estimator": ("Estimate", "Estimator", "MetaLoss"),
-    "l2l.suite.core.registry": ("register_estimator", "register_optimizer", "register_problem"),
+    "l2l.suite.core.kind": ("Job", "Kind"),
+    "l2l.suite.core.registry": (
+        *("register_estimator", "register_kind", "register_optimizer", "register_problem"),
+    ),
     "l2l.suite.core.seeds": ("Rng",),
     "l2l.suite.core.types": ("Optimizer", "ParamSpec", "Params", "Problem", "Tensors"),
 }

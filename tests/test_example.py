@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from fake_kinds import forget_kinds
 from typer.testing import CliRunner
 
 from l2l.problems.quadratic import Quadratic
@@ -195,9 +196,63 @@ def test_estimator_runs_as_it_is_documented(tmp_path: Path) -> None:
     torch.testing.assert_close(made[0][1], made[1][1] - made[1][0], rtol=1e-3, atol=1e-4)
 
 
+FOLLOWED = """
+title: Followed
+sizes: {test_instances: 24, tuning_instances: 4}
+panels:
+  p:
+    title: Quadratics
+    problem: {name: quadratic, dim: 3}
+    steps: 20
+    optimizers: {Slow: {name: sgd, lr: 0.001}, Fast: {name: sgd, lr: 0.03}}
+claims:
+  OWN-1: {text: Fast wins, test: wins_on_most, panel: p, optimizer: Fast, than: Slow}
+  OWN-2: {text: Slow wins, test: wins_on_most, panel: p, optimizer: Slow, than: Fast, share: 0.2}
+"""
+
+
+def test_kind_of_cell_and_claim_test_run_as_they_are_documented(tmp_path: Path) -> None:
+    path, out = tmp_path / "followed.yaml", tmp_path / "out"
+    path.write_text(FOLLOWED)
+    halving = tmp_path / "halving.py"
+    halving.write_text((EXAMPLES / "halving.py").read_text())
+    words = ["run", str(path), "--results", str(out)]
+    words += ["--plugin", str(halving), "--plugin", str(EXAMPLES / "wins_on_most.py")]
+    with pytest.MonkeyPatch.context() as patch:
+        forget_kinds(patch)
+        told = CliRunner().invoke(app, words)
+        assert told.exit_code == 0, told.output
+        losses = pd.read_parquet(out / "losses.parquet").pivot_table(
+            "loss", ["optimizer", "instance"], "step"
+        )
+        cells = sorted(out.glob("cells/halving-*"))
+        assert len(cells) == 2
+        steps = [pd.read_csv(cell / "halving.csv").step for cell in cells]
+        fast, slow = sorted(steps, key=lambda found: found.isna().sum())
+        assert slow.isna().all()
+        for instance, step in fast.dropna().astype(int).items():
+            run = losses.loc[("Fast", instance)]
+            assert (run[: step - 1] > run[0] / 2).all() and run[step] <= run[0] / 2
+        assert fast.notna().sum() >= 12
+        claims = pd.read_csv(out / "claims.csv").set_index("id")
+        assert claims.verdict["OWN-1"] == "reproduced"
+        assert claims.verdict["OWN-2"] == "contradicted"
+        assert claims.n["OWN-1"] == 24
+
+        before = {cell.name for cell in out.glob("cells/*-*")}
+        halving.write_text(halving.read_text().replace("losses[0] / 2", "losses[0] / 3"))
+        told = CliRunner().invoke(app, words)
+        assert told.exit_code == 0, told.output
+        computed = {cell.name for cell in out.glob("cells/*-*")} - before
+    assert {name.split("-")[0] for name in computed} == {"halving"}
+    assert len(computed) == 2
+    for name in ("halving.py", "wins_on_most.py"):
+        assert len((EXAMPLES / name).read_text().splitlines()) <= 40
+
+
 def test_documentation_shows_the_examples_as_they_are() -> None:
     text = (EXAMPLES.parent / "extending.md").read_text(encoding="utf-8")
-    names = ("rosenbrock.py", "digits_net.py", "last_loss.py")
+    names = ("rosenbrock.py", "digits_net.py", "last_loss.py", "halving.py", "wins_on_most.py")
     for path in (*(EXAMPLES / name for name in names), LION_FILE):
         example = path.read_text(encoding="utf-8")
         for block in re.findall(r"```python\n(@register.*?)```", text, re.DOTALL):

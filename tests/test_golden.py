@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from l2l.suite.plan.cells import KINDS, RESULTS_VERSION, Cell
+from l2l.suite.core.registry import kinds
+from l2l.suite.plan.cells import RESULTS_VERSION, Cell
 from l2l.suite.plan.plan import make_plan
 from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.run.folder import open_results
@@ -107,7 +108,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Numbers:
     for place, cell in enumerate(cells(root)):
         assert run_cell(cell, root, "cpu").error == ""
         numbers[f"{place} {cell.kind} {cell.name}"] = numbers_of(cell.folder(root))
-    assert {name.split()[1] for name in numbers} == set(KINDS)
+    assert {name.split()[1] for name in numbers} == set(kinds)
     return numbers
 
 

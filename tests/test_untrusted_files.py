@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fake_kinds import fake_kind
 from fuzzing import TEXTS, VALUES, altered, damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ from l2l.suite.report.results import SOURCE_COLUMNS, load_sources
 from l2l.suite.report.runs import runs_of
 from l2l.suite.report.shown_pictures import load_stored_pictures, store_pictures
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS, _tuned_rate
+from l2l.suite.run.kinds.evaluate import read_rate
 from l2l.suite.run.ray.transport import pack, unpack
 from l2l.suite.run.records import record_of
 from l2l.suite.run.store import run_cell
@@ -204,7 +205,7 @@ def plan(*cells: Cell) -> Plan:
 
 @pytest.fixture
 def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(RUNNERS, "tune", lambda job: write_text_atomic(job.folder / "out.txt", "x"))
+    fake_kind(monkeypatch, lambda job: write_text_atomic(job.folder / "out.txt", "x"), "tune")
     open_results(tmp_path)
     run_cell(TUNE, tmp_path, "cpu")
     return tmp_path
@@ -250,11 +251,11 @@ def test_any_request_is_taken_or_refused(folder: Path, data: st.DataObject) -> N
 
 @fuzzed
 @given(content=altered({"learning_rate": 0.1}))
-def test_any_tuned_rate_is_taken_or_refused(folder: Path, content: Any) -> None:
+def test_anyread_rate_is_taken_or_refused(folder: Path, content: Any) -> None:
     path = folder / "best.json"
     path.write_text(json.dumps(content))
-    if not refused(_tuned_rate, path):
-        assert 0 < _tuned_rate(path) < float("inf")
+    if not refused(read_rate, path):
+        assert 0 < read_rate(path) < float("inf")
 
 
 @fuzzed
@@ -358,7 +359,7 @@ def test_curve_with_more_rows_than_its_cell_has_runs_is_refused(tmp_path: Path) 
         RUNS.to_parquet(job.folder / "curves.parquet", index=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RUNNERS, "evaluate", work)
+        fake_kind(patch, work, "evaluate")
         open_results(tmp_path)
         run_cell(cell, tmp_path, "cpu")
     with pytest.raises(SuiteError, match="must be at most 4"):

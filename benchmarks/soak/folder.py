@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 from l2l.suite.core.digests import file_digest
+from l2l.suite.core.registry import kinds
 from l2l.suite.files.places import CELL_LOG, CELLS, RECORD, SOURCES
-from l2l.suite.plan.cells import KINDS
 from l2l.suite.report.result_tables import COLUMNS
 
-PHASES = ("plan", *KINDS, "collect", "report")
+PHASES = ("plan", *kinds, "collect", "report")
 
 TINY = """
 title: Tiny {name}
@@ -61,7 +61,7 @@ def phase_of(path: Path, root: Path) -> str | None:
         return None
     if parts[:1] == (CELLS,):
         words = [part.split("-")[0] for part in parts[1:]]
-        return next((word for word in words if word in KINDS), "plan")
+        return next((word for word in words if word in kinds), "plan")
     if parts[:1] == ("logs",) or not parts:
         return "plan"
     collected = ("cells", "experiments", "provenance", *COLUMNS)

@@ -14,9 +14,10 @@ from filelock import Timeout
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
+from l2l.suite.core.registry import kinds
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CELLS, VERSION
-from l2l.suite.plan.cells import KINDS, SHORT
+from l2l.suite.plan.cells import SHORT
 from l2l.suite.run.locks import held, is_locked
 
 _CELL = re.compile(rf"[a-z]+-[a-z0-9-]*-[0-9a-f]{{{SHORT}}}")
@@ -47,11 +48,14 @@ def find_cells(
         SuiteError: an unknown kind, an age that is none, or a folder with links in it.
     """
     refuse_links(root)
-    if kind is not None and kind not in KINDS:
-        raise SuiteError(f"--kind: there is no kind {kind!r} of cell: {nearest(kind, list(KINDS))}")
+    folders = sorted((root / CELLS).glob("*-*"))
+    # Those of plugins too, which need not be there to clean up after them.
+    known = {*kinds, *(folder.name.partition("-")[0] for folder in folders)}
+    if kind is not None and kind not in known:
+        raise SuiteError(f"--kind: there is no kind {kind!r} of cell: {nearest(kind, known)}")
     limit = _seconds(older_than) if older_than is not None else 0.0
     found = []
-    for folder in sorted((root / CELLS).glob("*-*")):
+    for folder in folders:
         # Only what a cell's folder looks like: users' own folders are not ours.
         if not folder.is_dir() or not _CELL.fullmatch(folder.name):
             continue

@@ -1,4 +1,4 @@
-"""The options of the verbs, and what a command ends with."""
+"""The options of the verbs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from l2l.suite.commands.ending import FAILED, finish
+from l2l.suite.commands.ending import FAILED, finished
 from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
@@ -57,6 +57,7 @@ RESULTS = WORKPLACE / "results" / "report"
 
 
 @app.command()
+@finished
 def run(
     names: Annotated[
         list[str] | None,
@@ -81,105 +82,97 @@ def run(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Only deterministic algorithms, for GPUs.")
     ] = False,
-) -> None:
+) -> int:
     """Run experiments, or go on where they were stopped, and write the report."""
+    from l2l.suite.commands.request import Request
+    from l2l.suite.commands.run import run as run_request
+    from l2l.suite.commands.tell import print_ended
 
-    def work() -> int:
-        from l2l.suite.commands.request import Request
-        from l2l.suite.commands.run import run as run_request
-        from l2l.suite.commands.tell import print_ended
-
-        request = Request(
-            tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
-        )
-        ended = run_request(request, results, device.value, executor, jobs, deterministic)
-        print_ended(ended)
-        return FAILED if ended.failed or ended.report.without else 0
-
-    finish(work)
+    request = Request(
+        tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
+    )
+    ended = run_request(request, results, device.value, executor, jobs, deterministic)
+    print_ended(ended)
+    return FAILED if ended.failed or ended.report.without else 0
 
 
 @app.command("list")
+@finished
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema of experiments, for editors.")
+    ] = False,
     plugin: Plugins = None,
-) -> None:
+) -> int:
     """List problems, optimizers, experiments and claims."""
+    from l2l.suite.commands.catalogue import catalogue
+    from l2l.suite.commands.schema import experiment_schema
+    from l2l.suite.commands.tell import print_catalogue, print_json
+    from l2l.suite.core.plugins import load_plugin
 
-    def work() -> int:
-        from l2l.suite.commands.catalogue import catalogue
-        from l2l.suite.commands.tell import print_catalogue, print_json
-        from l2l.suite.core.plugins import load_plugin
-
-        for file in plugin or ():
-            load_plugin(Path(file))
+    for file in plugin or ():
+        load_plugin(Path(file))
+    if schema:
+        print_json(experiment_schema())
+    else:
         (print_json if as_json else print_catalogue)(catalogue())
-        return 0
-
-    finish(work)
+    return 0
 
 
 @app.command()
+@finished
 def status(
     results: Results = RESULTS,
     plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
+) -> int:
     """Say what is done, running, failed and missing, and how long the rest may take."""
+    from l2l.suite.commands.request import plan_request, saved_request
+    from l2l.suite.commands.status import status_of
+    from l2l.suite.commands.tell import print_json, print_status
+    from l2l.suite.files.links import refuse_links
+    from l2l.suite.run.folder import check_version
 
-    def work() -> int:
-        from l2l.suite.commands.request import plan_request, saved_request
-        from l2l.suite.commands.status import status_of
-        from l2l.suite.commands.tell import print_json, print_status
-        from l2l.suite.files.links import refuse_links
-        from l2l.suite.run.folder import check_version
-
-        check_version(results)
-        refuse_links(results)
-        request = saved_request(results, tuple(plugin or ()))
-        found = status_of(plan_request(request, probing=False), results)
-        if as_json:
-            print_json(found.as_json())
-        else:
-            print_status(found)
-        return 0
-
-    finish(work)
+    check_version(results)
+    refuse_links(results)
+    request = saved_request(results, tuple(plugin or ()))
+    found = status_of(plan_request(request, probing=False), results)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        print_status(found)
+    return 0
 
 
 @app.command()
-def report(results: Results = RESULTS, plugin: Plugins = None) -> None:
+@finished
+def report(results: Results = RESULTS, plugin: Plugins = None) -> int:
     """Write tables, figures and report again from what is finished."""
+    from l2l.suite.commands.publish import publish_again
+    from l2l.suite.commands.tell import print_report
 
-    def work() -> int:
-        from l2l.suite.commands.publish import publish_again
-        from l2l.suite.commands.tell import print_report
-
-        written = publish_again(results, tuple(plugin or ()))
-        print_report(written)
-        return FAILED if written.without else 0
-
-    finish(work)
+    written = publish_again(results, tuple(plugin or ()))
+    print_report(written)
+    return FAILED if written.without else 0
 
 
 @app.command()
+@finished
 def merge(
     other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
     results: Results = RESULTS,
-) -> None:
+) -> int:
     """Put another folder's results beside these; what both ran must be the same comparison."""
+    from l2l.suite.commands.merge import merge as merge_folder
+    from l2l.suite.commands.tell import print_report
 
-    def work() -> int:
-        from l2l.suite.commands.merge import merge as merge_folder
-        from l2l.suite.commands.tell import print_report
-
-        print_report(merge_folder(other, results))
-        return 0
-
-    finish(work)
+    print_report(merge_folder(other, results))
+    return 0
 
 
 @app.command()
+@finished
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(help="The folder's experiments. All if none.")
@@ -189,52 +182,46 @@ def verify(
     steps: Annotated[int, typer.Option(min=1, help="How many of their updates.")] = 10,
     plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
+) -> int:
     """Compute the beginnings of some runs again, and say where a folder's results differ."""
+    from l2l.suite.commands.tell import print_json, print_verified
+    from l2l.suite.commands.verify import verify as verify_folder
+    from l2l.suite.core.plugins import load_plugin
 
-    def work() -> int:
-        from l2l.suite.commands.tell import print_json, print_verified
-        from l2l.suite.commands.verify import verify as verify_folder
-        from l2l.suite.core.plugins import load_plugin
-
-        for file in plugin or ():
-            load_plugin(Path(file))
-        found = verify_folder(results, names or (), runs, steps)
-        if as_json:
-            print_json([each.as_json() for each in found])
-        else:
-            print_verified(found)
-        return FAILED if any(each.state == "differs" for each in found) else 0
-
-    finish(work)
+    for file in plugin or ():
+        load_plugin(Path(file))
+    found = verify_folder(results, names or (), runs, steps)
+    if as_json:
+        print_json([each.as_json() for each in found])
+    else:
+        print_verified(found)
+    return FAILED if any(each.state == "differs" for each in found) else 0
 
 
 @app.command()
+@finished
 def benchmark(
     results: Results = RESULTS,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where the page goes, with the tables it is made from."),
     ] = None,
-) -> None:
+) -> int:
     """Score the benchmarks of a results folder, and write a page of them."""
+    from l2l.suite.commands.benchmark import benchmark as write
+    from l2l.suite.commands.tell import print_benchmark
 
-    def work() -> int:
-        from l2l.suite.commands.benchmark import benchmark as write
-        from l2l.suite.commands.tell import print_benchmark
-
-        print_benchmark(write(results, out or results))
-        return 0
-
-    finish(work)
+    print_benchmark(write(results, out or results))
+    return 0
 
 
 @app.command()
+@finished
 def clean(
     results: Results = RESULTS,
     kind: Annotated[
         str | None,
-        typer.Option(help="Only promote, metatrain, select, tune, evaluate or trace cells."),
+        typer.Option(help="Only cells of this kind, such as tune."),
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")
@@ -244,31 +231,27 @@ def clean(
     ] = False,
     plugin: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
+) -> int:
     """Delete cells; tables, figures and report stay."""
+    from l2l.suite.commands.clean import delete_cells, find_cells
+    from l2l.suite.commands.request import plan_request, saved_request
+    from l2l.suite.core.errors import SuiteError
 
-    def work() -> int:
-        from l2l.suite.commands.clean import delete_cells, find_cells
-        from l2l.suite.commands.request import plan_request, saved_request
-        from l2l.suite.core.errors import SuiteError
-
-        keep: set[str] = set()
-        if unused:
-            plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
-            keep = {cell.label for cell in plan.cells}
-        found = find_cells(results, kind, older_than, keep)
-        size = sum(each.size for each in found) / 1e6
-        print(f"{len(found)} cells, {size:.1f} MB in {results}")
-        try:
-            sure = bool(found) and (yes or typer.confirm("Delete them?"))
-        except typer.Abort:
-            raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
-        if sure:
-            delete_cells(found, results)
-            print("deleted")
-        return 0
-
-    finish(work)
+    keep: set[str] = set()
+    if unused:
+        plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
+        keep = {cell.label for cell in plan.cells}
+    found = find_cells(results, kind, older_than, keep)
+    size = sum(each.size for each in found) / 1e6
+    print(f"{len(found)} cells, {size:.1f} MB in {results}")
+    try:
+        sure = bool(found) and (yes or typer.confirm("Delete them?"))
+    except typer.Abort:
+        raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
+    if sure:
+        delete_cells(found, results)
+        print("deleted")
+    return 0
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from typing import ParamSpec
 
 import typer
 
@@ -14,32 +16,44 @@ WRONG_INPUT = 2
 CRASHED = 70
 INTERRUPTED = 130
 
+P = ParamSpec("P")
 
-def finish(work: Callable[[], int]) -> None:
-    """Do the work and leave with its exit code; errors meant for the user are one red line."""
-    from l2l.suite.core.errors import SuiteError
 
-    try:
-        code = work()
-    except SuiteError as error:
-        _complain(str(error))
-        code = WRONG_INPUT
-    except KeyboardInterrupt:
-        program = ["python"] if sys.argv[0].endswith(".py") else []
-        command = " ".join([*program, *map(shlex.quote, sys.argv)])
-        _complain(f"Stopped; what is finished is kept. To go on: {command}")
-        code = INTERRUPTED
-    except Exception as error:
-        from l2l.suite.core.blame import told
-        from l2l.suite.core.plugins import went_through_plugin
+def finished(verb: Callable[P, int]) -> Callable[P, None]:
+    """The verb, left with its exit code; errors meant for the user are one red line."""
 
-        traceback.print_exc()
-        if went_through_plugin(error):
-            _complain(f"A plugin raises {told(error)}")
-            raise typer.Exit(WRONG_INPUT) from None
-        _complain("This is a fault of the suite's own; what is finished is kept.")
-        code = CRASHED
-    raise typer.Exit(code)
+    @functools.wraps(verb)
+    def command(*args: P.args, **options: P.kwargs) -> None:
+        from l2l.suite.core.errors import SuiteError
+
+        try:
+            code = verb(*args, **options)
+        except SuiteError as error:
+            _complain(str(error))
+            code = WRONG_INPUT
+        except KeyboardInterrupt:
+            program = ["python"] if sys.argv[0].endswith(".py") else []
+            again = shlex.join([*program, *sys.argv])
+            _complain(f"Stopped; what is finished is kept. To go on: {again}")
+            code = INTERRUPTED
+        except Exception as error:
+            code = _told(error)
+        raise typer.Exit(code)
+
+    return command
+
+
+def _told(error: Exception) -> int:
+    """The exit code after an error that is not meant for the user, who is told whose it is."""
+    from l2l.suite.core.blame import told
+    from l2l.suite.core.plugins import went_through_plugin
+
+    traceback.print_exc()
+    if went_through_plugin(error):
+        _complain(f"A plugin raises {told(error)}")
+        return WRONG_INPUT
+    _complain("This is a fault of the suite's own; what is finished is kept.")
+    return CRASHED
 
 
 def _complain(text: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +14,7 @@ from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import load_plugin
-from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.files.json import load_table
+from l2l.suite.files.json import load_table, save_json
 from l2l.suite.files.places import CELLS, EXPERIMENTS, REQUEST
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
@@ -115,7 +113,7 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
 
 def save_request(request: Request, root: Path) -> None:
     """Keep it in the results folder."""
-    write_text_atomic(root / CELLS / REQUEST, json.dumps(asdict(request), indent=1))
+    save_json(root / CELLS / REQUEST, request)
 
 
 def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:

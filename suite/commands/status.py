@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import statistics
 from collections import defaultdict
@@ -12,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import kinds
 from l2l.suite.files.places import CELLS, RECORD
 from l2l.suite.files.progress import read_progress
 from l2l.suite.plan.cells import Cell
@@ -90,29 +91,8 @@ def status_of(plan: Plan, root: Path) -> Status:
 
 
 def work_of(kind: str, config: Mapping[str, Any]) -> float:
-    """How much a cell has to do, in optimizee steps times runs; comparable within a kind."""
-    if kind == "metatrain":
-        return _training_work(config)
-    return float(config.get("steps", 1) * config.get("instances", 1))
-
-
-def _training_work(config: Mapping[str, Any]) -> float:
-    """Of the whole schedule, or of a rung's part of it."""
-    since, until = config.get("since", 0), config.get("until", math.inf)
-    work = first = 0.0
-    for phase in config["training"]["phases"]:
-        last = first + phase["runs"]
-        work += _mean_steps(phase["horizon"]) * max(0, min(last, until) - max(first, since))
-        first = last
-    return work
-
-
-def _mean_steps(horizon: int | Mapping[str, int]) -> float:
-    """Steps of a run, or their mean where they are drawn log-uniformly."""
-    if isinstance(horizon, int):
-        return horizon
-    low, high = horizon["low"], horizon["high"]
-    return (high - low) / math.log(high / low)
+    """How much a cell has to do, in a unit of its kind."""
+    return kinds.cls(kind)().work(config)
 
 
 def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
@@ -149,8 +129,8 @@ def speeds_of(root: Path) -> Speeds:
         kind, config = record["kind"], record["config"]
         try:
             speed = record["seconds"] / work_of(kind, config)
-        except (ValueError, KeyError, TypeError, ArithmeticError):
-            # Damaged, so of no use for an estimate; running it again tells its owner.
+        except (SuiteError, ValueError, KeyError, TypeError, ArithmeticError):
+            # Damaged, or of an unknown kind, so of no use for an estimate.
             continue
         samples[kind, _problem(config)].append(speed)
         samples[kind, ""].append(speed)

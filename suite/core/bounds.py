@@ -72,8 +72,28 @@ class NotEmpty:
         return len(value) > 0
 
 
+@dataclass(frozen=True)
+class SpecOf:
+    """For `Annotated` specs: of what kind they are. What they say is checked when they are made."""
+
+    kind: str
+    trained: bool = False
+
+    def __str__(self) -> str:
+        return f"with the name and the options of the {self.kind}"
+
+    def holds(self, value: Any) -> bool:
+        """True: a table is all that can be asked of it here."""
+        return True
+
+
 Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
 Name = Annotated[str, FileName()]
-# Name and fields of a problem or an optimizer.
+# Name and fields of something registered.
 Spec = dict[str, Any]
+ProblemSpec = Annotated[Spec, SpecOf("problem")]
+OptimizerSpec = Annotated[Spec, SpecOf("optimizer")]
+EstimatorSpec = Annotated[Spec, SpecOf("estimator")]
+# Or, in the place of an optimizer, ``{trained: NAME}`` of a training.
+Compared = Annotated[Spec, SpecOf("optimizer", trained=True)]

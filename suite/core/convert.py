@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 import types
@@ -59,6 +60,11 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if isinstance(kind, type) and not isinstance(value, kind):
         raise _mismatch(value, kind, where)
     return value
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON gives it back, dataclasses as tables; `convert` turns it into them again."""
+    return json.loads(json.dumps(value, default=dataclasses.asdict))
 
 
 def fill(cls: type[T], data: Mapping[str, Any], where: str) -> T:
@@ -142,7 +148,7 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(allowed) for allowed in inner)
     if origin in (Union, types.UnionType):
-        words = [describe(each) for each in inner if _can_be_written(each)]
+        words = [describe(each) for each in inner if can_be_written(each)]
         return " or ".join(dict.fromkeys(words))
     if origin in (tuple, list, Sequence):
         return f"a list, each {describe(inner[0])}" if inner else "a list"
@@ -176,14 +182,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _can_be_written(kind: Any) -> bool:
+def can_be_written(kind: Any) -> bool:
     """Whether YAML has values of this type: not so for tensors and the like."""
     plain = (int, float, str, bool, type(None))
     return not isinstance(kind, type) or kind in plain or dataclasses.is_dataclass(kind)
 
 
 def _convert_union(value: Any, kind: Any, where: str) -> Any:
-    choices = [each for each in get_args(kind) if _can_be_written(each)]
+    choices = [each for each in get_args(kind) if can_be_written(each)]
     if value is None and type(None) in choices:
         return None
     choices = [each for each in choices if each is not type(None)]

@@ -1,4 +1,4 @@
-"""Problems, optimizers and estimators by name, registered by a decorator."""
+"""Problems, optimizers, estimators and kinds of cell by name, registered by a decorator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,11 +17,13 @@ from l2l.suite.core.convert import fields_of
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimator
 from l2l.suite.core.generators import noticed_draws, seeded_generators
+from l2l.suite.core.kind import Kind
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.types import Optimizer, Problem
 from l2l.suite.core.wrapper import Options, options_in, wrapped
 
 T = TypeVar("T", bound=type)
+C = TypeVar("C", bound=type)
 
 
 def _origin(cls: type) -> tuple[str, str]:
@@ -72,7 +75,16 @@ class Registry(Generic[T]):
                 if drawn:
                     self.drew.add(module.name)
 
-    def add(self, name: str, cls: T) -> None:
+    def register(self, name: str) -> Callable[[C], C]:
+        """Class decorator: make a class known as `name`."""
+
+        def add(cls: C) -> C:
+            self.add(name, cls)
+            return cls
+
+        return add
+
+    def add(self, name: str, cls: Any) -> None:
         """Make `cls` known as `name`; SuiteError if another class has that name."""
         known = self._classes.get(name)
         # A plugin loaded twice replaces itself; two different classes never share a name.
@@ -246,12 +258,22 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
         )
 
 
+class KindRegistry(Registry[type[Kind]]):
+    """Kinds of cell, whose names begin the names of folders."""
+
+    def add(self, name: str, cls: Any) -> None:
+        if not re.fullmatch("[a-z]+", name):
+            raise SuiteError(f"{self.kind} {name!r}: its name must be of the letters a to z alone")
+        super().add(name, cls)
+
+
 problems: Registry[type[Problem]] = Registry("problem", "l2l.problems", Problem)
 optimizers = OptimizerRegistry("optimizer", "l2l.optimizers", Optimizer)
 estimators: Registry[type[Estimator]] = Registry(
     "estimator", "l2l.suite.meta.estimators", Estimator
 )
-REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators)
+kinds = KindRegistry("kind of cell", "l2l.suite.run.kinds", Kind)
+REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators, kinds)
 
 
 @contextmanager
@@ -263,32 +285,16 @@ def unregistered_on_error() -> Iterator[None]:
         yield
 
 
-def register_problem(name: str) -> Callable[[T], T]:
-    """Class decorator: make a `Problem` known as `name`."""
-
-    def register(cls: T) -> T:
-        problems.add(name, cls)
-        return cls
-
-    return register
+register_problem = problems.register
+register_estimator = estimators.register
+register_kind = kinds.register
 
 
-def register_optimizer(name: str, tune: str | None = None) -> Callable[[T], T]:
+def register_optimizer(name: str, tune: str | None = None) -> Callable[[C], C]:
     """Class decorator: make an `Optimizer` known as `name`; `tune` is the field that is swept."""
 
-    def register(cls: T) -> T:
+    def register(cls: C) -> C:
         cls.tuned = tune  # type: ignore[attr-defined]
-        optimizers.add(name, cls)
-        return cls
-
-    return register
-
-
-def register_estimator(name: str) -> Callable[[T], T]:
-    """Class decorator: make an `Estimator` known as `name`."""
-
-    def register(cls: T) -> T:
-        estimators.add(name, cls)
-        return cls
+        return optimizers.register(name)(cls)
 
     return register

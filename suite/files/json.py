@@ -1,13 +1,21 @@
-"""Reading JSON that may be damaged or hostile."""
+"""JSON: written whole or not at all, read as if damaged or hostile."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+from l2l.suite.files.atomic import write_text_atomic
+
 # Larger than any file of a results folder; a bound before anything is parsed.
 MAX_BYTES = 16 * 2**20
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Write a value in one go, dataclasses as tables."""
+    write_text_atomic(path, json.dumps(value, indent=1, default=dataclasses.asdict))
 
 
 def load_json(path: Path) -> Any:

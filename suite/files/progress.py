@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.files.json import read_json
+from l2l.suite.files.json import read_json, save_json
 from l2l.suite.files.places import PROGRESS
 
 # Seconds between writes of the file, and between lines in the log.
@@ -75,7 +73,7 @@ class CellProgress:
         now = time.monotonic() - self._started
         if now - self._written >= INTERVAL:
             self._written = now
-            write_text_atomic(self._path, json.dumps(asdict(step)))
+            save_json(self._path, step)
         if now - self._logged >= LOG_INTERVAL:
             self._logged = now
             log.info("%s: %d of %d, %s", self._path.parent.name, done, total, note)

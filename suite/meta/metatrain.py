@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from l2l.optimizers.learned.checkpoint import save_optimizer
+from l2l.suite.core.convert import plain
 from l2l.suite.core.registry import estimators, optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
@@ -21,7 +22,7 @@ from l2l.suite.files.progress import Progress, silent
 from l2l.suite.inner.evaluate import evaluate, final_steps
 from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.meta_optimizers import meta_optimizer
-from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.schedule import Phase, Schedule
 from l2l.suite.meta.state import TrainingState, load_state, save_state
 
 # In the header of an optimizer's file, why training left φ as it was.
@@ -36,12 +37,13 @@ NORMS = 200
 def metatrain(
     problem: Problem,
     optimizer_spec: Mapping[str, Any],
-    training: Training,
+    schedule: Schedule,
     seed: int,
     folder: Path,
     device: str | torch.device = "cpu",
     progress: Progress = silent,
     until: int | None = None,
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
 
@@ -49,7 +51,7 @@ def metatrain(
 
     A run that was interrupted at any point goes on from its last validation, and ends with the
     same bits as one that was not. With `until`, training ends with the first validation after so
-    many runs, and a later call goes on from there.
+    many runs, and a later call goes on from there. The file's header has what `about` says, too.
 
     Raises:
         SuiteError: what `folder` holds cannot be read, or nothing can be written there.
@@ -58,12 +60,12 @@ def metatrain(
     state = load_state(folder, device)
     if state is None:
         state = TrainingState.fresh(untrained.initial_weights(Rng(seed, "phi")).to(device))
-    total = sum(phase.runs for phase in training.phases)
+    total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)
     if state.runs == 0:
-        _validate(problem, untrained, training, seed, device, state, math.nan)
+        _validate(problem, untrained, schedule, seed, device, state, math.nan)
     first = 0
-    for number, phase in enumerate(training.phases):
+    for number, phase in enumerate(schedule.phases):
         if state.validated >= until:
             break
         if state.runs < first + phase.runs:
@@ -76,8 +78,8 @@ def metatrain(
             runs = range(state.runs, min(state.runs + phase.batch, first + phase.runs))
             _update_over_run(problem, untrained, phase, runs, rate, seed, device, state)
             state.runs = runs.stop
-            if state.due(training.validate_every) or state.runs == first + phase.runs:
-                _validate(problem, untrained, training, seed, device, state, rate)
+            if state.due(schedule.validate_every) or state.runs == first + phase.runs:
+                _validate(problem, untrained, schedule, seed, device, state, rate)
                 if phase.patience is not None:
                     state.retreat(phase.patience)
                 save_state(folder, state)
@@ -86,13 +88,13 @@ def metatrain(
         first += phase.runs
     write_text_atomic(folder / TRAINING_LOG, state.log_csv())
     about = {
+        **about,
         "seed": seed,
         "validation": state.best,
         "runs": state.best_runs,
-        "problem": training.problem,
-        "phases": [dataclasses.asdict(phase) for phase in training.phases],
+        "phases": plain(schedule.phases),
     }
-    failed = untrained_because(state, training.phases, seed)
+    failed = untrained_because(state, schedule.phases, seed)
     if failed:
         log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
         about[UNTRAINED] = failed
@@ -177,21 +179,21 @@ def _update_over_run(
 def _validate(
     problem: Problem,
     untrained: Any,
-    training: Training,
+    schedule: Schedule,
     seed: int,
     device: str | torch.device,
     state: TrainingState,
     rate: float,
 ) -> None:
     """Freeze φ, run it on validation instances, keep it if it is the best so far."""
-    steps = max(phase.longest for phase in training.phases)
+    steps = max(phase.longest for phase in schedule.phases)
     optimizer = untrained.with_weights(state.weights)
     losses = evaluate(
-        problem, optimizer, steps, training.validation_instances, seed, device, "validation"
+        problem, optimizer, steps, schedule.validation_instances, seed, device, "validation"
     )
     tail = losses[:, final_steps(steps).start :]
     state.record(
-        validation=(losses.mean() if training.criterion == "mean" else tail.mean()).item(),
+        validation=(losses.mean() if schedule.criterion == "mean" else tail.mean()).item(),
         final=tail.mean().item(),
         total=losses[:, :steps].sum(1).mean().item(),
         rate=rate,

@@ -6,10 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from l2l.suite.core.bounds import Above, AtLeast, Below, Count, Name, Natural, NotEmpty, Spec
+from l2l.suite.core.bounds import (
+    Above,
+    AtLeast,
+    Below,
+    Count,
+    EstimatorSpec,
+    Name,
+    Natural,
+    NotEmpty,
+    OptimizerSpec,
+    ProblemSpec,
+)
 from l2l.suite.core.estimator import MetaLoss
 from l2l.suite.core.seeds import Rng
 from l2l.suite.meta.meta_optimizers import Method
+
+Criterion = Literal["final", "mean"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class Phase:
 
     runs: Count
     horizon: Count | Horizon
-    estimator: Spec
+    estimator: EstimatorSpec
     rate: Annotated[float, Above(0)]
     batch: Count = 1
     method: Method = "adam"
@@ -123,6 +136,16 @@ class Population:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """What a meta-training does with one seed; the fields are those of `Training`."""
+
+    phases: tuple[Phase, ...]
+    validate_every: Count = 50
+    validation_instances: Count = 20
+    criterion: Criterion = "final"
+
+
+@dataclass(frozen=True)
 class Training:
     """How a learned optimizer comes about.
 
@@ -140,13 +163,13 @@ class Training:
         use: ``train`` it, or take the ``shipped`` checkpoint.
     """
 
-    problem: Spec
-    optimizer: Spec
+    problem: ProblemSpec
+    optimizer: OptimizerSpec
     phases: tuple[Phase, ...] = ()
     seeds: Annotated[tuple[Natural, ...], NotEmpty()] = (1,)
     validate_every: Count = 50
     validation_instances: Count = 20
-    criterion: Literal["final", "mean"] = "final"
+    criterion: Criterion = "final"
     population: Population | None = None
     checkpoint: Name | None = None
     use: Literal["train", "shipped"] = "train"
@@ -158,6 +181,11 @@ class Training:
             raise ValueError("'use: shipped' needs 'checkpoint', a name in results/checkpoints")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} must differ")
+
+    @property
+    def schedule(self) -> Schedule:
+        """What is done with each seed."""
+        return Schedule(self.phases, self.validate_every, self.validation_instances, self.criterion)
 
 
 # What decides nothing where the shipped checkpoint is used.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2l.suite.core.digests import digest
+from l2l.suite.core.convert import plain
+from l2l.suite.core.digests import definition_digest, digest
+from l2l.suite.core.plugins import is_from_plugin
+from l2l.suite.core.registry import kinds
 from l2l.suite.files.places import CELLS
 
 # Raised whenever the harness computes other numbers from the same configuration.
 RESULTS_VERSION = 2
-
-# Those that many wait for come first.
-KINDS = ("promote", "metatrain", "select", "tune", "evaluate", "trace")
 
 SHORT = 12
 
@@ -26,7 +25,7 @@ class Cell:
     """One piece of work.
 
     Args:
-        kind: what is done; see `suite.run.kinds`.
+        kind: what is done, by the name of a registered `Kind`.
         name: for people; it is part of the folder's name and says nothing that `config` does not.
         config: what decides the result, JSON-able.
         inputs: cells whose results it reads, in the order its runner expects.
@@ -50,10 +49,24 @@ class Cell:
 
 
 def make_cell(kind: str, name: str, config: Mapping[str, Any], inputs: Iterable[Cell] = ()) -> Cell:
-    """A cell with its key, and a name that is safe in a file's name."""
-    inputs = tuple(inputs)
-    # As it will be read back from the cell's file: a runner sees the same, now or then.
-    config = json.loads(json.dumps(config))
+    """A cell with its key, and a name that is safe in a file's name.
+
+    Args:
+        kind: what is done.
+        name: for people.
+        config: what decides the result; dataclasses in it become tables.
+        inputs: cells whose results it reads.
+
+    Raises:
+        SuiteError: there is no such kind.
+    """
+    inputs, cls = tuple(inputs), kinds.cls(kind)
+    if is_from_plugin(cls):
+        # The suite's own are part of the harness, which `RESULTS_VERSION` stands for.
+        spec = {"spec": {"name": kind}, "kind": kinds.kind, "code": definition_digest(cls)}
+        config = {**config, "kind": spec}
+    # As it will be read back from the cell's file: a kind sees the same, before and after.
+    config = plain(config)
     key = digest(
         {
             "kind": kind,
@@ -79,3 +92,14 @@ def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     for cell in cells:
         visit(cell)
     return tuple(ordered.values())
+
+
+def following(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """The cells of all kinds that follow one of these; see `Kind.follows`."""
+    follows = {name: kinds.cls(name).follows for name in kinds}
+    return tuple(
+        make_cell(name, cell.name, {}, (cell,))
+        for cell in cells
+        for name in kinds
+        if follows[name] == cell.kind
+    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from l2l.suite.core.bounds import Count, Name, Natural, NotEmpty, Spec
+from l2l.suite.core.bounds import Compared, Count, Name, Natural, NotEmpty, ProblemSpec
 from l2l.suite.core.convert import REST
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
@@ -38,11 +38,11 @@ class Panel:
     """
 
     title: str
-    problem: Spec
+    problem: ProblemSpec
     steps: Count
-    optimizers: Annotated[dict[str, Spec], NotEmpty()]
+    optimizers: Annotated[dict[str, Compared], NotEmpty()]
     tuning_steps: Count | None = None
-    tuning_problem: Spec | None = None
+    tuning_problem: ProblemSpec | None = None
     test_instances: Count | None = None
     tuning_instances: Count | None = None
     first_shown: Natural = 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from l2l.suite.core.bounds import FileName, NotEmpty
-from l2l.suite.core.convert import convert
+from l2l.suite.core.convert import convert, plain
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.json import load_json
@@ -116,7 +116,7 @@ class ExperimentInfo:
 
 def save_experiments(path: Path, experiments: Sequence[ExperimentInfo]) -> None:
     """Write `experiments` as JSON."""
-    content = {"format": FORMAT, "experiments": [asdict(e) for e in experiments]}
+    content = {"format": FORMAT, "experiments": plain(experiments)}
     write_text_atomic(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from l2l.optimizers.learned.checkpoint import load_optimizer
@@ -17,7 +16,7 @@ from l2l.suite.files.places import CHECKPOINTS
 from l2l.suite.inner.objective import param_spec
 from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.schedule import Training
-from l2l.suite.plan.cells import Cell, in_order, make_cell
+from l2l.suite.plan.cells import Cell, following, in_order, make_cell
 from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.definitions import long_label
 from l2l.suite.plan.population import population_cells
@@ -48,6 +47,7 @@ class Plan:
         cells: all the work, each piece once, inputs before what reads them.
         traces: as `curves`, of the panels that have one.
         notices: what readers must know about the data of a panel, by (experiment, panel).
+        following: cells of kinds that follow another, which the report does not read.
         without: panels that are left out because their data is missing, by (experiment, panel),
             with the reason.
     """
@@ -56,13 +56,14 @@ class Plan:
     curves: tuple[Curve, ...]
     cells: tuple[Cell, ...]
     traces: tuple[Curve, ...] = ()
+    following: tuple[Cell, ...] = ()
     notices: Mapping[tuple[str, str], str] = field(default_factory=dict)
     without: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[Cell, ...]:
-        """The cells that the report reads."""
-        return tuple(curve.cell for curve in (*self.curves, *self.traces))
+        """The cells that nothing else is made from than a report."""
+        return (*(curve.cell for curve in (*self.curves, *self.traces)), *self.following)
 
 
 def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Plan:
@@ -97,8 +98,10 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
                 notices[experiment.name, name] = planned.notice
     if without and not curves:
         raise DataMissing(list(without.values())[-1])
-    cells = in_order(curve.cell for curve in (*curves, *traces))
-    return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), notices, without)
+    asked = in_order(curve.cell for curve in (*curves, *traces))
+    more = following(asked)
+    cells = (*asked, *more)
+    return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), more, notices, without)
 
 
 @dataclass(frozen=True)
@@ -169,16 +172,16 @@ def _trained(training: Training, where: str) -> _Trained:
     if training.use == "shipped":
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
-    schedule = dataclasses.asdict(training)
-    for key in ("problem", "optimizer", "seeds", "population", "checkpoint", "use"):
-        del schedule[key]
-    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
     found = [
         estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
         for number, phase in enumerate(training.phases)
     ]
-    for phase, estimator in zip(schedule["phases"], found, strict=True):
-        phase["estimator"] = estimator["spec"]
+    phases = tuple(
+        replace(phase, estimator=estimator["spec"])
+        for phase, estimator in zip(training.phases, found, strict=True)
+    )
+    schedule = replace(training.schedule, phases=phases)
+    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
     if plugins := [each for each in found if "code" in each]:
         config["estimators"] = plugins
     validation = {
@@ -268,13 +271,11 @@ def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str
         )
     common = {key: along.config[key] for key in ("problem", "steps", "instances", "seed")}
     optimizers = [
-        {"label": label, "inputs": len(cell.inputs), **cell.config}
+        {"label": label, "inputs": len(cell.inputs)}
+        | {key: value for key, value in cell.config.items() if key not in common}
         for label, cell in evaluated.items()
     ]
-    for optimizer in optimizers:
-        for key in common:
-            del optimizer[key]
-    config = {**common, "optimizers": optimizers, "trace": dataclasses.asdict(trace)}
+    config = {**common, "optimizers": optimizers, "trace": trace}
     if trace.instances is not None:
         config["instances"] = min(trace.instances, config["instances"])
     inputs = [each for cell in evaluated.values() for each in cell.inputs]

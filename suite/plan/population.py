@@ -8,10 +8,9 @@ is decided by the `promote` cell between two rungs.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from typing import Any
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
-from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
-from l2l.suite.files.json import load_table
+from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.json import load_table, save_json
 from l2l.suite.files.places import CANDIDATE, TRAINING_STATE
-from l2l.suite.meta.schedule import Population, Training
+from l2l.suite.meta.schedule import Population, Schedule, Training
 from l2l.suite.plan.cells import Cell, make_cell
 
 
@@ -91,7 +90,7 @@ def population_cells(
         make_cell(
             "metatrain",
             f"{name}-candidate-{number}",
-            {**config, "candidate": asdict(candidate), "since": 0, "until": ladder[0].runs},
+            {**config, "candidate": candidate, "since": 0, "until": ladder[0].runs},
         )
         for number, candidate in enumerate(candidates(training, population))
     )
@@ -109,19 +108,19 @@ def population_cells(
     return cells
 
 
-def at_rate(training: Training, rate: float) -> Training:
+def at_rate(schedule: Schedule, rate: float) -> Schedule:
     """The schedule with `rate` in its first phase, and all rates in proportion."""
-    factor = rate / training.phases[0].rate
+    factor = rate / schedule.phases[0].rate
     phases = [
         replace(
             phase,
             rate=phase.rate * factor,
             rate_end=None if phase.rate_end is None else phase.rate_end * factor,
         )
-        for phase in training.phases
+        for phase in schedule.phases
     ]
     phases[0] = replace(phases[0], rate=rate)
-    return replace(training, phases=tuple(phases))
+    return replace(schedule, phases=tuple(phases))
 
 
 def begin(config: Mapping[str, Any], inputs: tuple[Path, ...], folder: Path) -> Candidate:
@@ -137,7 +136,7 @@ def begin(config: Mapping[str, Any], inputs: tuple[Path, ...], folder: Path) -> 
         if not (folder / TRAINING_STATE).exists():
             state = inputs[0] / _ranked(TRAINING_STATE, config["rank"])
             write_bytes_atomic(folder / TRAINING_STATE, state.read_bytes())
-    write_text_atomic(folder / CANDIDATE, json.dumps(asdict(candidate)))
+    save_json(folder / CANDIDATE, candidate)
     return candidate
 
 

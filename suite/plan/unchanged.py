@@ -11,7 +11,7 @@ from l2l.suite.core.blame import blamed, method_of
 from l2l.suite.core.digests import current_digest, definition_digest
 from l2l.suite.core.errors import DataMissing, SuiteError
 from l2l.suite.core.plugins import is_from_plugin
-from l2l.suite.core.registry import Registry, estimators, optimizers, problems
+from l2l.suite.core.registry import REGISTRIES, optimizers, problems
 from l2l.suite.core.types import Optimizer, Problem
 
 
@@ -68,9 +68,9 @@ def check_unchanged(config: Mapping[str, Any]) -> None:
     """
     for entry in _definitions(config):
         is_problem = "notice" in entry
-        registry: Registry[Any] = problems if is_problem else optimizers
-        if entry.get("kind") == estimators.kind:
-            registry = estimators
+        by_kind = {registry.kind: registry for registry in REGISTRIES}
+        # Only what came later says its registry: it would be part of the others' keys.
+        registry = by_kind[entry.get("kind", (problems if is_problem else optimizers).kind)]
         name = entry["spec"]["name"]
         cls = registry.cls(name)
         changed = is_from_plugin(cls) and definition_digest(cls) != entry["code"]

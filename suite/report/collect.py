@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from l2l.optimizers.learned.checkpoint import about_optimizer
 from l2l.optimizers.learned.pretrained import find_checkpoint
 from l2l.optimizers.learned.rated import Rated
+from l2l.suite.core.convert import plain
 from l2l.suite.core.digests import digest
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.core.types import Problem
@@ -20,7 +20,7 @@ from l2l.suite.files.yaml import dump_yaml
 from l2l.suite.inner.pictures import Pictures, load_pictures
 from l2l.suite.inner.trace_tables import joined, load_traces
 from l2l.suite.plan.cells import SHORT, Cell
-from l2l.suite.plan.config import Claim, Experiment, Panel
+from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.condense import condense
@@ -100,7 +100,7 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
             name=each.name,
             title=each.title,
             panels=_panel_infos(each, plan, untrained),
-            claims=tuple(_claim_info(id_, claim) for id_, claim in each.claims.items()),
+            claims=tuple(ClaimInfo(id_, **vars(claim)) for id_, claim in each.claims.items()),
             source=each.source,
             seed=each.seed,
             profile=profile,
@@ -113,7 +113,7 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
 
 def settings_of(experiment: Experiment) -> str:
     """The experiment as YAML, with profile, ``--set`` and defaults in place."""
-    data = json.loads(json.dumps(dataclasses.asdict(experiment)))
+    data = plain(experiment)
     for claim in data["claims"].values():
         claim.update(claim.pop("options"))
     return dump_yaml(data)
@@ -238,9 +238,3 @@ def _trained_on(experiment: Experiment, panel: Panel) -> dict[str, Problem | Non
             told = about_optimizer(find_checkpoint(checkpoint)).get("problem")
             found[label] = problems.make(told) if isinstance(told, dict) else None
     return found
-
-
-def _claim_info(id_: str, claim: Claim) -> ClaimInfo:
-    return ClaimInfo(
-        id_, claim.text, claim.test, claim.options, claim.kind, claim.runs, claim.steps
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.files.json import read_json
+from l2l.suite.files.json import read_json, save_json
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CELLS, LOCKS, REPORT_LOCK, VERSION
 from l2l.suite.files.storage import guarded
@@ -30,8 +28,7 @@ def open_results(root: Path) -> None:
     with guarded(root):
         (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
         if read_json(root / CELLS / VERSION) is None:
-            content = json.dumps({"results_version": RESULTS_VERSION})
-            write_text_atomic(root / CELLS / VERSION, content)
+            save_json(root / CELLS / VERSION, {"results_version": RESULTS_VERSION})
 
 
 def check_version(root: Path) -> None:

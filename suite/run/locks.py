@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from filelock import FileLock, Timeout
 
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.files.json import read_json
+from l2l.suite.files.json import read_json, save_json
 from l2l.suite.files.places import CELLS, LOCKS
 
 
@@ -36,7 +34,7 @@ class Owner:
 def owned(path: Path) -> Iterator[None]:
     """Write this process's name into `path` for the length of the block."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    write_text_atomic(path, json.dumps(asdict(Owner(platform.node(), os.getpid(), since))))
+    save_json(path, Owner(platform.node(), os.getpid(), since))
     try:
         yield
     finally:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from l2l.suite.core.registry import kinds
 from l2l.suite.files.progress import Step, read_progress
-from l2l.suite.plan.cells import KINDS, Cell
+from l2l.suite.plan.cells import Cell
 from l2l.suite.run.store import Outcome, failure
 from l2l.suite.run.workers import WorkerDied, Workers
 
@@ -97,7 +98,7 @@ def _ready(state: _State) -> Iterable[Cell]:
         if state.busy_until.get(cell.key, 0) <= now
         and all(_is_done(state, each) for each in cell.inputs)
     ]
-    return sorted(ready, key=lambda cell: KINDS.index(cell.kind) if cell.kind in KINDS else 0)
+    return sorted(ready, key=lambda cell: -kinds.cls(cell.kind).priority)
 
 
 def _is_done(state: _State, cell: Cell) -> bool:

@@ -8,7 +8,6 @@ under its lock, which the operating system frees when its owner dies, and is don
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import platform
 import shutil
@@ -27,7 +26,9 @@ from l2l.suite.core.blame import told
 from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.generators import seeded_generators
-from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.core.kind import Job
+from l2l.suite.core.registry import kinds
+from l2l.suite.files.json import save_json
 from l2l.suite.files.logs import LogFile
 from l2l.suite.files.pieces import remove_pieces
 from l2l.suite.files.places import CELL_LOG, FAILURE, PIECE, PROGRESS, RECORD
@@ -37,7 +38,6 @@ from l2l.suite.files.storage import guarded, storage_cause
 from l2l.suite.inner.process import follow_environment, full_float32, one_thread_beside_the_kernel
 from l2l.suite.plan.cells import RESULTS_VERSION, Cell
 from l2l.suite.plan.unchanged import check_unchanged
-from l2l.suite.run.kinds import RUNNERS, Job
 from l2l.suite.run.locks import held, owner_of
 from l2l.suite.run.records import record_of
 
@@ -105,7 +105,10 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
         log.info("%s starts", cell.label)
         try:
             check_unchanged(cell.config)
-            RUNNERS[cell.kind](Job(cell.config, inputs, folder, device, progress))
+            kind = kinds.cls(cell.kind)()
+            kind.run(Job(cell.config, inputs, folder, device, progress))
+            if lacking := [name for name in kind.leaves if not (folder / name).is_file()]:
+                raise SuiteError(f"{type(kind).__name__}.run must leave {lacking[0]}, but did not")
             seconds = progress.seconds()
             _finish(cell, folder, device, seconds)
         except Exception as error:
@@ -150,7 +153,7 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
             "numpy": np.__version__,
         },
     }
-    write_text_atomic(folder / RECORD, json.dumps(record, indent=1))
+    save_json(folder / RECORD, record)
     tidy(folder)
 
 
@@ -176,7 +179,7 @@ def failure(cell: Cell, root: Path, sentence: str, seconds: float = 0.0) -> Outc
     """The outcome of a cell that failed, which its folder tells of as well."""
     folder = cell.folder(root)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(folder / FAILURE, json.dumps({"error": sentence}))
+    save_json(folder / FAILURE, {"error": sentence})
     return Outcome("failed", sentence, seconds)
 
 

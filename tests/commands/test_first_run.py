@@ -23,7 +23,6 @@ from data_files import (
 )
 
 import l2l.suite.commands.request
-import l2l.suite.run.kinds
 from l2l.problems.data_root import DATA_ROOT
 from l2l.problems.downloads import OFFLINE
 from l2l.suite.commands.request import Request, load_experiments, plan_request

@@ -8,19 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_kinds import fake_kind
 from filelock import FileLock
 
 from l2l.suite.commands.clean import delete_cells, find_cells
 from l2l.suite.commands.status import Status, status_of
 from l2l.suite.commands.tell import duration
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.kind import Job
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CELLS, LOCKS
 from l2l.suite.files.progress import CellProgress
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.plan import Curve, Plan
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS, Job
 from l2l.suite.run.locks import owned
 from l2l.suite.run.records import record_of
 from l2l.suite.run.store import run_cell
@@ -34,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_text_atomic(job.folder / "out.txt", "x" * 100)
 
     for kind in ("tune", "evaluate"):
-        monkeypatch.setitem(RUNNERS, kind, work)
+        fake_kind(monkeypatch, work, kind)
     open_results(tmp_path)
     return tmp_path
 

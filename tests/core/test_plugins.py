@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_kinds import fake_kind
 from typer.testing import CliRunner
 
 from l2l.suite.commands.command_line import app
 from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.kind import Job
 from l2l.suite.core.plugins import load_plugin, plugin_files
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.resolved import problem_config
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS, Job
 from l2l.suite.run.ray.worker import Order, run_travelling
 from l2l.suite.run.records import failure_of
 from l2l.suite.run.store import run_cell
@@ -162,7 +163,7 @@ def test_plugin_that_changed_after_the_planning_is_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """As in a worker process that imports it a moment later."""
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    fake_kind(monkeypatch, lambda job: None)
     open_results(tmp_path / "out")
     write(tmp_path)
     cell = cell_of(tmp_path)
@@ -179,7 +180,7 @@ def test_plugin_that_changed_after_the_planning_is_not_run(
 def test_file_that_changed_after_the_planning_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    fake_kind(monkeypatch, lambda job: None)
     open_results(tmp_path / "out")
     given = READS.replace("GIVEN", '"data.csv"')
     text = PLUGIN.replace("NAME", "own-bowl").replace("    def init", given)
@@ -194,7 +195,7 @@ def test_what_lies_beside_a_plugin_travels_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To nodes that do not see this machine's files."""
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    fake_kind(monkeypatch, lambda job: None)
     plugin = write(tmp_path)
     cell = cell_of(tmp_path)
     assert set(plugin_files(plugin)) == {"mine.py", *BESIDE}
@@ -213,7 +214,7 @@ def test_every_cell_finds_the_global_generators_alike_and_leaves_them_alone(
     def work(job: Job) -> None:
         drawn.append((torch.rand(1).item(), np.random.rand(), random.random()))
 
-    monkeypatch.setitem(RUNNERS, "fake", work)
+    fake_kind(monkeypatch, work)
     open_results(tmp_path)
     states = torch.get_rng_state(), random.getstate()
     for text in "ab":

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import ROOT, write_experiment
+from fake_kinds import fake_kind
 
 from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.suite.commands.request import Request, plan_request
 from l2l.suite.inner.process import DETERMINISTIC, deterministic
 from l2l.suite.plan.cells import make_cell
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS
 from l2l.suite.run.store import run_cell
 
 ON_IMAGES = """
@@ -96,7 +96,7 @@ def test_cell_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.M
         ]
 
     seen = []
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: seen.append(settings()))
+    fake_kind(monkeypatch, lambda job: seen.append(settings()))
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     before = settings()
     open_results(tmp_path)

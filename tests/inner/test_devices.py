@@ -29,7 +29,7 @@ from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.metatrain import metatrain
-from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.schedule import Phase, Schedule
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -138,7 +138,7 @@ def test_resumed_training_is_the_uninterrupted_one(tmp_path: Path) -> None:
     estimator = {"name": "truncated", "window": 5, "sample": 50}
     phases = (Phase(runs=12, horizon=10, estimator=estimator, rate=0.01, batch=2, clip=True),)
     spec = {"name": "lstm", "hidden": 20}
-    training = Training({"name": "mlp"}, spec, phases, validate_every=4, validation_instances=2)
+    training = Schedule(phases, validate_every=4, validation_instances=2)
     for name, stops in (("whole", (None,)), ("resumed", (4, 8, None))):
         (tmp_path / name).mkdir()
         for until in stops:

@@ -17,7 +17,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimate
 from l2l.suite.meta.estimators.truncated import Truncated
 from l2l.suite.meta.metatrain import metatrain
-from l2l.suite.meta.schedule import Horizon, Phase, Training
+from l2l.suite.meta.schedule import Horizon, Phase, Schedule
 
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
 DRAWN = Phase(
@@ -64,7 +64,7 @@ def test_training_takes_runs_of_these_lengths(
     monkeypatch.setattr(Truncated, "begin", watched_begin)
     monkeypatch.setattr(Truncated, "gradient", watched)
     monkeypatch.setattr(l2l.suite.meta.metatrain, "evaluate", evaluate)
-    training = Training({"name": "quadratic"}, SPEC, (DRAWN,), validation_instances=2)
+    training = Schedule((DRAWN,), validation_instances=2)
     metatrain(Quadratic(dim=3), SPEC, training, 3, tmp_path)
     assert [sum(each) for each in windows] == [DRAWN.steps(3, run) for run in range(0, 12, 2)]
     assert set(validated) == {40}

@@ -38,7 +38,7 @@ from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import Truncated, window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.metatrain import metatrain
-from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.schedule import Phase, Schedule
 from l2l.suite.meta.state import TrainingState, load_state
 
 PROBLEM = Quadratic(dim=3)
@@ -71,15 +71,8 @@ PHASES = (
 )
 
 
-def training(*phases: Phase, every: int = 6, criterion: Any = "final") -> Training:
-    return Training(
-        {"name": "quadratic"},
-        SPEC,
-        phases,
-        validate_every=every,
-        validation_instances=6,
-        criterion=criterion,
-    )
+def training(*phases: Phase, every: int = 6, criterion: Any = "final") -> Schedule:
+    return Schedule(phases, every, validation_instances=6, criterion=criterion)
 
 
 def train(
@@ -479,7 +472,8 @@ def test_seeds_give_different_optimizers(tmp_path: Path) -> None:
 
 
 def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
-    train(tmp_path, SHORT)
+    told = {"problem": {"name": "quadratic"}}
+    metatrain(PROBLEM, SPEC, training(SHORT), 1, tmp_path, about=told)
     with safe_open(tmp_path / "optimizer.safetensors", "pt") as file:
         about = json.loads(file.metadata()["about"])
     assert about["seed"] == 1

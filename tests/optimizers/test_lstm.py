@@ -20,7 +20,7 @@ from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec
 from l2l.suite.meta.metatrain import metatrain
-from l2l.suite.meta.schedule import Phase, Training
+from l2l.suite.meta.schedule import Phase, Schedule
 from l2l.suite.meta.state import load_state
 
 SPEC = ParamSpec({"theta": torch.Size([6])})
@@ -233,7 +233,7 @@ def test_an_odd_phase_stays_among_odd_networks_bit_for_bit_and_a_free_one_leaves
     free = Phase(10, 10, {**estimator, "sample": 2}, rate=0.02)
     weights = []
     for phases in ((odd,), (odd, free)):
-        training = Training({"name": "quadratic"}, spec, phases, validation_instances=4)
+        training = Schedule(phases, validation_instances=4)
         folder = tmp_path / str(len(phases))
         folder.mkdir()
         metatrain(Quadratic(dim=3), spec, training, 1, folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from data_files import forget_data, vgg_state, write_photos, write_styles, write_weights
+from fake_kinds import fake_kind
 from PIL import Image
 
 from l2l.problems.data_root import DATA_ROOT
@@ -20,7 +21,6 @@ from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.resolved import problem_config
 from l2l.suite.plan.unchanged import fingerprints
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS
 from l2l.suite.run.ray.worker import Order, run_travelling
 from l2l.suite.run.records import failure_of
 from l2l.suite.run.store import run_cell
@@ -53,7 +53,7 @@ def root(tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> I
     write_styles(root)
     write_weights(root)
     monkeypatch.setenv(DATA_ROOT, str(root))
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    fake_kind(monkeypatch, lambda job: None)
     known = [{name: each.cls(name) for name in each} for each in (problems, optimizers)]
     load_plugin(DIGITS)
     forget_data()

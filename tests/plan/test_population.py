@@ -117,7 +117,7 @@ def test_rungs_narrow_to_the_whole_schedule(
 
 
 def test_rates_of_later_phases_keep_their_ratio(tmp_path: Path) -> None:
-    first, second = at_rate(training(tmp_path)[0], 0.02).phases
+    first, second = at_rate(training(tmp_path)[0].schedule, 0.02).phases
     assert (first.rate, first.rate_end, second.rate) == (0.02, 0.004, 0.01)
     assert second.rate_end is None
 
@@ -161,7 +161,7 @@ def test_winner_is_the_training_with_its_rate_and_seed_bit_for_bit(
     made, root = finished
     winner = of_kind(made, "metatrain")[-1]
     rate, seed = told(winner, root)["rate"], told(winner, root)["seed"]
-    phases = at_rate(training(tmp_path)[0], rate).phases
+    phases = at_rate(training(tmp_path)[0].schedule, rate).phases
     alone = plan(
         tmp_path,
         "training.t.population=null",

@@ -262,12 +262,12 @@ def test_divergence_is_not_following():
     ("test", "options", "message"),
     [
         ("ends_bellow_all", BELOW, "e.yaml, claim C-1: no test 'ends_bellow_all'.*ends_below_all"),
-        ("ends_below_all", {**BELOW, "margni": 1}, "claim C-1: .* has no option 'margni'"),
-        ("area_below_all", BELOW, "claim C-1: .* needs the option 'margin'"),
+        ("ends_below_all", {**BELOW, "margni": 1}, "claim C-1: .* has no 'margni'"),
+        ("area_below_all", BELOW, "claim C-1: .* needs 'margin': a number"),
         (
             "area_below_all",
             {**BELOW, "margin": "wide"},
-            "claim C-1, margin: 'wide' must be a number",
+            "margin is 'wide', but must be a number",
         ),
         ("ends_below_all", {**BELOW, "panel": "pp"}, "claim C-1, panel: no panel 'pp' in e.*'p'"),
         (
@@ -278,7 +278,7 @@ def test_divergence_is_not_following():
         (
             "ends_below_all",
             {**BELOW, "baselines": "NAG"},
-            "baselines: 'NAG' must be a list of names",
+            "baselines is 'NAG', but must be a list, each text",
         ),
     ],
 )

@@ -13,17 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_kinds import fake_kind
 
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.kind import Job, Kind
+from l2l.suite.core.registry import kinds, register_kind
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CELLS
-from l2l.suite.files.progress import read_progress
+from l2l.suite.files.progress import Step, read_progress
 from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.run.executors import in_process
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS, Job
 from l2l.suite.run.records import failure_of, state_of, unfinished
-from l2l.suite.run.store import run_cell
+from l2l.suite.run.scheduler import run_all
+from l2l.suite.run.store import Outcome, run_cell
+from l2l.suite.run.workers import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +48,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(job.config["text"])
         write_text_atomic(job.folder / "out.txt", job.config["text"])
 
-    monkeypatch.setitem(RUNNERS, "fake", work)
+    fake_kind(monkeypatch, work)
     return seen
 
 
@@ -56,7 +61,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         write_text_atomic(job.folder / "half.txt", "half")
         raise error
 
-    monkeypatch.setitem(RUNNERS, "fake", work)
+    fake_kind(monkeypatch, work)
 
 
 def test_finished_cell_is_not_computed_again(root: Path, calls: list[str]) -> None:
@@ -115,7 +120,7 @@ def test_failed_cell_keeps_its_sentence_and_is_tried_again(
     assert run_cell(fake(), root, "cpu").error == "the loss is not finite at θ_0"
     assert state_of(fake(), root) == "failed"
     assert failure_of(fake(), root) == "the loss is not finite at θ_0"
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    fake_kind(monkeypatch, lambda job: None)
     assert run_cell(fake(), root, "cpu").state == "done"
 
 
@@ -144,10 +149,10 @@ def test_full_or_read_only_disk_stops_the_run_in_one_sentence(
     def refuse(source: object, target: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(StorageError, match=f"cannot be written to .{os.strerror(code)}."):
-        run_cell(fake("after"), root, "cpu")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(StorageError, match=f"cannot be written to .{os.strerror(code)}."):
+            run_cell(fake("after"), root, "cpu")
     assert state_of(fake("before"), root) == "done"
     assert state_of(fake("after"), root) == "missing"
 
@@ -183,7 +188,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from l2l.suite.plan.cells import make_cell
-from l2l.suite.run.kinds import RUNNERS
+from l2l import Kind, register_kind
 from l2l.suite.run.store import run_cell
 
 def work(job):
@@ -191,7 +196,11 @@ def work(job):
     print("at work", flush=True)
     time.sleep(60)
 
-RUNNERS["fake"] = work
+@register_kind("fake")
+class Fake(Kind):
+    def run(self, job):
+        work(job)
+
 run_cell(make_cell("fake", "a", {"text": "a"}), Path(sys.argv[1]), "cpu")
 """
 
@@ -219,3 +228,47 @@ def test_lock_keeps_others_out_and_is_free_once_its_owner_is_killed(
         time.sleep(0.05)
     assert run_cell(fake(), root, "cpu").state == "done"
     assert calls == ["a"]
+
+
+def test_files_that_a_kind_leaves_are_there_and_told_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_kind(monkeypatch, lambda job: None, leaves=("out.txt",))
+    ended = run_cell(fake(), root, "cpu")
+    assert (ended.state, ended.error) == ("failed", "Fake.run must leave out.txt, but did not")
+    fake_kind(monkeypatch, lambda job: write_text_atomic(job.folder / "out.txt", ""))
+    assert run_cell(fake(), root, "cpu").state == "done"
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    for name in set(kinds) - {"fake"}:
+        assert all(f"`{file}`" in rows[name] for file in kinds.cls(name).leaves), name
+
+
+def test_ready_cells_of_the_highest_priority_come_first(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    for name, priority in (("low", 1), ("high", 2)):
+        fake_kind(
+            monkeypatch, lambda job: order.append(job.config["text"]), name, priority=priority
+        )
+    cells = [make_cell(kind, text, {"text": text}) for kind, text in (("low", "a"), ("high", "b"))]
+    with in_process(Settings(root, "cpu")) as workers:
+        run_all(cells, root, workers, Mute())
+    assert order == ["b", "a"]
+
+
+class Mute:
+    """A display that shows nothing."""
+
+    def progress(self, cell: Cell, step: Step) -> None:
+        """Nothing."""
+
+    def ended(self, cell: Cell, outcome: Outcome) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("name", ["two-words", "Upper", ""])
+def test_kind_whose_cells_could_not_be_told_by_their_folders_is_refused(name: str) -> None:
+    with pytest.raises(SuiteError, match="of the letters a to z alone"):
+        register_kind(name)(Kind)

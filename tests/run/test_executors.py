@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_kinds import fake_kind, forget_kinds
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import load_plugin
@@ -20,13 +21,13 @@ from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.run.executors import find_executor, local
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS
 from l2l.suite.run.records import failure_of, state_of
 from l2l.suite.run.scheduler import run_all
 from l2l.suite.run.store import Outcome
 from l2l.suite.run.workers import Settings
 
 ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
 
 # A kind of cell whose configuration says what to do; the worker processes import it as a plugin.
 PLUGIN = """
@@ -36,7 +37,7 @@ from pathlib import Path
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_text_atomic
-from l2l.suite.run.kinds import RUNNERS
+from l2l import Kind, register_kind
 
 
 def work(job):
@@ -54,7 +55,10 @@ def work(job):
     write_text_atomic(job.folder / "out.txt", config["text"] + "".join(parts))
 
 
-RUNNERS["fake"] = work
+@register_kind("fake")
+class Fake(Kind):
+    def run(self, job):
+        work(job)
 """
 
 
@@ -77,7 +81,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
     plugin = tmp_path / "fake_kind.py"
     plugin.write_text(PLUGIN)
     # So that the kind is gone after the test.
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    forget_kinds(monkeypatch)
     load_plugin(plugin)
     open_results(tmp_path / "results")
     return lambda jobs: Settings(tmp_path / "results", "cpu", jobs, (plugin,))
@@ -147,7 +151,7 @@ def test_full_disk_stops_everything(
     def full(job: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(RUNNERS, "fake", full)
+    fake_kind(monkeypatch, full)
     with pytest.raises(StorageError, match="No space left"):
         run([fake("a"), fake("b")], settings(1))
 
@@ -206,7 +210,7 @@ def start(settings: Settings, seconds: float, count: int) -> subprocess.Popen[st
     words = [settings.plugins[0], settings.root, settings.jobs, seconds, count]
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fake_kinds import fake_kind, forget_kinds
 from test_executors import Seen, fake, wait_for
 
 from l2l.suite.commands.request import Request, plan_request
@@ -27,7 +28,6 @@ from l2l.suite.plan.cells import Cell
 from l2l.suite.report.collect import collect_tables, experiment_infos
 from l2l.suite.run.executors import find_executor
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.kinds import RUNNERS
 from l2l.suite.run.locks import held, owner_of
 from l2l.suite.run.ray.executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
 from l2l.suite.run.ray.futures import translated
@@ -51,7 +51,7 @@ import time
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.commands.request import Request, plan_request
-from l2l.suite.run.kinds import RUNNERS
+from l2l import Kind, register_kind
 
 
 def work(job):
@@ -68,7 +68,10 @@ def work(job):
     write_text_atomic(job.folder / "out.txt", config["text"] + before + "".join(parts))
 
 
-RUNNERS["fake"] = work
+@register_kind("fake")
+class Fake(Kind):
+    def run(self, job):
+        work(job)
 """
 
 
@@ -122,7 +125,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     plugin = tmp_path / "fake_kind.py"
     plugin.write_text(PLUGIN)
     # So that the kind is gone after the test.
-    monkeypatch.setitem(RUNNERS, "fake", lambda job: None)
+    forget_kinds(monkeypatch)
     load_plugin(plugin)
     # Another one of the same name, which is not taken for it.
     other = tmp_path / "elsewhere" / plugin.name
@@ -192,8 +195,11 @@ def test_dead_node_of_this_machine_is_no_fault_of_the_cell() -> None:
     assert "the same command goes on" in str(told)
 
 
-def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(tmp_path: Path) -> None:
+def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not the results folder's disk, so the run goes on."""
+    fake_kind(monkeypatch, lambda job: None)
     cell, ended = fake("full"), Future[Outcome]()
     travels = object.__new__(_Travels)
     open_results(tmp_path)
@@ -227,7 +233,7 @@ def test_interrupted_run_frees_its_cells_and_keeps_their_checkpoints(settings: S
     slow = fake("slow", seconds=600)
     owner = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(settings.plugins[0]), str(settings.root)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,21 +1,24 @@
 """How experiments name the tests of their claims.
 
 A test is a frozen dataclass whose fields are its options in the experiment's YAML, and whose
-`check` weighs the evidence. To add one, write the class and register it; fields are `str`, `float`
-or tuples of them, and fields called `panel`, `optimizer`, `optimizers`, `baselines` and `than`
-are checked against the experiment. A test of one panel that weighs more of its runs than their
-final losses (`suite.report.scores.losses.last_tenth`) has a method `scores` that names it
-(`ScoringTest`).
+`check` weighs the evidence. To add one, write the class and register it; fields called `panel`,
+`optimizer`, `optimizers`, `baselines` and `than` are checked against the experiment. A test of one
+panel that weighs more of its runs than their final losses
+(`suite.report.scores.losses.last_tenth`) has a method `scores` that names it (`ScoringTest`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
+from l2l.suite.core.bounds import NotEmpty
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome
 from l2l.suite.report.scores.losses import Score
+
+Names = Annotated[tuple[str, ...], NotEmpty()]
+Numbers = Annotated[tuple[float, ...], NotEmpty()]
 
 
 class ClaimTest(Protocol):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, finite_mean, judge, worst
-from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.registry import Numbers, register_claim_test
 from l2l.suite.report.claims.tests import EndsBelowAll, against_best
 from l2l.suite.report.curves import Curve
 from l2l.suite.report.formatting import number
@@ -35,7 +35,7 @@ class LearnsFaster:
 
     panel: str
     optimizer: str
-    until: tuple[float, ...]
+    until: Numbers
     baselines: tuple[str, ...] = ()
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
@@ -88,7 +88,7 @@ class LearnsFasterAndEndsBelow:
 
     panel: str
     optimizer: str
-    until: tuple[float, ...]
+    until: Numbers
     baselines: tuple[str, ...] = ()
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:

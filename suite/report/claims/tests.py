@@ -19,7 +19,7 @@ from l2l.suite.report.claims.evidence import (
     judge,
     turning,
 )
-from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import MeanLog, MeanLoss, Score, last_tenth
 from l2l.suite.report.statistics.intervals import (
@@ -177,7 +177,7 @@ class EndsWithin:
     """
 
     panel: str
-    optimizers: tuple[str, ...]
+    optimizers: Names
     ratio: float
 
     def check(self, evidence: Evidence) -> Outcome:

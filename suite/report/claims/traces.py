@@ -21,7 +21,7 @@ from l2l.suite.report.claims.evidence import (
     turning_above,
     worst,
 )
-from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.formatting import interval, number
 from l2l.suite.report.scores.losses import Score
 from l2l.suite.report.scores.traces import (
@@ -54,7 +54,7 @@ class BiggerUpdates:
 
     panel: str
     optimizer: str
-    than: tuple[str, ...]
+    than: Names
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
         return (MeanUpdate(),)

@@ -21,7 +21,7 @@ from l2l.suite.report.claims.evidence import (
     judge,
     turning,
 )
-from l2l.suite.report.claims.registry import register_claim_test
+from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.claims.tests import summed_losses
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import Score
@@ -44,7 +44,7 @@ class TrainingsEndBelowAll(OfTrainings):
     """
 
     panel: str
-    optimizers: tuple[str, ...]
+    optimizers: Names
     baselines: tuple[str, ...] = ()
 
     def check(self, evidence: Evidence) -> Outcome:
@@ -62,7 +62,7 @@ class TrainingsEndAboveAll(OfTrainings):
     """
 
     panel: str
-    optimizers: tuple[str, ...]
+    optimizers: Names
     baselines: tuple[str, ...] = ()
 
     def check(self, evidence: Evidence) -> Outcome:
@@ -103,7 +103,7 @@ class TrainingsSumBelow(OfTrainings):
     """
 
     panel: str
-    optimizers: tuple[str, ...]
+    optimizers: Names
     bound: float
     until: float = math.inf
 

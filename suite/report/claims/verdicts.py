@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,11 +13,13 @@ import l2l.suite.report.claims.follows
 import l2l.suite.report.claims.grid
 import l2l.suite.report.claims.speed
 import l2l.suite.report.claims.traces  # noqa: F401, these register their tests
+from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, MissingRunsError, Outcome
-from l2l.suite.report.claims.registry import CLAIM_TESTS, ClaimTest, ScoringTest
+from l2l.suite.report.claims.registry import CLAIM_TESTS as CLAIM_TESTS
+from l2l.suite.report.claims.registry import ClaimTest, ScoringTest
 from l2l.suite.report.claims.trainings import OfTrainings
 from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.paper import last_update
@@ -93,35 +93,9 @@ def claim_test(experiment: ExperimentInfo, claim: ClaimInfo) -> ClaimTest:
         raise SuiteError(
             f"{where}: no test {claim.test!r}: {nearest(claim.test, list(CLAIM_TESTS))}"
         )
-    cls = CLAIM_TESTS[claim.test]
-    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
-    types = typing.get_type_hints(cls)
-    values = {}
-    for key, value in claim.options.items():
-        if key not in fields:
-            hint = nearest(key, list(fields))
-            raise SuiteError(f"{where}: test {claim.test!r} has no option {key!r}: {hint}")
-        values[key] = _converted(value, types[key], f"{where}, {key}")
-    for key, field in fields.items():
-        if key not in values and field.default is dataclasses.MISSING:
-            raise SuiteError(f"{where}: test {claim.test!r} needs the option {key!r}")
-    _check_names(experiment, values, where)
-    return cls(**values)
-
-
-def _converted(value: Any, wanted: Any, where: str) -> Any:
-    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if wanted is str and isinstance(value, str):
-        return value
-    several = value if isinstance(value, list | tuple) else ()
-    if several and wanted == tuple[str, ...] and all(isinstance(each, str) for each in several):
-        return tuple(several)
-    if several and wanted == tuple[float, ...]:
-        return tuple(_converted(each, float, where) for each in several)
-    kinds = {float: "a number", str: "a name", tuple[float, ...]: "a list of numbers"}
-    kind = kinds.get(wanted, "a list of names")
-    raise SuiteError(f"{where}: {value!r} must be {kind}")
+    test = fill(CLAIM_TESTS[claim.test], claim.options, f"{where}: test {claim.test!r}")
+    _check_names(experiment, vars(test), where)
+    return test
 
 
 def _check_names(experiment: ExperimentInfo, values: dict[str, Any], where: str) -> None:

@@ -1,0 +1,35 @@
+"""Cells that sweep a learning rate."""
+
+from __future__ import annotations
+
+from l2l.suite.core.kind import Job, Kind
+from l2l.suite.core.registry import problems, register_kind
+from l2l.suite.files.atomic import write_text_atomic
+from l2l.suite.files.json import save_json
+from l2l.suite.files.pieces import Pieces
+from l2l.suite.files.places import BEST, TUNING
+
+
+@register_kind("tune")
+class Tune(Kind):
+    """Sweeps the rate on validation instances."""
+
+    leaves = (TUNING, BEST)
+    priority = 2
+
+    def run(self, job: Job) -> None:
+        from l2l.suite.inner.tune import tune
+
+        config = job.config
+        result = tune(
+            problems.make(config["problem"]["spec"]),
+            config["optimizer"]["spec"],
+            config["steps"],
+            config["instances"],
+            config["seed"],
+            job.device,
+            job.progress,
+            Pieces(job.folder),
+        )
+        write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
+        save_json(job.folder / BEST, {"learning_rate": result.best})
