@@ -19,6 +19,8 @@ from l2l.suite.plan.definitions import PanelInfo
 QUALITY = 90
 # Of the file, and the pixels of one picture.
 MAX_BYTES, MAX_PIXELS = 2**26, 2**22
+# What a picture that was read has beside its pixels: compressed again, it would lose a little.
+COMPRESSED = "_compressed"
 
 
 def shown_pictures(panel: PanelInfo, pictures: Pictures) -> Pictures:
@@ -55,6 +57,9 @@ def load_stored_pictures(path: Path) -> Pictures:
 
 
 def _jpeg(picture: Tensor) -> Tensor:
+    as_read = getattr(picture, COMPRESSED, None)
+    if isinstance(as_read, Tensor):
+        return as_read
     buffer = io.BytesIO()
     image = Image.fromarray(picture.permute(1, 2, 0).cpu().contiguous().numpy())
     image.save(buffer, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
@@ -67,4 +72,6 @@ def _image(data: Tensor) -> Tensor:
     image = Image.open(io.BytesIO(data.numpy().tobytes()), formats=["JPEG"])
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"a picture has {image.width}×{image.height} pixels, which is too many")
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    picture = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    setattr(picture, COMPRESSED, data)
+    return picture
