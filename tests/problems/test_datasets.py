@@ -70,7 +70,7 @@ def test_root_is_the_variables_or_the_projects(
     monkeypatch.setenv(DATA_ROOT, f"~/{tmp_path.name}")
     assert data_root() == tmp_path
     monkeypatch.delenv(DATA_ROOT)
-    assert data_root() == Path(datasets.__file__).parents[1] / "data"
+    assert data_root() == Path(datasets.__file__).resolve().parents[1] / "data"
 
 
 @pytest.mark.parametrize("named", ["missing", "file", "~/missing", "~nobody-of-this-name/data"])
