@@ -93,6 +93,9 @@ def test_findings_say_who_is_ahead() -> None:
         "On problems it was not trained on (5 problems), the best learned optimizer, LSTM, is 0.496"
     )
     assert "the best tuned baseline, Muon, 2.00" in behind[0].text
+    assert behind[2].text.startswith(
+        "The learned optimizer that is fastest where it was trained, LSTM, is elsewhere 0.496"
+    )
     ahead = findings(scored(alike({**SPEEDS, "LSTM": 3.0})))
     assert ahead[0].verdict == "for"
     mixed = {

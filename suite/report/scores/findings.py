@@ -47,6 +47,7 @@ def _all(scores: Scores) -> Iterator[Finding]:
         ("in", "On problems it was trained on"),
     ):
         yield from _best_of_both(scores, where, words)
+    yield from _elsewhere(scores)
     yield from _seconds(scores)
     yield from _divergence(scores)
     yield from _best_baseline(scores)
@@ -87,6 +88,22 @@ def _best_of_both(scores: Scores, where: str, words: str) -> Iterator[Finding]:
         f"{words} ({count}), the best learned optimizer, {best}, is "
         f"{_told(scores, 'speedup', best, mask)} times as fast as tuned ADAM, the best tuned "
         f"baseline, {rival}, {_told(scores, 'speedup', rival, mask)} times: {ENDS[verdict]}.",
+    )
+
+
+def _elsewhere(scores: Scores) -> Iterator[Finding]:
+    """What becomes elsewhere of the learned optimizer that is best where it was trained."""
+    learned = _kinds(scores, "learned")
+    best = _best(scores, "speedup", learned, [scores.masks["in"][name] for name in learned])
+    if best is None or not scores.masks["out"][best].any():
+        return
+    mask = scores.masks["out"][best]
+    found = scores.over("speedup", best, mask)
+    verdict: Verdict = "for" if found.low > 1 else "against" if found.high < 1 else "open"
+    yield Finding(
+        verdict,
+        f"The learned optimizer that is fastest where it was trained, {best}, is elsewhere "
+        f"{_told(scores, 'speedup', best, mask)} times as fast as tuned ADAM.",
     )
 
 
