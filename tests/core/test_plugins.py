@@ -336,7 +336,7 @@ def test_module_of_the_suite_that_fails_is_told_each_time_and_can_be_mended(
         file.write_text(text)
         assert names() == before | {"own-bowl"}
     finally:
-        sys.modules.pop("problems.zz_own_module", None)
+        sys.modules.pop("l2l.problems.zz_own_module", None)
 
 
 # Whose fault it is.

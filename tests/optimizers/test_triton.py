@@ -20,7 +20,7 @@ from l2l.optimizers.learned.lstm import LSTM
 from l2l.suite.core.seeds import Rng
 
 triton_lstm = pytest.importorskip(
-    "optimizers.kernels.triton_lstm", reason="Triton is not installed", exc_type=ImportError
+    "l2l.optimizers.kernels.triton_lstm", reason="Triton is not installed", exc_type=ImportError
 )
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
