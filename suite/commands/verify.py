@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
-import yaml
+from torch import Tensor
 
 from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
-from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.registry import problems
 from l2l.suite.core.types import Optimizer
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.files.yaml import parse_yaml
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.plan.config import Experiment, Panel
-from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
 from l2l.suite.plan.probe import untried
-from l2l.suite.plan.resolved import optimizer_config
+from l2l.suite.plan.resolved import optimizer_at, optimizer_config
 from l2l.suite.report.results import load_results
 
 # Runs that begin alike drift apart, by rounding on other machines and by their own instability.
 TOLERANCE = 1e-3
+OWNER = ["experiment", "panel", "optimizer"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,8 @@ class Verified:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for `verify --json`; what is not finite is null there."""
-        return asdict(self) | {
-            "difference": None if math.isnan(self.difference) else self.difference
-        }
+        known = self.difference if math.isfinite(self.difference) else None
+        return asdict(self) | {"difference": known}
 
 
 def verify(root: Path, names: Sequence[str] = (), runs: int = 2, steps: int = 10) -> list[Verified]:
@@ -81,69 +84,82 @@ def verify(root: Path, names: Sequence[str] = (), runs: int = 2, steps: int = 10
             raise SuiteError(f"{root} has no experiment {name!r}: {nearest(name, known)}")
     losses, curves = results.tables.losses, results.tables.curves
     losses = losses[(losses["instance"] < runs) & (losses["step"] <= steps)]
-    rates = curves.groupby(["experiment", "panel", "optimizer"])["learning_rate"].first()
-    stored = {
-        key: table.pivot(index="instance", columns="step", values="loss")
-        for key, table in losses.groupby(["experiment", "panel", "optimizer"])
-    }
+    stored = dict(list(losses.groupby(OWNER)))
+    rates = curves.groupby(OWNER)["learning_rate"].first()
     found = []
     for info in results.experiments:
         if names and info.name not in names:
             continue
+        experiments = _experiments(info)
         for panel in info.panels:
             for label in panel.optimizers:
                 key = info.name, panel.name, label
-                if key in stored:
-                    found.append(_verified(info, key, stored[key], float(rates[key])))
+                if key not in stored:
+                    continue
+                rate = float(rates.get(key, math.nan))
+                try:
+                    own = stored[key].pivot(index="instance", columns="step", values="loss")
+                    found.append(_compared(key, own, _again(experiments, panel, label, rate, own)))
+                except (SuiteError, ValueError) as error:
+                    found.append(Verified(*key, "unknown", note=str(error)))
     return found
 
 
-def _verified(
-    info: ExperimentInfo, key: tuple[str, str, str], stored: pd.DataFrame, rate: float
-) -> Verified:
-    try:
-        experiment: Experiment = fill(Experiment, yaml.safe_load(info.settings), info.name)
-        panel = experiment.every_panel()[key[1]]
-        problem = problems.make(panel.problem, key[1])
-        told = info.panel(key[1])
-        if told is not None and problem.notice != told.notice:
-            return Verified(*key, "unknown", note=f"its data is not here ({problem.notice})")
-        optimizer = _optimizer(experiment, panel, key[2], rate)
-        # Runs whose state is kept are as long as those before them.
-        last = panel.steps if optimizer.earlier_runs else int(stored.columns.max())
-        losses = evaluate(problem, optimizer, last, list(stored.index), experiment.seed)
-    except (SuiteError, KeyError) as error:
-        return Verified(*key, "unknown", note=str(error))
-    difference, worst = 0.0, 0
-    for step, instance, loss in _cells(stored):
-        here = losses[list(stored.index).index(instance), step].item()
-        apart = 0.0 if here == loss else abs(here - loss) / abs(loss) if loss else math.inf
-        if not apart <= difference:
-            difference, worst = apart, step
-    if difference <= TOLERANCE:
-        return Verified(*key, "same", difference)
-    return Verified(*key, "differs", difference, f"by {difference:.2g} after {worst} updates")
+def _experiments(info: ExperimentInfo) -> list[Experiment]:
+    """The experiment as it was run, the last run first; without what this version cannot read."""
+    found: list[Experiment] = []
+    for text in reversed(info.every_settings()):
+        with suppress(SuiteError, ValueError):
+            found.append(fill(Experiment, parse_yaml(text), f"{info.name}:"))
+    return found
 
 
-def _cells(stored: pd.DataFrame) -> Iterator[tuple[int, int, float]]:
-    for step in stored.columns:
-        for instance, loss in stored[step].items():
-            yield int(step), int(str(instance)), float(loss)
+def _again(
+    experiments: Sequence[Experiment], info: PanelInfo, label: str, rate: float, own: pd.DataFrame
+) -> Tensor:
+    """The losses of a curve's stored runs, computed here: [n, steps + 1].
+
+    Raises:
+        SuiteError: they cannot be.
+    """
+    for experiment in experiments:
+        panel = experiment.every_panel().get(info.name)
+        if panel is not None and label in panel.optimizers:
+            break
+    else:
+        raise SuiteError("its settings cannot be read by this version")
+    problem = problems.make(panel.problem, info.name)
+    if problem.notice != info.notice:
+        raise SuiteError(f"its data is not here ({problem.notice or 'but all of it is'})")
+    optimizer = _optimizer(experiment, panel, label, rate)
+    # Runs whose state is kept are as long as those before them.
+    steps = panel.steps if optimizer.earlier_runs else int(own.columns.max())
+    return evaluate(problem, optimizer, steps, list(own.index), experiment.seed)
 
 
 def _optimizer(experiment: Experiment, panel: Panel, label: str, rate: float) -> Optimizer:
     """The optimizer of a curve, at the rate that it was tuned to; the shipped one if learned."""
     spec = panel.optimizers[label]
-    if "trained" in spec:
-        training = experiment.training[spec["trained"]]
-        file = CHECKPOINTS / f"{training.checkpoint}.safetensors"
-        if not file.is_file():
-            raise SuiteError(f"what it was trained to is not shipped ({training.checkpoint})")
-        return load_optimizer(file)
-    with untried():
-        config = optimizer_config(spec, panel.problem, label, panel.steps)
-    spec = dict(config["spec"])
-    if config["tuned"]:
-        spec[config["tuned"]] = rate
-    made: Optimizer = optimizers.make(spec, label)
-    return made
+    if "trained" not in spec:
+        with untried():
+            return optimizer_at(optimizer_config(spec, panel.problem, label, panel.steps), rate)
+    training = experiment.training.get(spec["trained"])
+    file = CHECKPOINTS / f"{training.checkpoint if training else None}.safetensors"
+    if not file.is_file():
+        raise SuiteError("what it was trained to is not shipped")
+    return load_optimizer(file)
+
+
+def _compared(key: tuple[str, str, str], stored: pd.DataFrame, here: Tensor) -> Verified:
+    """What stored losses [n, some steps] are beside those computed here [n, steps + 1]."""
+    there = stored.to_numpy(np.float64)
+    again = here.numpy()[:, stored.columns].astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = np.where(again == there, 0.0, np.abs(again - there) / np.abs(there))
+    # Where a run diverged in one of the two only.
+    apart[np.isnan(apart)] = np.inf
+    difference = float(apart.max())
+    if difference <= TOLERANCE:
+        return Verified(*key, "same", difference)
+    worst = stored.columns[apart.max(axis=0).argmax()]
+    return Verified(*key, "differs", difference, f"by {difference:.2g} after {worst} updates")

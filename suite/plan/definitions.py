@@ -23,6 +23,8 @@ FORMAT = 2
 
 ClaimKind = Literal["paper", "check"]
 LEAST_RUNS = 20
+# Between the settings of runs that were merged.
+MERGED = "\n# Merged with:\n"
 
 
 def long_label(optimizer: str) -> str:
@@ -94,7 +96,9 @@ class ClaimInfo:
 
 @dataclass(frozen=True)
 class ExperimentInfo:
-    """One experiment as it was run; `settings` is its resolved YAML.
+    """One experiment as it was run.
+
+    `settings` is its resolved YAML; where runs were merged, `every_settings` tells them apart.
 
     A `benchmark` is scored on the page of `reproduce.py benchmark`.
     """
@@ -112,6 +116,10 @@ class ExperimentInfo:
     def panel(self, name: str) -> PanelInfo | None:
         """The panel called `name`, or None."""
         return next((panel for panel in self.panels if panel.name == name), None)
+
+    def every_settings(self) -> list[str]:
+        """The resolved YAML of each run that was merged into this one, the last one taken last."""
+        return self.settings.split(MERGED)
 
 
 def save_experiments(path: Path, experiments: Sequence[ExperimentInfo]) -> None:

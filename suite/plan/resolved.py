@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from l2l.suite.core.blame import blamed
@@ -11,6 +12,7 @@ from l2l.suite.core.digests import definition_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import is_from_plugin
 from l2l.suite.core.registry import estimators, optimizers, problems
+from l2l.suite.core.types import Optimizer
 from l2l.suite.core.wrapper import Wrapped, options_in
 from l2l.suite.plan.probe import probe_optimizer, probe_problem
 from l2l.suite.plan.unchanged import declared_files, fingerprints
@@ -59,6 +61,13 @@ def optimizer_config(
         # Part of the key only where it wraps, so that it decides no other optimizer's.
         config["wrapper"] = definition_digest(Wrapped)
     return config
+
+
+def optimizer_at(config: Mapping[str, Any], rate: float) -> Optimizer:
+    """The optimizer of a configuration, at this rate if it is one that is tuned."""
+    tuned = {config["tuned"]: rate} if config["tuned"] else {}
+    made: Optimizer = optimizers.make({**config["spec"], **tuned})
+    return made
 
 
 def estimator_config(spec: Spec, where: str) -> dict[str, Any]:

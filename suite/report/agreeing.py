@@ -9,7 +9,7 @@ import pandas as pd
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.provenance import joined_provenance
-from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, long_label
+from l2l.suite.plan.definitions import MERGED, ExperimentInfo, PanelInfo, long_label
 from l2l.suite.report.result_tables import Tables, join_tables
 from l2l.suite.report.results import Results
 
@@ -64,12 +64,12 @@ def _united(own: ExperimentInfo, other: ExperimentInfo) -> ExperimentInfo:
             panel = _with_all(panels[panel.name], panel)
         panels[panel.name] = panel
     claims = {each.id: each for each in (*own.claims, *other.claims)}
-    settings = list(dict.fromkeys((own.settings, other.settings)))
+    settings = dict.fromkeys((*own.every_settings(), *other.every_settings()))
     return replace(
         other,
         panels=tuple(panels.values()),
         claims=tuple(claims.values()),
-        settings="\n# Merged with:\n".join(settings),
+        settings=MERGED.join(settings),
         benchmark=own.benchmark or other.benchmark,
     )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.checkpoint import about_optimizer
-from l2l.suite.core.registry import optimizers, problems
+from l2l.suite.core.registry import problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer
 from l2l.suite.files.places import CHECKPOINTS, TRAINING_LOG, TUNING
@@ -18,6 +18,7 @@ from l2l.suite.inner.memory import state_bytes
 from l2l.suite.inner.objective import param_spec
 from l2l.suite.plan.cells import Cell
 from l2l.suite.plan.plan import Plan
+from l2l.suite.plan.resolved import optimizer_at
 from l2l.suite.report.results import SOURCE_COLUMNS
 from l2l.suite.run.records import record_of
 
@@ -102,8 +103,7 @@ def _state_bytes(cell: Cell) -> float:
 
 def _untrained(config: Mapping[str, Any]) -> Optimizer:
     """The optimizer at some rate, or with the weights that training begins with."""
-    tuned = {config["tuned"]: 1.0} if config["tuned"] else {}
-    made: Optimizer = optimizers.make({**config["spec"], **tuned})
+    made = optimizer_at(config, 1.0)
     if isinstance(made, Learned):
         made = made.with_weights(made.initial_weights(Rng(0, "phi")))
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,31 @@ def test_other_numbers_differ(root: Path, tmp_path: Path) -> None:
     told = command("verify", "--results", tmp_path, "--steps", 4)
     assert told.exit_code == 1
     assert "by 0.0099 after 3 updates" in " ".join(told.stdout.split())
+
+
+def test_difference_is_not_lost_where_one_of_two_diverged(root: Path, tmp_path: Path) -> None:
+    results = load_results(root)
+    table = results.tables.losses
+    wrong = (table["optimizer"] == "SGD") & (table["instance"] == 1) & (table["step"] == 2)
+    table.loc[wrong, "loss"] = float("inf")
+    store_results(tmp_path, results)
+    (found,) = (each for each in verify(tmp_path, steps=4) if each.optimizer == "SGD")
+    assert found.state == "differs" and "after 2 updates" in found.note
+    assert found.as_json()["difference"] is None
+
+
+def test_merged_runs_are_each_verified_by_their_own_settings(root: Path, tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}", "NAG: {name: nag}")
+    text = text[: text.index("claims:")]
+    ran = command("run", write_experiment(tmp_path, text), "--results", tmp_path / "other")
+    assert ran.exit_code == 0, ran.output
+    shutil.copytree(root, tmp_path / "own")
+    for _ in range(2):
+        assert command("merge", tmp_path / "other", "--results", tmp_path / "own").exit_code == 0
+    merged = {"LSTM": "unknown", "SGD": "same", "ADAM": "same", "NAG": "same"}
+    assert states(tmp_path / "own") == merged
+    (info,) = load_results(tmp_path / "own").experiments
+    assert len(info.every_settings()) == 2
 
 
 def test_experiment_that_is_not_there_is_named(root: Path) -> None:

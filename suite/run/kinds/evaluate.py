@@ -28,6 +28,7 @@ from l2l.suite.files.places import (
     OPTIMIZER,
     PICTURES,
 )
+from l2l.suite.plan.resolved import optimizer_at
 
 
 @register_kind("evaluate")
@@ -112,11 +113,9 @@ def load_evaluated(
     if trained is not None:
         return load_optimizer(trained, device), float("nan")
     optimizer = config["optimizer"]
-    spec = dict(optimizer["spec"])
-    if optimizer["tuned"]:
-        spec[optimizer["tuned"]] = read_rate(inputs[0] / BEST)
-    tuned = optimizers.cls(spec["name"]).tuned
-    return optimizers.make(spec), float(spec.get(tuned, "nan"))
+    spec, tuned = optimizer["spec"], optimizers.cls(optimizer["spec"]["name"]).tuned
+    rate = read_rate(inputs[0] / BEST) if optimizer["tuned"] else float(spec.get(tuned, "nan"))
+    return optimizer_at(optimizer, rate), rate
 
 
 def read_rate(path: Path) -> float:
