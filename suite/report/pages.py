@@ -50,13 +50,6 @@ class Content:
 
 def html_page(content: Content) -> str:
     """The report as self-contained HTML; everything from outside is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     sections = [
         {
             "experiment": experiment,
@@ -73,7 +66,8 @@ def html_page(content: Content) -> str:
             content.experiments, content.figures, content.finals, strict=True
         )
     ]
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         title=TITLE,
         byline=byline(content),
         content=content,
@@ -83,6 +77,18 @@ def html_page(content: Content) -> str:
     )
 
 
+def rendered(template: str, **values: Any) -> str:
+    """One of this folder's templates, filled; everything from outside is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
 def byline(content: Content) -> str:
     """Whose paper it is, and what of it was run, in a line."""
     parts = ["Andrychowicz et al., 2016"]
@@ -90,9 +96,13 @@ def byline(content: Content) -> str:
     experiments = _counted(len(content.experiments), "experiment")
     parts.append(f"{_counted(claims, 'claim')} of it")
     parts.append(f"{_counted(checks, 'own check')} in {experiments}")
-    profiles = dict.fromkeys(each.profile for each in content.experiments if each.profile)
-    parts += [f"profile {' and '.join(profiles)}"] if profiles else []
-    return " · ".join(parts)
+    return " · ".join([*parts, *profiles_told(content.experiments)])
+
+
+def profiles_told(experiments: Sequence[ExperimentInfo]) -> list[str]:
+    """The part of a byline that says which profiles were run, if that is known."""
+    profiles = dict.fromkeys(each.profile for each in experiments if each.profile)
+    return [f"profile {' and '.join(profiles)}"] if profiles else []
 
 
 def _counted(number: int, what: str) -> str:

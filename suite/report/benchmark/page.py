@@ -6,15 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from l2l.suite.plan.definitions import ExperimentInfo
-from l2l.suite.report.pages import provenance_facts
+from l2l.suite.report.pages import profiles_told, provenance_facts, rendered
 from l2l.suite.report.scores.benchmark import Scores
 from l2l.suite.report.scores.entries import ADAM, Contest
 from l2l.suite.report.scores.findings import Finding
@@ -63,27 +61,20 @@ class BenchmarkContent:
         """What was run, in a line."""
         overall, runs = self.scores.overall, int(self.scores.overall["runs"].sum())
         learned = int((overall["kind"] == "learned").sum())
-        profiles = " and ".join(dict.fromkeys(e.profile for e in self.experiments if e.profile))
         parts = [
             f"{len(overall)} optimizers, {learned} of them learned",
             f"{len(self.scores.contests)} problems",
             f"{runs:,} test runs",
-            *([f"profile {profiles}"] if profiles else []),
+            *profiles_told(self.experiments),
         ]
         return " · ".join(parts)
 
 
 def html_page(content: BenchmarkContent) -> str:
     """Self-contained HTML; everything from outside is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parents[1]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     data = json.dumps(embedded(content.scores), ensure_ascii=False, separators=(",", ":"))
-    return environment.get_template("benchmark.html.j2").render(
+    return rendered(
+        "benchmark.html.j2",
         content=content,
         verdicts=VERDICTS,
         definitions=DEFINITIONS,

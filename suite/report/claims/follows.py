@@ -19,9 +19,7 @@ from l2l.suite.report.claims.evidence import (
 from l2l.suite.report.claims.registry import register_claim_test
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import LargestGap, Score
-from l2l.suite.report.statistics.intervals import (
-    paired_difference,
-)
+from l2l.suite.report.statistics.intervals import paired_difference
 
 
 @register_claim_test("follows")

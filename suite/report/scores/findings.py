@@ -6,7 +6,7 @@ account for having been chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -20,6 +20,8 @@ from l2l.suite.report.scores.entries import ADAM
 from l2l.suite.report.statistics.problems import interval_of, resampled
 
 FINDINGS = 3
+# Which of the problems.
+Mask = NDArray[np.bool_]
 Verdict = Literal["for", "against", "open"]
 ENDS = {
     "for": "the learned one is ahead",
@@ -58,9 +60,7 @@ def _kinds(scores: Scores, kind: str) -> list[str]:
     return [str(name) for name in own["optimizer"]]
 
 
-def _best(
-    scores: Scores, score: str, names: Sequence[str], masks: Sequence[NDArray[np.bool_]]
-) -> str | None:
+def _best(scores: Scores, score: str, names: Sequence[str], masks: Sequence[Mask]) -> str | None:
     """The one with the highest mean over its problems, of those that have any; None if none has."""
     found = {
         name: scores.over(score, name, mask).estimate
@@ -70,18 +70,29 @@ def _best(
     return max(known, key=lambda name: known[name]) if known else None
 
 
+def _rivals(scores: Scores, score: str, masks: Mapping[str, Mask]) -> tuple[str, str, Mask] | None:
+    """The best learned optimizer, the best tuned baseline on its problems, and these problems.
+
+    Args:
+        scores: of all.
+        score: which of them decides.
+        masks: the problems of each learned optimizer.
+    """
+    learned, tuned = _kinds(scores, "learned"), _kinds(scores, "tuned")
+    best = _best(scores, score, learned, [masks[name] for name in learned])
+    if best is None:
+        return None
+    rival = _best(scores, score, tuned, [masks[best]] * len(tuned))
+    return None if rival is None else (best, rival, masks[best])
+
+
 def _best_of_both(scores: Scores, where: str, words: str) -> Iterator[Finding]:
     """The best learned optimizer beside the best tuned baseline on the same problems."""
-    learned, tuned = _kinds(scores, "learned"), _kinds(scores, "tuned")
-    own = [scores.masks[where][name] for name in learned]
-    best = _best(scores, "speedup", learned, own)
-    if best is None:
+    found = _rivals(scores, "speedup", scores.masks[where])
+    if found is None:
         return
-    mask = scores.masks[where][best]
-    rival = _best(scores, "speedup", tuned, [mask] * len(tuned))
-    if rival is None:
-        return
-    verdict = _compared(scores, "speedup", best, rival, mask)
+    best, rival, mask = found
+    verdict = _compared(scores, "speedup", *found)
     count = f"{mask.sum()} {'problem' if mask.sum() == 1 else 'problems'}"
     yield Finding(
         verdict,
@@ -109,13 +120,13 @@ def _elsewhere(scores: Scores) -> Iterator[Finding]:
 
 def _seconds(scores: Scores) -> Iterator[Finding]:
     """The same in seconds, over all problems."""
-    learned, tuned = _kinds(scores, "learned"), _kinds(scores, "tuned")
     everywhere = np.ones(len(scores.contests), bool)
-    best = _best(scores, "speedup_seconds", learned, [everywhere] * len(learned))
-    rival = _best(scores, "speedup_seconds", tuned, [everywhere] * len(tuned))
-    if best is None or rival is None:
+    masks = dict.fromkeys(_kinds(scores, "learned"), everywhere)
+    found = _rivals(scores, "speedup_seconds", masks)
+    if found is None:
         return
-    verdict = _compared(scores, "speedup_seconds", best, rival, everywhere)
+    best, rival, _ = found
+    verdict = _compared(scores, "speedup_seconds", *found)
     yield Finding(
         verdict,
         f"In seconds instead of updates, over all problems, {best} is "
@@ -157,13 +168,13 @@ def _best_baseline(scores: Scores) -> Iterator[Finding]:
     )
 
 
-def _told(scores: Scores, score: str, name: str, mask: NDArray[np.bool_] | None) -> str:
+def _told(scores: Scores, score: str, name: str, mask: Mask | None) -> str:
     found = scores.over(score, name, mask)
     bound = "at least " if scores.is_bound(score, name, mask) else ""
     return f"{bound}{number(found.estimate)} {interval(found.low, found.high)}".strip()
 
 
-def _compared(scores: Scores, score: str, one: str, other: str, mask: NDArray[np.bool_]) -> Verdict:
+def _compared(scores: Scores, score: str, one: str, other: str, mask: Mask) -> Verdict:
     """Whether `one` is ahead of `other` in all but a few resamples of problems and instances.
 
     Where a value is only a lower bound, that is taken for each which speaks against the verdict.
