@@ -5,12 +5,13 @@ Metz et al. 2022, section 3 and Appendix; factors as in Adafactor (Shazeer and S
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from l2l import ParamSpec
+from l2l import Params, ParamSpec
 
 # A larger gradient counts as this large: the square of its square is finite.
 LARGEST = 1e9
@@ -133,6 +134,17 @@ def factors_of(spec: ParamSpec, state: Accumulators) -> dict[str, Factors]:
         columns = column.view(*column.shape[:2], *_without(shape, second, keep=True))
         found[name] = Factors(rows, columns, rows.mean(2 + second, keepdim=True), factored=True)
     return found
+
+
+def by_tensor(
+    params: Params, grads: Tensor, state: Accumulators
+) -> Iterator[tuple[str, tuple[Tensor, Tensor, Tensor, Tensor, Factors]]]:
+    """Name, ∇, θ, means, mean squares and factors of each tensor: [n, …], or [decays, n, …]."""
+    spec = params.spec
+    parts = [spec.unflatten(x) for x in (grads, params.theta, state.means, state.squares)]
+    for name, factors in factors_of(spec, state).items():
+        gradient, theta, means, squares = (part[name] for part in parts)
+        yield name, (gradient, theta, means, squares, factors)
 
 
 def _lengths(spec: ParamSpec, which: int) -> list[int]:

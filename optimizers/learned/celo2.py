@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,8 +12,8 @@ from l2l.optimizers.learned.accumulators import (
     Accumulators,
     Factors,
     accumulated,
+    by_tensor,
     empty_accumulators,
-    factors_of,
 )
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.tensor_mlp import MLPLayout, factored, rsqrt, stacked
@@ -41,8 +40,6 @@ class Celo2Base(Learned):
 
     The state is `Accumulators`: 4 numbers a parameter, and 3 for each row and column of a matrix.
     """
-
-    coordinatewise: ClassVar[bool] = False
 
     lr: float = 0.01
     weight_decay: float = 0.0
@@ -78,14 +75,10 @@ class Celo2Base(Learned):
         grads = grads.clamp(-LARGEST, LARGEST)
         decays = (grads.new_tensor(each) for each in (MEANS, SQUARES, FACTORS))
         following = accumulated(spec, state, grads, *decays)
-        named = (spec.unflatten(x) for x in (grads, params.theta, *following[:2]))
-        gradient, theta, means, squares = named
-        factors = factors_of(spec, following)
         directions = {}
-        for name in spec.shapes:
-            own = (gradient[name], theta[name], means[name], squares[name], factors[name])
+        for name, own in by_tensor(params, grads, following):
             inputs = stacked(_inputs(*own), self.epsilon)
-            direction = layout.apply(parts, inputs)[0].view_as(gradient[name])
+            direction = layout.apply(parts, inputs)[0].view_as(own[0])
             directions[name] = stacked([direction.unsqueeze(0)], self.epsilon).view_as(direction)
         return -self.lr * (spec.flatten(directions) + self.weight_decay * params.theta), following
 

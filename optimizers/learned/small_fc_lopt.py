@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,8 +13,8 @@ from l2l.optimizers.learned.accumulators import (
     Accumulators,
     Factors,
     accumulated,
+    by_tensor,
     empty_accumulators,
-    factors_of,
 )
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.tensor_mlp import MLPLayout, factored, stacked
@@ -39,8 +38,6 @@ class SmallFCLopt(Learned):
 
     The state is `Accumulators`: 4 numbers a parameter, and 3 for each row and column of a matrix.
     """
-
-    coordinatewise: ClassVar[bool] = False
 
     hidden: int = 4
     layers: int = 2
@@ -84,17 +81,13 @@ class SmallFCLopt(Learned):
             _decays(FACTORS, parts["decays.factors"]).clamp(0, 1),
         )
         times = torch.tanh(state.updates / grads.new_tensor(TIMES) - 1).unsqueeze(1)
-        named = (spec.unflatten(x) for x in (grads, params.theta, *following[:2]))
-        gradient, theta, means, squares = named
-        factors = factors_of(spec, following)
         updates = {}
-        for name in spec.shapes:
-            own = (gradient[name], theta[name], means[name], squares[name], factors[name])
+        for name, own in by_tensor(params, grads, following):
             inputs = stacked(_inputs(*own), self.epsilon)
             inputs = torch.cat([inputs, times.expand(-1, inputs.shape[1])])
             direction, magnitude = layout.apply(parts, inputs)
             moved = -self.step * direction * (self.magnitude * magnitude).exp()
-            updates[name] = moved.view_as(gradient[name])
+            updates[name] = moved.view_as(own[0])
         return spec.flatten(updates), following
 
 
