@@ -1,4 +1,4 @@
-"""What every test stands on: two threads at most, no network, and a tiny MNIST made here."""
+"""What every test stands on: few threads, no network, and a tiny MNIST made here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before PyTorch is imported, and inherited by every process that a test starts.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before PyTorch is imported, and inherited by every process that a test starts. Tests side by side
+# take one thread each: with more they would wait for each other's.
+side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
+os.environ.setdefault("OMP_NUM_THREADS", "1" if side_by_side else "2")
 os.environ["L2L_OFFLINE"] = "1"
 # A shell's background job ignores Ctrl-C, and so would the runs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
