@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import io
 import os
 import sys
@@ -139,7 +140,7 @@ def status(
     request = saved_request(results, tuple(plugin or ()))
     found = status_of(plan_request(request, probing=False), results)
     if as_json:
-        print_json(found.as_json())
+        print_json(dataclasses.asdict(found))
     else:
         print_status(found)
     return 0

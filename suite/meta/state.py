@@ -7,7 +7,7 @@ import io
 import json
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,6 @@ from l2l.suite.meta.meta_optimizers import MetaState
 
 # A state holds a few vectors of some thousand weights; anything of this size is something else.
 MAX_BYTES = 2**30
-NUMBERS = (
-    "phase",
-    "runs",
-    "best",
-    "best_runs",
-    "skipped",
-    "train_sum",
-    "train_runs",
-    "validated",
-    "stale",
-    "norms",
-    "log",
-)
 
 
 @dataclass
@@ -71,11 +58,6 @@ class TrainingState:
     stale: int = 0
     norms: list[float] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
-
-    @staticmethod
-    def fresh(weights: Tensor) -> TrainingState:
-        """Before the first run."""
-        return TrainingState(weights, weights)
 
     def median_norm(self, norm: float, last: int) -> float:
         """The median of the last norms, this one included."""
@@ -132,6 +114,14 @@ class TrainingState:
         return text.getvalue()
 
 
+# The fields that are no tensors, with their types.
+NUMBERS = {
+    each.name: type(each.default) if each.default is not MISSING else list
+    for each in fields(TrainingState)
+    if each.name not in ("weights", "best_weights", "moments")
+}
+
+
 def save_state(folder: Path, state: TrainingState) -> None:
     """Write the state, whole or not at all, with a digest of it."""
     tensors = {
@@ -164,9 +154,8 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
 
 def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
     numbers = {name: json.loads(header[name]) for name in NUMBERS}
-    for name, value in numbers.items():
-        kind = float if name in ("best", "train_sum") else list if name in ("norms", "log") else int
-        if not isinstance(value, int | float if kind is float else kind):
+    for name, kind in NUMBERS.items():
+        if not isinstance(numbers[name], int | float if kind is float else kind):
             raise ValueError(f"{name} is no {kind.__name__}")
     weights, best = tensors["weights"], tensors["best_weights"]
     if weights.ndim != 1 or weights.shape != best.shape:

@@ -251,7 +251,7 @@ def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
 
 
 def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
-    state = TrainingState.fresh(torch.zeros(3))
+    state = TrainingState(torch.zeros(3), torch.zeros(3))
     state.enter(1)
     state.weights = torch.ones(3)
     state.enter(1)

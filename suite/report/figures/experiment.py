@@ -154,9 +154,7 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
         Line2D(
             [],
             [],
-            color=styles[name].colour,
-            linestyle=styles[name].dash,
-            linewidth=styles[name].width,
+            **styles[name].line,
             marker=styles[name].marker,
             markersize=4.5,
             markeredgewidth=0,
@@ -166,13 +164,5 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
     ]
     handles.append(Patch(color=GREY, alpha=1.5 * BAND_ALPHA, linewidth=0, label="95 % interval"))
     if any(panel.paper for panel in experiment.panels):
-        paper = Line2D(
-            [],
-            [],
-            color=GREY,
-            marker="o",
-            label="the paper's curves",
-            **PAPER,
-        )
-        handles.append(paper)
+        handles.append(Line2D([], [], color=GREY, marker="o", label="the paper's curves", **PAPER))
     return handles
