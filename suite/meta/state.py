@@ -156,10 +156,10 @@ def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
     numbers = {name: json.loads(header[name]) for name in NUMBERS}
     for name, kind in NUMBERS.items():
         if not isinstance(numbers[name], int | float if kind is float else kind):
-            raise ValueError(f"{name} is no {kind.__name__}")
+            raise ValueError(f"{name} is not of type {kind.__name__}")
     weights, best = tensors["weights"], tensors["best_weights"]
     if weights.ndim != 1 or weights.shape != best.shape:
-        raise ValueError("its weights are not two vectors of one size")
+        raise ValueError("its two vectors of weights are not of the same size")
     moments = {
         name.removeprefix("moments."): tensor
         for name, tensor in tensors.items()

@@ -96,8 +96,8 @@ def contests(results: Results) -> list[Contest]:
     if not benchmarks:
         names = ", ".join(each.name for each in results.experiments)
         raise SuiteError(
-            f"none of the experiments here ({names}) is a benchmark: write 'benchmark: true' in "
-            "its YAML file and run it again, which computes nothing anew"
+            f"none of the experiments here ({names}) is a benchmark: add 'benchmark: true' to "
+            "its YAML file and run it again; finished cells are not computed again"
         )
     courses = courses_by_optimizer(results.tables.anytime)
     sources = {
