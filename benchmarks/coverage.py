@@ -16,7 +16,7 @@ from l2l.suite.report.statistics.intervals import (
     Floats,
     Interval,
     mean_band,
-    mean_interval,
+    mean_loss,
     paired_difference,
     ratio_of_means,
     spread_of_means,
@@ -52,7 +52,7 @@ class Case:
 
 
 CASES = {
-    "mean": Case(lambda x: mean_interval(x[:, 2]), 1.0),
+    "mean loss": Case(lambda x: mean_loss(x[:, 2]), 1.0),
     "paired difference": Case(lambda x: paired_difference(x[:, 0], x[:, 2]), 0.25),
     "ratio of means": Case(lambda x: ratio_of_means(x[:, 0], x[:, 2]), 1.25),
     "spread of means": Case(spread_of_means, 1.25),

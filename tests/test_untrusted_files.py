@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_any_record_of_a_cell_is_believed_or_not(done: Path, data: st.DataObject
     record_of(TUNE, done)
     for name in ("progress.json", "failed.json"):
         (TUNE.folder(done) / name).write_text(json.dumps(data.draw(altered({"done": 1, "pid": 2}))))
-    json.dumps(status_of(plan(TUNE), done).as_json())
+    json.dumps(asdict(status_of(plan(TUNE), done)))
 
 
 @pytest.mark.parametrize("name", ["../../version.json", "/etc/hostname", "a\0b", "", ".."])

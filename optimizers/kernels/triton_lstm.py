@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from l2l.optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.kernels.triton_cell import cell, matrix, tanh
 
 BLOCK = 32
 # Programs of backward: enough to fill a GPU, and few enough that their activations, which each
@@ -92,71 +93,6 @@ def _sizes(shape: LSTMShape) -> dict[str, int]:
     return {"L": shape.layers, "H": shape.hidden, "F": shape.inputs, "HP": padded, "B": BLOCK}
 
 
-@triton.jit
-def _sigmoid(x):
-    return 1.0 / (1.0 + tl.exp(-x))
-
-
-@triton.jit
-def _tanh(x):
-    """With a small relative error for small x too: there Cephes' polynomial."""
-    size = tl.abs(x)
-    e = tl.exp(-2.0 * size)
-    large = (1.0 - e) / (1.0 + e)
-    z = tl.minimum(size, 0.625)
-    z = z * z
-    p = -5.70498872745e-3 * z + 2.06390887954e-2
-    p = p * z - 5.37397155531e-2
-    p = p * z + 1.33314422036e-1
-    p = p * z - 3.33332819422e-1
-    return tl.where(size < 0.625, x + x * z * p, tl.where(x < 0.0, -large, large))
-
-
-@triton.jit
-def _matrix(w, gate, row_length, column, H: tl.constexpr, HP: tl.constexpr):
-    """W of one gate [HP, HP]: all units, and the H inputs from `column` on."""
-    unit, k = tl.arange(0, HP)[:, None], tl.arange(0, HP)[None, :]
-    return tl.load(
-        w + (gate * H + unit) * row_length + column + k, mask=(unit < H) & (k < H), other=0.0
-    )
-
-
-@triton.jit
-def _gate(
-    w, gate, x, n, below, h, ks, LAYER: tl.constexpr, H: tl.constexpr, F: tl.constexpr,
-    HP: tl.constexpr,
-):  # fmt: skip
-    """Pre-activations [HP, B] of one gate; `w` is where the layer's W begins."""
-    unit = tl.arange(0, HP)
-    real = unit < H
-    inputs: tl.constexpr = F if LAYER == 0 else H
-    length: tl.constexpr = inputs + H
-    total = tl.load(w + 4 * H * length + gate * H + unit, mask=real, other=0.0)[:, None]
-    total = total + tl.dot(_matrix(w, gate, length, inputs, H, HP), h, input_precision="ieee")
-    if LAYER == 0:
-        for k in tl.static_range(F):
-            column = tl.load(w + (gate * H + unit) * length + k, mask=real, other=0.0)
-            feature = tl.load(x + k * n + ks, mask=ks < n, other=0.0)
-            total += column[:, None] * feature[None, :]
-    else:
-        total += tl.dot(_matrix(w, gate, length, 0, H, HP), below, input_precision="ieee")
-    return total
-
-
-@triton.jit
-def _cell(
-    w, x, n, below, h, c, ks, LAYER: tl.constexpr, H: tl.constexpr, F: tl.constexpr,
-    HP: tl.constexpr,
-):  # fmt: skip
-    """The four gates of one layer, and its next h and c: [HP, B] each."""
-    i = _sigmoid(_gate(w, 0, x, n, below, h, ks, LAYER, H, F, HP))
-    f = _sigmoid(_gate(w, 1, x, n, below, h, ks, LAYER, H, F, HP))
-    g = _tanh(_gate(w, 2, x, n, below, h, ks, LAYER, H, F, HP))
-    o = _sigmoid(_gate(w, 3, x, n, below, h, ks, LAYER, H, F, HP))
-    c = f * c + i * g
-    return i, f, g, o, o * _tanh(c), c
-
-
 @triton.jit(do_not_specialize=["n", "state_row", "last_row"])
 def _forward(
     weights, features, state, update, last, n, state_row, last_row,
@@ -175,7 +111,7 @@ def _forward(
         h_row, c_row = 2 * layer * H, (2 * layer + 1) * H
         h = tl.load(state + h_row * state_row + state_at, mask=mask, other=0.0)
         c = tl.load(state + c_row * state_row + state_at, mask=mask, other=0.0)
-        _, _, _, _, h, c = _cell(w, features, n, below, h, c, ks, layer, H, F, HP)
+        _, _, _, _, h, c = cell(w, features, n, below, h, c, ks, layer, H, F, HP)
         tl.debug_barrier()
         tl.store(last + h_row * last_row + last_at, h, mask=mask)
         tl.store(last + c_row * last_row + last_at, c, mask=mask)
@@ -230,7 +166,7 @@ def _backward(
                 own = hc + (t * L + layer) * (2 * tile) + inside
                 h, c = tl.load(own), tl.load(own + tile)
                 x = features + t * F * n
-                i, f, g, o, h, c = _cell(w, x, n, below, h, c, ks, layer, H, F, HP)
+                i, f, g, o, h, c = cell(w, x, n, below, h, c, ks, layer, H, F, HP)
                 tl.store(own + 2 * L * tile, h)
                 tl.store(own + 2 * L * tile + tile, c)
                 kept_gates = gates + (t * L + layer) * (4 * tile) + inside
@@ -256,7 +192,7 @@ def _backward(
                 kept_gates = gates + (t * L + layer) * (4 * tile) + inside
                 i, f = tl.load(kept_gates), tl.load(kept_gates + tile)
                 g, o = tl.load(kept_gates + 2 * tile), tl.load(kept_gates + 3 * tile)
-                tanh_c = _tanh(tl.load(own + 2 * L * tile + tile))
+                tanh_c = tanh(tl.load(own + 2 * L * tile + tile))
                 dh_at = d_state + 2 * layer * H * d_row + d_at
                 dc_at = dh_at + H * d_row
                 dh = tl.load(dh_at, mask=mask, other=0.0) + above
@@ -339,8 +275,8 @@ def _transposed(
     w, length, column, di, df, dg, do, H: tl.constexpr, HP: tl.constexpr
 ):  # fmt: skip
     """Wᵀ times the gates' gradients, for the H inputs from `column` on: [HP, B]."""
-    total = tl.dot(tl.trans(_matrix(w, 0, length, column, H, HP)), di, input_precision="ieee")
-    total += tl.dot(tl.trans(_matrix(w, 1, length, column, H, HP)), df, input_precision="ieee")
-    total += tl.dot(tl.trans(_matrix(w, 2, length, column, H, HP)), dg, input_precision="ieee")
-    total += tl.dot(tl.trans(_matrix(w, 3, length, column, H, HP)), do, input_precision="ieee")
+    total = tl.dot(tl.trans(matrix(w, 0, length, column, H, HP)), di, input_precision="ieee")
+    total += tl.dot(tl.trans(matrix(w, 1, length, column, H, HP)), df, input_precision="ieee")
+    total += tl.dot(tl.trans(matrix(w, 2, length, column, H, HP)), dg, input_precision="ieee")
+    total += tl.dot(tl.trans(matrix(w, 3, length, column, H, HP)), do, input_precision="ieee")
     return total

@@ -90,5 +90,5 @@ def delete_cells(found: Collection[Found], root: Path) -> None:
 def _seconds(age: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age.strip())
     if match is None:
-        raise SuiteError(f"--older-than is {age!r}, but must be a number with s, m, h, d or w: 7d")
+        raise SuiteError(f"--older-than is {age!r}, but must be a number and s, m, h, d or w: 7d")
     return float(match[1]) * _UNITS[match[2]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import io
 import os
 import sys
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Reproduces 'Learning to learn by gradient descent by gradient descent' "
     "(Andrychowicz et al., 2016): trains its optimizers, tunes the others, compares them on fresh "
     "problems, and says of each claim whether it holds. Every run can be stopped and resumed.",
-    epilog="Exit codes: 0 done, 1 some cells or figures failed, 2 wrong input, 70 a fault of the "
+    epilog="Exit codes: 0 done, 1 some cells or figures failed, 2 wrong input, 70 a bug in the "
     "suite, 130 interrupted.",
 )
 
@@ -51,7 +52,7 @@ class Device(StrEnum):
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="FILE", help="As for 'run', if that was given any."),
+    typer.Option("--plugin", metavar="FILE", help="A plugin that the folder's 'run' was given."),
 ]
 RESULTS = WORKPLACE / "results" / "report"
 
@@ -65,10 +66,12 @@ def run(
     ] = None,
     profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
     results: Results = RESULTS,
-    device: Annotated[Device, typer.Option(help="'auto' takes a GPU if any.")] = Device.auto,
+    device: Annotated[
+        Device, typer.Option(help="'auto' uses a GPU if there is one.")
+    ] = Device.auto,
     executor: Annotated[str, typer.Option(help="Where cells run: 'local' or 'ray'.")] = "local",
     jobs: Annotated[
-        int | None, typer.Option(help="Cells at a time; 1 here, as many as fit on a cluster.")
+        int | None, typer.Option(help="Cells at a time. Default: 1; with ray, as many as fit.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -78,12 +81,14 @@ def run(
         list[str] | None,
         typer.Option(metavar="FILE", help="A Python file with problems or optimizers of yours."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the experiments' own.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed, instead of the experiments' own.")
+    ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Only deterministic algorithms, for GPUs.")
+        bool, typer.Option("--deterministic", help="Use deterministic algorithms only (for GPUs).")
     ] = False,
 ) -> int:
-    """Run experiments, or go on where they were stopped, and write the report."""
+    """Run experiments, or resume them, and write the report."""
     from l2l.suite.commands.request import Request
     from l2l.suite.commands.run import run as run_request
     from l2l.suite.commands.tell import print_ended
@@ -127,7 +132,7 @@ def status(
     plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> int:
-    """Say what is done, running, failed and missing, and how long the rest may take."""
+    """Show which cells are done, running, failed or missing, and estimate the time left."""
     from l2l.suite.commands.request import plan_request, saved_request
     from l2l.suite.commands.status import status_of
     from l2l.suite.commands.tell import print_json, print_status
@@ -139,7 +144,7 @@ def status(
     request = saved_request(results, tuple(plugin or ()))
     found = status_of(plan_request(request, probing=False), results)
     if as_json:
-        print_json(found.as_json())
+        print_json(dataclasses.asdict(found))
     else:
         print_status(found)
     return 0
@@ -148,7 +153,7 @@ def status(
 @app.command()
 @finished
 def report(results: Results = RESULTS, plugin: Plugins = None) -> int:
-    """Write tables, figures and report again from what is finished."""
+    """Write tables, figures and report again from the finished cells."""
     from l2l.suite.commands.publish import publish_again
     from l2l.suite.commands.tell import print_report
 
@@ -163,7 +168,7 @@ def merge(
     other: Annotated[Path, typer.Argument(help="A results folder of another run or machine.")],
     results: Results = RESULTS,
 ) -> int:
-    """Put another folder's results beside these; what both ran must be the same comparison."""
+    """Add the results of another folder; panels that both have must agree."""
     from l2l.suite.commands.merge import merge as merge_folder
     from l2l.suite.commands.tell import print_report
 
@@ -175,7 +180,7 @@ def merge(
 @finished
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="The folder's experiments. All if none.")
+        list[str] | None, typer.Argument(help="Experiments of the folder. Default: all.")
     ] = None,
     results: Results = RESULTS,
     runs: Annotated[int, typer.Option(min=1, help="How many runs of each curve.")] = 2,
@@ -183,7 +188,7 @@ def verify(
     plugin: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> int:
-    """Compute the beginnings of some runs again, and say where a folder's results differ."""
+    """Compute the first updates of some runs again, and compare them with the stored ones."""
     from l2l.suite.commands.tell import print_json, print_verified
     from l2l.suite.commands.verify import verify as verify_folder
     from l2l.suite.core.plugins import load_plugin
@@ -224,13 +229,14 @@ def clean(
         typer.Option(help="Only cells of this kind, such as tune."),
     ] = None,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Only cells untouched for so long: 7d, 12h.")
+        str | None,
+        typer.Option(metavar="AGE", help="Only cells not written to for this long: 7d, 12h."),
     ] = None,
     unused: Annotated[
         bool, typer.Option("--unused", help="Only what the last run does not need.")
     ] = False,
     plugin: Plugins = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> int:
     """Delete cells; tables, figures and report stay."""
     from l2l.suite.commands.clean import delete_cells, find_cells
@@ -247,7 +253,9 @@ def clean(
     try:
         sure = bool(found) and (yes or typer.confirm("Delete them?"))
     except typer.Abort:
-        raise SuiteError("nobody said yes, so nothing is deleted: --yes does not ask") from None
+        raise SuiteError(
+            "not confirmed, so nothing is deleted: --yes deletes without asking"
+        ) from None
     if sure:
         delete_cells(found, results)
         print("deleted")

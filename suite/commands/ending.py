@@ -34,7 +34,7 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
         except KeyboardInterrupt:
             program = ["python"] if sys.argv[0].endswith(".py") else []
             again = shlex.join([*program, *sys.argv])
-            _complain(f"Stopped; what is finished is kept. To go on: {again}")
+            _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
         except Exception as error:
             code = _told(error)
@@ -52,7 +52,7 @@ def _told(error: Exception) -> int:
     if went_through_plugin(error):
         _complain(f"A plugin raises {told(error)}")
         return WRONG_INPUT
-    _complain("This is a fault of the suite's own; what is finished is kept.")
+    _complain("This is a bug in the suite; finished cells are kept.")
     return CRASHED
 
 

@@ -142,8 +142,8 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
     for plugin in request.plugins:
         if Path(plugin).name not in named:
             raise SuiteError(
-                f"{path} says that this folder was made with the plugin {plugin}, which is not run "
-                f"unasked: if you trust its code, add --plugin {shlex.quote(plugin)}"
+                f"{path} says that this folder was made with the plugin {plugin}, which is not "
+                f"loaded by itself: if you trust its code, add --plugin {shlex.quote(plugin)}"
             )
     return replace(request, plugins=tuple(plugins))
 

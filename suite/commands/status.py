@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,6 @@ class Status:
     unknown: int
     bytes: int
     bytes_free: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for `status --json`."""
-        return asdict(self)
 
 
 def status_of(plan: Plan, root: Path) -> Status:

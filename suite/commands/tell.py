@@ -101,7 +101,9 @@ def print_ended(ended: Ended) -> None:
     for label, error in ended.failed.items():
         print(f"failed: {label}: {error}", file=sys.stderr)
     if ended.left_out:
-        print(f"not run, because of that: {', '.join(ended.left_out)}", file=sys.stderr)
+        print(
+            f"not run, because they need failed cells: {', '.join(ended.left_out)}", file=sys.stderr
+        )
 
 
 def print_verified(found: Sequence[Verified]) -> None:
@@ -136,7 +138,7 @@ def duration(seconds: float) -> str:
 
 
 def _unknown(count: int) -> str:
-    return f", without {count} cells of kinds that none is done of yet" if count else ""
+    return f", and {count} cells without an estimate" if count else ""
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

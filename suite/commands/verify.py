@@ -130,7 +130,9 @@ def _again(
         raise SuiteError("its settings cannot be read by this version")
     problem = problems.make(panel.problem, info.name)
     if problem.notice != info.notice:
-        raise SuiteError(f"its data is not here ({problem.notice or 'but all of it is'})")
+        raise SuiteError(
+            f"its data is not the same here ({problem.notice or 'here it is complete'})"
+        )
     optimizer = _optimizer(experiment, panel, label, rate)
     # Runs whose state is kept are as long as those before them.
     steps = panel.steps if optimizer.earlier_runs else int(own.columns.max())
@@ -146,7 +148,7 @@ def _optimizer(experiment: Experiment, panel: Panel, label: str, rate: float) ->
     training = experiment.training.get(spec["trained"])
     file = CHECKPOINTS / f"{training.checkpoint if training else None}.safetensors"
     if not file.is_file():
-        raise SuiteError("what it was trained to is not shipped")
+        raise SuiteError("its trained weights are not shipped")
     return load_optimizer(file)
 
 

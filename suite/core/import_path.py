@@ -42,9 +42,9 @@ def class_at(path: str, base: type) -> type[Any]:
             `no_imports`.
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
-        raise SuiteError(f"{path!r} is no import path: write package.module.Class")
+        raise SuiteError(f"{path!r} is not an import path: write package.module.Class")
     if not _allowed.get():
-        raise SuiteError(f"{path!r} is not imported, because a file names it, not an experiment")
+        raise SuiteError(f"{path!r} is not imported: a file names it, and only experiments may")
     top, *names = path.split(".")
     found: Any = plugin_called(top) or _imported(top)
     place = top

@@ -263,7 +263,7 @@ class KindRegistry(Registry[type[Kind]]):
 
     def add(self, name: str, cls: Any) -> None:
         if not re.fullmatch("[a-z]+", name):
-            raise SuiteError(f"{self.kind} {name!r}: its name must be of the letters a to z alone")
+            raise SuiteError(f"{self.kind} {name!r}: its name must consist of the letters a to z")
         super().add(name, cls)
 
 

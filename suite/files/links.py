@@ -23,6 +23,6 @@ def refuse_links(root: Path) -> None:
                 path = Path(folder, name)
                 if path.is_symlink() and name != LATEST:
                     raise SuiteError(
-                        f"{path} is a link, which a results folder must not have inside: put "
-                        "what it leads to in its place, or choose another --results"
+                        f"{path} is a link, which a results folder must not contain: replace "
+                        "it by what it points to, or choose another --results"
                     )

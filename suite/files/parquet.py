@@ -62,10 +62,12 @@ def load_parquet(path: Path, columns: Mapping[str, str], max_rows: int = MAX_ROW
     except KeyError as error:
         raise ValueError(f"one of the columns {', '.join(texts)} is missing") from error
     except (pa.ArrowException, OSError, MemoryError) as error:
-        raise ValueError(str(error).splitlines()[0] if str(error) else "no room") from error
+        raise ValueError(
+            str(error).splitlines()[0] if str(error) else "not enough memory"
+        ) from error
     for name, kind in columns.items():
         if kind == WHOLE and table[name].null_count:
-            raise ValueError(f"column {name!r} has empty places")
+            raise ValueError(f"column {name!r} has missing values")
     return table.to_pandas(ignore_metadata=True)
 
 

@@ -33,7 +33,7 @@ def guarded(root: Path) -> Iterator[None]:
             raise
         raise StorageError(
             f"{root} cannot be written to ({cause.strerror or cause}): make room or choose "
-            "another --results; what is finished there is kept"
+            "another --results; finished cells are kept"
         ) from error
 
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from l2l.suite.core.abilities import has
-from l2l.suite.core.types import Problem
 from l2l.suite.inner.loop import Point
 from l2l.suite.inner.objective import Objective
 
 # So many parts a run has between held-out losses.
 PARTS = 10
-
-
-def has_held_out(problem: Problem) -> bool:
-    """Whether the problem has data that its minibatches leave out."""
-    return has(problem, "held_out")
 
 
 class HeldOutLog:

@@ -47,14 +47,6 @@ class Point:
         """The iterate, as an optimizer is given it."""
         return Params(self.theta, self.spec)
 
-    def without_state(self) -> Point:
-        """Without the optimizer's state, which is most of a point's memory."""
-        return replace(self, state=None)
-
-    def without_iterate(self) -> Point:
-        """Without θ and the state."""
-        return replace(self, theta=self.theta.new_empty(0), state=None)
-
 
 def start(objective: Objective, optimizer: Optimizer, state: Any = None) -> Point:
     """θ_0, with loss and gradient there, and an optimizer's `state`, or its first one if None.
@@ -112,8 +104,9 @@ def walk(
         point = advance(objective, optimizer, point, reuse=step > 0 and ignored and not whole)
         points.append(point)
         if step > 0 and not whole:
-            last = points[-2]
-            points[-2] = last.without_iterate() if ignored else last.without_state()
+            # The state is most of a point's memory.
+            theta = points[-2].theta.new_empty(0) if ignored else points[-2].theta
+            points[-2] = replace(points[-2], theta=theta, state=None)
     # What the window's gradient needs comes in its place.
     objective.release_batch()
     return points

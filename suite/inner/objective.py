@@ -233,7 +233,7 @@ class Objective:
                 raise
             raise SuiteError(
                 f"problem {type(self.problem).__name__} gives {kinds} for two instances: look at "
-                "its init(), instance() and batch(), which must give alike tensors for all"
+                "its init(), instance() and batch(), which must give alike names, shapes and types"
             ) from error
 
     def _batch_at(self, step: int) -> Any:

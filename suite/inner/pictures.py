@@ -11,9 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from l2l.suite.core.abilities import has
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.types import Problem
 from l2l.suite.files.atomic import write_bytes_atomic
 from l2l.suite.inner.loop import Point
 from l2l.suite.inner.objective import Objective
@@ -28,11 +26,6 @@ Pictures = dict[tuple[str | int, ...], Tensor]
 
 # Three runs at seven steps, even at 1,024×1,024, are a fourth of it.
 MAX_BYTES = 2**28
-
-
-def shows_pictures(problem: Problem) -> bool:
-    """Whether the problem's parameters are an image."""
-    return has(problem, "picture")
 
 
 class PictureLog:

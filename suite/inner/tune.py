@@ -121,7 +121,7 @@ def tune(
         tried = [row["learning_rate"] for row in rows]
         raise SuiteError(
             f"tuning {spec['name']}: no learning rate from {min(tried):g} to {max(tried):g} ends "
-            "with a finite loss for every instance, so look at the problem's loss at its start"
+            "with a finite loss for every instance, so check the problem's loss near θ_0"
         )
     sweep([best - 1, best + 1])
     best = min(scores, key=lambda e: scores[e])

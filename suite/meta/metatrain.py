@@ -59,7 +59,8 @@ def metatrain(
     untrained = optimizers.make(optimizer_spec)
     state = load_state(folder, device)
     if state is None:
-        state = TrainingState.fresh(untrained.initial_weights(Rng(seed, "phi")).to(device))
+        initial = untrained.initial_weights(Rng(seed, "phi")).to(device)
+        state = TrainingState(initial, initial, initial)
     total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)
     if state.runs == 0:

@@ -135,7 +135,9 @@ class Population:
 
     def __post_init__(self) -> None:
         if not 0 < self.rates[0] < self.rates[1]:
-            raise ValueError(f"rates {list(self.rates)} must be two, the lower first, above 0")
+            raise ValueError(
+                f"rates {list(self.rates)} must be two numbers above 0, the lower first"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,11 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.use == "train" and not self.phases:
-            raise ValueError("there must be at least one of 'phases', or 'use: shipped'")
+            raise ValueError("there must be at least one phase under 'phases', or 'use: shipped'")
         if self.use == "shipped" and self.checkpoint is None:
             raise ValueError("'use: shipped' needs 'checkpoint', a name in results/checkpoints")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)} must differ")
+            raise ValueError(f"seeds {list(self.seeds)} must be different from each other")
 
     @property
     def schedule(self) -> Schedule:

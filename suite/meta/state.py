@@ -7,7 +7,7 @@ import io
 import json
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,6 @@ from l2l.suite.meta.meta_optimizers import MetaState
 
 # A state holds a few vectors of some thousand weights; anything of this size is something else.
 MAX_BYTES = 2**30
-NUMBERS = (
-    "phase",
-    "runs",
-    "best",
-    "best_runs",
-    "skipped",
-    "train_sum",
-    "train_runs",
-    "validated",
-    "stale",
-    "averaged",
-    "norms",
-    "log",
-)
 
 
 @dataclass
@@ -76,11 +62,6 @@ class TrainingState:
     averaged: int = 0
     norms: list[float] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
-
-    @staticmethod
-    def fresh(weights: Tensor) -> TrainingState:
-        """Before the first run."""
-        return TrainingState(weights, weights, weights)
 
     def move(self, weights: Tensor, decay: float) -> None:
         """Go to another φ, and take it into the average.
@@ -153,6 +134,14 @@ class TrainingState:
         return text.getvalue()
 
 
+# The fields that are no tensors, with their types.
+NUMBERS = {
+    each.name: type(each.default) if each.default is not MISSING else list
+    for each in fields(TrainingState)
+    if each.name not in ("weights", "best_weights", "moments")
+}
+
+
 def save_state(folder: Path, state: TrainingState) -> None:
     """Write the state, whole or not at all, with a digest of it."""
     tensors = {
@@ -186,14 +175,13 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
 
 def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
     numbers = {name: json.loads(header[name]) for name in NUMBERS}
-    for name, value in numbers.items():
-        kind = float if name in ("best", "train_sum") else list if name in ("norms", "log") else int
-        if not isinstance(value, int | float if kind is float else kind):
-            raise ValueError(f"{name} is no {kind.__name__}")
+    for name, kind in NUMBERS.items():
+        if not isinstance(numbers[name], int | float if kind is float else kind):
+            raise ValueError(f"{name} is not of type {kind.__name__}")
     weights, best = tensors["weights"], tensors["best_weights"]
     average = tensors.get("average", weights)
     if weights.ndim != 1 or not weights.shape == average.shape == best.shape:
-        raise ValueError("its weights are not three vectors of one size")
+        raise ValueError("its vectors of weights are not of the same size")
     moments = {
         name.removeprefix("moments."): tensor
         for name, tensor in tensors.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,21 @@ def make_cell(kind: str, name: str, config: Mapping[str, Any], inputs: Iterable[
     return Cell(kind, safe, config, inputs, key)
 
 
-def in_order(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """The cells and all that they need, each key once, inputs before what reads them."""
+def in_order(
+    cells: Iterable[Cell], done: Callable[[Cell], bool] = lambda cell: False
+) -> tuple[Cell, ...]:
+    """The cells and all that they need, each key once, inputs before what reads them.
+
+    Those that are `done` are left out, and so is what they alone need.
+    """
     ordered: dict[str, Cell] = {}
+    seen: set[str] = set()
 
     def visit(cell: Cell) -> None:
-        if cell.key not in ordered:
+        if cell.key in seen:
+            return
+        seen.add(cell.key)
+        if not done(cell):
             for each in cell.inputs:
                 visit(each)
             ordered[cell.key] = cell

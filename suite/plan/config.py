@@ -61,7 +61,10 @@ class Panel:
                 hint = nearest(label, self.optimizers)
                 raise ValueError(f"long: no optimizer {label!r} here: {hint}")
             if long_label(label) in self.optimizers:
-                raise ValueError(f"long: {long_label(label)!r} are the long runs of {label!r}")
+                raise ValueError(
+                    f"long: the label {long_label(label)!r} is that of the long runs of {label!r}: "
+                    "choose another one"
+                )
 
     def longer(self, times: int) -> Panel:
         """The panel with so many times the updates, in sweeps as well."""
@@ -119,7 +122,7 @@ def _filled(text: str, values: Mapping[str, Any]) -> str:
         return text.format(**values)
     except (KeyError, IndexError, ValueError) as error:
         raise SuiteError(
-            f"grid: {text!r} may name {', '.join(values)} in braces, nothing else ({error})"
+            f"grid: in {text!r}, braces may only contain {', '.join(values)} ({error})"
         ) from error
 
 

@@ -219,7 +219,7 @@ def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
     if fields or not same_class:
         differing = fields[0] if same_class else "name"
         raise SuiteError(
-            f"{where}.optimizer.{differing} is not that of results/checkpoints/{file.name}; "
+            f"{where}.optimizer.{differing} differs from that of results/checkpoints/{file.name}; "
             f"make them agree, or set {training}.use to 'train'"
         )
     return {"checkpoint": name, "sha256": file_digest(file)}
@@ -267,7 +267,7 @@ def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str
     outside = [place for place in trace.shown if place >= size]
     if outside:
         raise SuiteError(
-            f"{where}.shown: {outside[0]} must be below {size}, the parameters' number"
+            f"{where}.shown: {outside[0]} must be below {size}, the number of parameters"
         )
     common = {key: along.config[key] for key in ("problem", "steps", "instances", "seed")}
     optimizers = [

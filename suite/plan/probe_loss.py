@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -26,73 +27,61 @@ Draws = dict[str, Any]
 
 def check_value(problem: Problem, draws: Draws) -> Tensor:
     """f(θ_0), a finite scalar; the draws must be as they were afterwards."""
+    wrong = functools.partial(refused, problem, "loss")
     before = copied(draws)
     with blamed(f"{method_of(problem, 'loss')} raises"), seeded_generators(1):
         loss: Any = problem.loss(*draws.values())
     for method, name in INPUTS.items():
         place = difference(before[method], draws[method])
         if place is not None:
-            raise refused(
-                problem,
-                "loss",
+            raise wrong(
                 f"changes {name}{place} in place: make a new tensor, such as x / 255 instead of "
-                "x.div_(255)",
+                "x.div_(255)"
             )
     if not isinstance(loss, Tensor):
-        raise refused(
-            problem,
-            "loss",
+        raise wrong(
             f"gives {a(loss)}, but must give a tensor, made from params by PyTorch's operations "
-            "without .item() or NumPy",
+            "without .item() or NumPy"
         )
     if loss.shape != ():
-        raise refused(
-            problem,
-            "loss",
+        raise wrong(
             f"gives a tensor of shape {list(loss.shape)}, but must give a scalar: take .sum() or "
-            ".mean()",
+            ".mean()"
         )
     if loss.dtype != torch.float32:
-        raise refused(
-            problem,
-            "loss",
+        raise wrong(
             f"gives {name_of(loss.dtype)}, but must give float32: convert what instance() and "
-            "batch() give with .float()",
+            "batch() give with .float()"
         )
     if not loss.isfinite():
-        raise refused(problem, "loss", f"gives {loss.item()} at θ_0, but must be finite there")
+        raise wrong(f"gives {loss.item()} at θ_0, but must be finite there")
     return loss
 
 
 def check_gradient(problem: Problem, draws: Draws, layout: ParamSpec, loss: Tensor) -> Tensor:
     """∇f(θ_0) [P], finite, with the loss once more."""
+    wrong = functools.partial(refused, problem, "loss")
     theta = layout.flatten(draws["init"]).detach().requires_grad_()
     with blamed(f"{method_of(problem, 'loss')} raises, when its gradient is wanted,"):
         with seeded_generators(2):
             again = problem.loss(layout.unflatten(theta), draws["instance"], draws["batch"])
         if not again.requires_grad:
-            raise refused(
-                problem,
-                "loss",
+            raise wrong(
                 "gives a loss that does not depend on params: do without .item(), .detach(), "
-                "torch.tensor() and NumPy",
+                "torch.tensor() and NumPy"
             )
         (gradient,) = torch.autograd.grad(again, theta, allow_unused=True)
     if not close(again, loss, REPEATED):
-        raise refused(
-            problem,
-            "loss",
+        raise wrong(
             f"gives {loss.item():.6g} and then {again.item():.6g} with equal arguments: draw all "
-            "randomness, such as dropout's, from the rng in batch() or instance()",
+            "randomness, such as dropout's, from the rng in batch() or instance()"
         )
     if gradient is None:
-        raise refused(problem, "loss", "gives a loss that does not depend on params")
+        raise wrong("gives a loss that does not depend on params")
     if not gradient.isfinite().all():
-        raise refused(
-            problem,
-            "loss",
+        raise wrong(
             "has a gradient that is not finite at θ_0, where the loss is: look for sqrt, norm, "
-            "log or a division at 0",
+            "log or a division at 0"
         )
     return gradient
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,6 +106,7 @@ def _row(params: Params, row: slice) -> Params:
 def _check_kinds(optimizer: Optimizer, params: Params, gradients: Tensor) -> None:
     """What `init` and `update` give, that both repeat, and that arguments stay as they are."""
     layout = params.spec
+    wrong = functools.partial(refused, optimizer, "update")
     with blamed(f"{method_of(optimizer, 'init')} raises"), seeded_generators(1):
         state = optimizer.init(layout, ROWS)
     _check_state(optimizer, "init", state)
@@ -126,34 +128,26 @@ def _check_kinds(optimizer: Optimizer, params: Params, gradients: Tensor) -> Non
             old = before[name]
             place = difference(old, new)
             if place is not None:
-                raise refused(
-                    optimizer, "update", f"changes {name}{place} in place: make a new tensor"
-                )
+                raise wrong(f"changes {name}{place} in place: make a new tensor")
         if not isinstance(result, tuple) or len(result) != 2:
             what = "but must give the updates and the next state"
-            raise refused(optimizer, "update", f"gives {a(result)}, {what}")
+            raise wrong(f"gives {a(result)}, {what}")
         update, following = result
         _check_shape(optimizer, "update", update, grads)
         if not update.isfinite().all():
-            raise refused(
-                optimizer, "update", "gives updates that are not finite for finite gradients"
-            )
+            raise wrong("gives updates that are not finite for finite gradients")
         with seeded_generators(2):
             again, _ = optimizer.update(grads, state, at)
         if not close(again, update):
-            raise refused(
-                optimizer,
-                "update",
+            raise wrong(
                 "gives other updates when it is called again with equal arguments: whatever "
-                "changes from step to step belongs in the state",
+                "changes from step to step belongs in the state"
             )
         _check_state(optimizer, "update", following)
         if any(_same_memory(each, at.theta) for each in tree_leaves(following)):
-            raise refused(
-                optimizer,
-                "update",
+            raise wrong(
                 "keeps params.theta in the state, whose memory the next "
-                "iterate takes: keep params.theta.clone()",
+                "iterate takes: keep params.theta.clone()"
             )
         state = following
 

@@ -79,8 +79,8 @@ def _refuse_idle(experiments: list[Experiment], text: str) -> None:
                 training = experiment.training.get(name)
                 if training is not None and training.use == "shipped":
                     raise SuiteError(
-                        f"--set {text}: training.{name} of {experiment.name} takes the shipped "
-                        f"checkpoint in this profile, so {field!r} decides nothing: also set "
+                        f"--set {text}: training.{name} of {experiment.name} uses the shipped "
+                        f"checkpoint in this profile, so {field!r} has no effect: also set "
                         f"{experiment.name}.training.{name}.use=train"
                     )
 

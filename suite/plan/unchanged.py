@@ -28,7 +28,7 @@ def declared_files(problem: Problem) -> list[list[str]]:
     with blamed(f"{method} raises"):
         given = problem.files()
         if isinstance(given, str | Path):
-            raise SuiteError(f"{method} gives one path: give a list of them")
+            raise SuiteError(f"{method} returns one path, but must return a list of paths")
         paths = [folder / path for path in given]
     try:
         return [[path.name, current_digest(path)] for path in paths]
@@ -37,7 +37,7 @@ def declared_files(problem: Problem) -> list[list[str]]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SuiteError(
-            f"{method} names {error.filename}, not a readable file: {reason}"
+            f"{method} names {error.filename}, which cannot be read: {reason}"
         ) from error
 
 
@@ -53,7 +53,7 @@ def fingerprints(thing: Problem | Optimizer) -> dict[str, str]:
     if not isinstance(given, Mapping) or not all(
         isinstance(each, str) for entry in given.items() for each in entry
     ):
-        raise SuiteError(f"{method} must give a dict of texts: a digest by the name of the data")
+        raise SuiteError(f"{method} must return a dict of texts: digests by the data's names")
     return dict(given)
 
 
@@ -105,14 +105,14 @@ def _check_data(problem: Problem, entry: Mapping[str, Any]) -> None:
     if problem.notice != planned:
         raise SuiteError(
             f"the data of problem {name!r} is {_told(problem.notice)} here, but "
-            f"{_told(planned)} where the run was planned: give this machine the same"
+            f"{_told(planned)} where the run was planned: give this machine the same data"
         )
     found, planned = fingerprints(problem), entry.get("data", {})
     others = sorted(key for key in found | planned if found.get(key) != planned.get(key))
     if others:
         raise SuiteError(
             f"the data of problem {name!r} ({', '.join(others)}) is not what this run was planned "
-            "with: give this machine the same, or start the run again if the data changed"
+            "with: give this machine the same data, or start the run again if the data changed"
         )
 
 

@@ -18,9 +18,9 @@ from l2l.suite.report.statistics.intervals import Floats, mean_band
 class Curve:
     """One optimizer's mean loss in one panel, over the runs that did not diverge.
 
-    `steps` [T] (updates done), `mean` [T], `low` and `high` [T], the ends of the 95 % bootstrap
-    interval of the mean; NaN where every run diverged. `n` runs are in the mean, `diverged` are
-    not. `learning_rate` is NaN where none was tuned.
+    `steps` [T] (updates done), `mean` [T], `low` and `high` [T], the ends of the bootstrap band
+    (`mean_band`); NaN where every run diverged. `n` runs are in the mean, `diverged` are not.
+    `learning_rate` is NaN where none was tuned.
     """
 
     steps: NDArray[np.int64]

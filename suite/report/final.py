@@ -15,7 +15,7 @@ from l2l.suite.report.agreement import distance
 from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.paper import loss_after
 from l2l.suite.report.scores.losses import HeldOut, ScoreTable, last_tenth, nothing
-from l2l.suite.report.statistics.intervals import finite_median, mean_interval
+from l2l.suite.report.statistics.intervals import finite_median, mean_loss
 
 COLUMNS = [
     "experiment",
@@ -59,11 +59,11 @@ def final_losses(
                 if place not in curves or final not in scores:
                     continue
                 losses = scores[final]
-                mean = mean_interval(losses.to_numpy())
+                mean = mean_loss(losses.to_numpy())
                 diverged = losses.index[~np.isfinite(losses)]
                 paper = paper_loss(panel, optimizer)
                 held_out = scores.get((*place, HeldOut().name), nothing())
-                apart = mean_interval(held_out.to_numpy())
+                apart = mean_loss(held_out.to_numpy())
                 rows.append(
                     {
                         "experiment": experiment.name,

@@ -10,10 +10,10 @@ import pandas as pd
 
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.checkpoint import about_optimizer
-from l2l.suite.core.registry import problems
+from l2l.suite.core.registry import kinds, problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer
-from l2l.suite.files.places import CHECKPOINTS, TRAINING_LOG, TUNING
+from l2l.suite.files.places import CHECKPOINTS
 from l2l.suite.inner.memory import state_bytes
 from l2l.suite.inner.objective import param_spec
 from l2l.suite.plan.cells import Cell
@@ -38,7 +38,7 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
         own = curve.cell
         owner = dict(zip(OWNER, (curve.experiment, curve.panel, curve.optimizer), strict=True))
         state = {}
-        if curve.experiment in benchmarks and own.kind == "evaluate":
+        if curve.experiment in benchmarks and "optimizer" in own.config:
             state = {"state_bytes": _state_bytes(own)}
         rows.append({**owner, **_told(own, root), **state})
         rows += [{**owner, **_told(cell, root)} for cell in _upstream(own)]
@@ -68,20 +68,7 @@ def _told(cell: Cell, root: Path) -> dict[str, Any]:
     if record is None:
         return row
     told = {key: record.get(key) for key in ("seconds", "finished", "commit", "machine")}
-    return {**row, **told, **_work(cell, root)}
-
-
-def _work(cell: Cell, root: Path) -> dict[str, int]:
-    """How many runs a finished cell did, of how many updates, at how many rates."""
-    config = cell.config
-    if cell.kind == "evaluate":
-        return {"runs": config["instances"], "updates": config["steps"]}
-    if cell.kind == "tune":
-        rates = len(pd.read_csv(cell.folder(root) / TUNING))
-        return {"runs": rates * config["instances"], "updates": config["steps"], "rates": rates}
-    if cell.kind == "metatrain":
-        return {"runs": int(pd.read_csv(cell.folder(root) / TRAINING_LOG)["runs"].max())}
-    return {}
+    return {**row, **told, **kinds.cls(cell.kind)().done(cell.config, cell.folder(root))}
 
 
 def _shipped(name: str) -> dict[str, Any]:

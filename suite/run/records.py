@@ -10,7 +10,7 @@ from typing import Any, Literal
 from l2l.suite.core.digests import file_digest
 from l2l.suite.files.json import read_json
 from l2l.suite.files.places import FAILURE, RECORD
-from l2l.suite.plan.cells import Cell
+from l2l.suite.plan.cells import Cell, in_order
 from l2l.suite.run.locks import is_locked
 
 State = Literal["done", "running", "failed", "missing"]
@@ -50,21 +50,7 @@ def unfinished(cells: Iterable[Cell], root: Path) -> tuple[Cell, ...]:
 
     What is done needs no inputs any more, be they there or not.
     """
-    needed: dict[str, Cell] = {}
-    seen = set()
-
-    def visit(cell: Cell) -> None:
-        if cell.key in seen:
-            return
-        seen.add(cell.key)
-        if record_of(cell, root) is None:
-            for each in cell.inputs:
-                visit(each)
-            needed[cell.key] = cell
-
-    for cell in cells:
-        visit(cell)
-    return tuple(needed.values())
+    return in_order(cells, done=lambda cell: record_of(cell, root) is not None)
 
 
 def failure_of(cell: Cell, root: Path) -> str:

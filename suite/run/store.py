@@ -80,7 +80,7 @@ def run_cell(cell: Cell, root: Path, device: str, show: Show | None = None) -> O
                 return Outcome("done")
             return _compute(cell, root, device, show)
     except Timeout:
-        _tell_once(f"{cell.label} is waited for: at work in {owner_of(cell.label, root)}")
+        _tell_once(f"{cell.label} is waited for: computed by {owner_of(cell.label, root)}")
         return Outcome("busy")
 
 

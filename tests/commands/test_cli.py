@@ -130,7 +130,7 @@ def test_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -
     stopped.send_signal(number)
     _, errors = stopped.communicate(timeout=30)
     assert stopped.returncode == 130
-    assert "To go on: python reproduce.py run" in errors
+    assert "To resume: python reproduce.py run" in errors
     assert "--set sizes.test_instances=3" in errors
     assert "Traceback" not in errors
 
@@ -184,7 +184,7 @@ def test_disk_without_room_is_a_sentence_and_the_run_can_go_on(tmp_path: Path) -
         check=False,
     )
     assert full.returncode == 2, full.stderr
-    assert "what is finished there is kept" in full.stderr
+    assert "finished cells are kept" in full.stderr
     assert "Traceback" not in full.stderr
     again = command(*words[2:])
     assert again.exit_code == 0
@@ -199,7 +199,7 @@ def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatc
     done = command("list")
     assert done.exit_code == 70
     assert "RuntimeError: no good" in done.stderr
-    assert "fault of the suite's own" in done.stderr
+    assert "bug in the suite" in done.stderr
 
 
 def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_clean_that_nobody_answers_deletes_nothing(tmp_path: Path) -> None:
         (["status"], "nothing was run into this folder"),
         (["report"], "is missing"),
         (["clean", "--kind", "tuen"], "did you mean 'tune'"),
-        (["clean", "--older-than", "soon"], "must be a number with s, m, h, d or w"),
+        (["clean", "--older-than", "soon"], "must be a number and s, m, h, d or w"),
         (["clean", "--unused"], "nothing was run into this folder"),
         (["lits"], "lits"),
     ],

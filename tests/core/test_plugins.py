@@ -371,7 +371,7 @@ def test_fault_of_a_plugin_is_wrong_input_with_its_file(tmp_path: Path, bad: str
     assert ended.exit_code == 2, ended.output
     assert told in ended.output
     assert ("broken.py" if bad == "beside" else "mine.py") in ended.output
-    assert "fault of the suite" not in ended.output
+    assert "bug in the suite" not in ended.output
 
 
 def test_fault_that_appears_while_running_fails_the_cell_with_file_and_line(

@@ -20,7 +20,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.files.places import CURVES, HELD_OUT
 from l2l.suite.inner.evaluate import evaluate
-from l2l.suite.inner.held_out import HeldOutLog, has_held_out
+from l2l.suite.inner.held_out import HeldOutLog
 from l2l.suite.inner.loop import start
 from l2l.suite.inner.objective import Objective
 from l2l.suite.plan.cells import Cell
@@ -85,9 +85,9 @@ def watched(problem: Problem, rate: float = 0.1) -> tuple[Tensor, Tensor]:
 
 
 def test_ability_is_declared_and_not_inherited_by_other_minibatches() -> None:
-    assert has_held_out(Noisy())
-    assert not has_held_out(Problem())
-    assert not has_held_out(OwnBatch()), "its minibatches may have what was held out"
+    assert has(Noisy(), "held_out")
+    assert not has(Problem(), "held_out")
+    assert not has(OwnBatch(), "held_out"), "its minibatches may have what was held out"
     assert not has(problems.make({"name": "mlp"}), "held_out")
 
 

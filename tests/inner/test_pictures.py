@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from tidy_curves import condensed, experiment, rows
 
 from l2l import Problem
+from l2l.suite.core.abilities import has
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import optimizers
 from l2l.suite.inner.evaluate import evaluate
-from l2l.suite.inner.pictures import PictureLog, load_pictures, save_pictures, shows_pictures
+from l2l.suite.inner.pictures import PictureLog, load_pictures, save_pictures
 from l2l.suite.report.figures.pictures import picture_sheets
 from l2l.suite.report.results import Results, store_results
 from l2l.suite.report.write import write_report
@@ -55,8 +56,8 @@ def test_evaluation_keeps_the_first_instances_at_a_few_steps(monkeypatch):
 
 
 def test_other_problems_show_no_pictures():
-    assert shows_pictures(Dots())
-    assert not shows_pictures(Problem())
+    assert has(Dots(), "picture")
+    assert not has(Problem(), "picture")
 
 
 def test_pictures_come_back_as_they_were(tmp_path):

@@ -268,7 +268,7 @@ def test_average_of_phi_is_validated_and_kept_in_its_place(
 
 
 def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
-    state = TrainingState.fresh(torch.zeros(3))
+    state = TrainingState(*3 * [torch.zeros(3)])
     state.enter(1)
     state.weights = torch.ones(3)
     state.enter(1)

@@ -62,7 +62,7 @@ def test_windows_are_those_that_were_skipped_where_all_were(tmp_path: Path, unti
     assert f"none of {state.skipped} windows" in untrained_because(state, PHASES, seed=1)
     # One of them that was not is enough.
     weights = torch.zeros(3)
-    used = replace(TrainingState.fresh(weights), runs=state.runs, skipped=state.skipped - 1)
+    used = TrainingState(weights, weights, weights, runs=state.runs, skipped=state.skipped - 1)
     assert "windows" not in untrained_because(used, PHASES, seed=1)
 
 

@@ -172,7 +172,7 @@ def test_schedule_free_methods_show_x_and_take_gradients_at_y() -> None:
 
 
 REFUSED = [
-    ({"optimizer": "AdamW"}, "'AdamW' is no import path: write package.module.Class"),
+    ({"optimizer": "AdamW"}, "'AdamW' is not an import path: write package.module.Class"),
     ({"optimizer": "torch.optim.AdmW"}, "torch.optim has no 'AdmW': did you mean 'AdamW'"),
     ({"optimizer": "notthere.SOAP"}, "there is no module 'notthere': install its package"),
     ({"optimizer": "torch.nn.Linear"}, "but must be a subclass of torch.optim.Optimizer"),
@@ -229,7 +229,7 @@ def test_a_checkpoint_imports_nothing(
         spec = {"name": "routed", "groups": {"all": spec}}
     header = {"format": FORMAT, "version": str(VERSION), "optimizer": json.dumps(spec)}
     save_file({"w": torch.zeros(1)}, tmp_path / "bad.safetensors", header)
-    with pytest.raises(SuiteError, match="is not imported, because a file names it"):
+    with pytest.raises(SuiteError, match="is not imported: a file names it"):
         load_optimizer(tmp_path / "bad.safetensors")
     assert "notasked" not in sys.modules
 

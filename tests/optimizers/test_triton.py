@@ -14,7 +14,7 @@ from moved import moved
 from test_kernels import make_case
 from torch import Tensor
 
-from l2l.optimizers.kernels import dispatch, operators, reference
+from l2l.optimizers.kernels import dispatch, library, reference
 from l2l.optimizers.kernels.shape import LSTMShape
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.suite.core.seeds import Rng
@@ -103,7 +103,7 @@ def test_programs_that_take_several_blocks_change_nothing_but_rounding(
 @pytest.fixture
 def operators_by_triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The operators as they are on a GPU, and nothing known of devices."""
-    monkeypatch.setattr(operators, "_implementation", lambda like: triton_lstm)
+    monkeypatch.setattr(library, "implementation", lambda like: triton_lstm)
     dispatch._fused_gpu.cache_clear()
     yield
     dispatch._fused_gpu.cache_clear()

@@ -102,9 +102,9 @@ def test_set_without_experiment_goes_to_all_that_have_the_key(path: Path) -> Non
         ("training.t.phases.2.rate=1", "numbered 0 to 1"),
         ("training.t.phases.0.rate=-1", "training.t.phases[0].rate is -1"),
         ("training.t.phases.0.window=21", "write estimator: {name: truncated, window: 21}"),
-        ("training.t.phases=[]", "at least one of 'phases'"),
+        ("training.t.phases=[]", "at least one phase under 'phases'"),
         ("training.t.seeds=3", "a list"),
-        ("training.t.seeds=[1, 1]", "must differ"),
+        ("training.t.seeds=[1, 1]", "must be different"),
         ("training.t.use=shiped", "did you mean 'shipped'"),
         ("training.t.checkpoint=../../secret", "letters, digits"),
         ("name=a/b", "letters, digits"),
@@ -218,7 +218,7 @@ def test_grid_makes_a_panel_of_each_combination(tmp_path: Path) -> None:
 def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(GRID.replace("{distribution}, {dim}", "{units} units"))
-    with pytest.raises(SuiteError, match="may name dim, distribution in braces"):
+    with pytest.raises(SuiteError, match="braces may only contain dim, distribution"):
         load(path, "paper").every_panel()
 
 
@@ -227,7 +227,7 @@ def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
     ["training.t.phases.0.rate=0.1", "tiny.training.t.seeds=[4, 5]", "training.t.validate_every=3"],
 )
 def test_setting_of_a_training_that_is_not_done_is_refused(path: Path, setting: str) -> None:
-    with pytest.raises(SuiteError, match=r"takes the shipped checkpoint .*tiny\.training\.t\.use"):
+    with pytest.raises(SuiteError, match=r"uses the shipped checkpoint .*tiny\.training\.t\.use"):
         load(path, "smoke", setting)
     load(path, "smoke", setting, "tiny.training.t.use=train")
     load(path, "quick", setting)

@@ -181,5 +181,5 @@ def test_fingerprints_of_another_kind_are_a_sentence(given: object) -> None:
         def fingerprints(self):  # type: ignore[no-untyped-def]
             return given
 
-    with pytest.raises(SuiteError, match=r"Reader\.fingerprints .* must give a dict of texts"):
+    with pytest.raises(SuiteError, match=r"Reader\.fingerprints .* must return a dict of texts"):
         fingerprints(Reader())

@@ -53,7 +53,7 @@ def test_longer_runs_are_tuned_for_their_length() -> None:
                 "long": {"ADAM": 5},
                 "optimizers": {"ADAM": {"name": "adam"}, "ADAM, long": {"name": "sgd"}},
             },
-            "'ADAM, long' are the long runs of 'ADAM'",
+            "'ADAM, long' is that of the long runs of 'ADAM'",
         ),
     ],
 )

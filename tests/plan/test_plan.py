@@ -208,7 +208,7 @@ def test_checkpoint_of_another_architecture_is_refused(
 ) -> None:
     monkeypatch.setattr(l2l.suite.plan.plan, "CHECKPOINTS", tmp_path)
     save_checkpoint(tmp_path, seed=1)
-    with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden is not that of"):
+    with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden differs from that of"):
         plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=6")
     (tmp_path / "tiny.safetensors").write_bytes(b"cut short")
     with pytest.raises(SuiteError, match="not a whole safetensors file"):

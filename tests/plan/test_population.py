@@ -209,8 +209,8 @@ def test_promoted_candidate_needs_the_rung_before_no_more(
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("{rates: [0.1, 0.01]}", "must be two, the lower first, above 0"),
-        ("{rates: [0, 0.01]}", "must be two, the lower first, above 0"),
+        ("{rates: [0.1, 0.01]}", "must be two numbers above 0, the lower first"),
+        ("{rates: [0, 0.01]}", "must be two numbers above 0, the lower first"),
         ("{rates: [0.1]}", "must be a list of 2"),
         ("{keep: 1.0}", "population.keep is 1.0, but must be a number, above 0, below 1"),
         ("{candidates: 1}", "population.candidates is 1, but must be a whole number, at least 2"),

@@ -167,7 +167,7 @@ def test_page_is_the_same_when_it_is_made_again(page: Path) -> None:
 
 def test_damaged_targets_are_told(tmp_path: Path) -> None:
     (tmp_path / "targets.csv").write_text("problem,target\none,nothing\n")
-    with pytest.raises(SuiteError, match="delete it to set targets anew"):
+    with pytest.raises(SuiteError, match="delete it to set new targets"):
         load_targets(tmp_path / "targets.csv")
 
 

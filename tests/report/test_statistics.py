@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from l2l.suite.report.statistics.bootstrap import interval_ends, lognormal_ends
 from l2l.suite.report.statistics.intervals import (
+    Interval,
     mean_band,
     mean_interval,
+    mean_loss,
     paired_difference,
     ratio_of_means,
     spread_of_means,
@@ -13,6 +16,10 @@ from l2l.suite.report.statistics.intervals import (
 
 RNG = np.random.default_rng(0)
 LUCK = np.exp(RNG.normal(size=100))
+
+
+def plain_mean(means):
+    return means[..., 0], np.ones_like(means)
 
 
 def test_mean_interval_has_about_the_width_of_the_normal_one():
@@ -33,6 +40,14 @@ def test_degenerate_samples_have_no_false_precision():
     assert np.isnan(mean_interval(np.array([1.0])).low)
     same = mean_interval(np.full(5, 2.0))
     assert (same.low, same.high) == (2.0, 2.0)
+
+
+def test_interval_of_few_skewed_losses_allows_for_larger_ones():
+    few = LUCK[:8]
+    low, high = zip(interval_ends(few[:, None], plain_mean), lognormal_ends(few), strict=True)
+    assert mean_loss(few) == Interval(few.mean(), min(low), max(high), 8)
+    for others in (LUCK[:50], np.array([1e-12, 1.0, 1.0, 2.0]), few - few.min(), np.full(5, 0.1)):
+        assert mean_loss(others) == mean_interval(others)
 
 
 def test_pairing_sees_a_difference_far_below_the_spread_of_runs():

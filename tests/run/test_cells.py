@@ -270,5 +270,5 @@ class Mute:
 
 @pytest.mark.parametrize("name", ["two-words", "Upper", ""])
 def test_kind_whose_cells_could_not_be_told_by_their_folders_is_refused(name: str) -> None:
-    with pytest.raises(SuiteError, match="of the letters a to z alone"):
+    with pytest.raises(SuiteError, match="consist of the letters a to z"):
         register_kind(name)(Kind)

@@ -192,7 +192,7 @@ def test_errors_of_ray_are_those_of_a_worker_that_died() -> None:
 def test_dead_node_of_this_machine_is_no_fault_of_the_cell() -> None:
     told = translated(failed(ray.exceptions.LocalRayletDiedError())).exception()
     assert isinstance(told, SuiteError)
-    assert "the same command goes on" in str(told)
+    assert "run the same command again" in str(told)
 
 
 def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(

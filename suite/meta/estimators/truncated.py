@@ -132,9 +132,7 @@ def _check_sample(optimizer: Learned, spec: ParamSpec) -> None:
     """That some coordinates can stand for others; ValueError if not."""
     if not optimizer.coordinatewise:
         kind = type(optimizer).__name__
-        raise ValueError(
-            f"the coordinates of {kind} meet, so none can stand for others: omit 'sample'"
-        )
+        raise ValueError(f"the coordinates of {kind} are not independent: omit 'sample'")
     # Two runs, for coordinates are those of all runs in a row.
     grads = torch.zeros(1, 2, spec.size)
     made = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))

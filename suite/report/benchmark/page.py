@@ -34,8 +34,9 @@ DEFINITIONS = (
     "best tuned baseline has after three quarters of its updates. It is set once.",
     "Seconds are those of the evaluation, all runs side by side, over its runs and updates: with "
     "losses, gradients and data. They compare optimizers on one machine, not machines.",
-    "Intervals are percentiles of 1,000 resamples of test instances, the same for all optimizers, "
-    "and of problems where a score is over problems.",
+    "Bootstrap intervals are the 2.5th to 97.5th percentile of 1,000 resamples of test instances, "
+    "the same for all optimizers, and of problems where a score is over problems. They are a "
+    "little narrower than 95 % intervals.",
 )
 
 

@@ -11,8 +11,8 @@ from l2l.suite.report.formatting import interval, number
 from l2l.suite.report.tables.formats import Cell, Table
 
 KINDS = {"learned": "learned", "tuned": "tuned baseline", "untuned": "untuned baseline"}
-# Of what a score of a problem or of an optimizer is worth.
-INTERVALS = "95 % intervals over test instances"
+# What stands in brackets behind a score.
+INTERVALS = "bootstrap intervals (2.5 % to 97.5 %) over test instances"
 
 
 def overall_table(overall: pd.DataFrame) -> Table:
@@ -86,8 +86,9 @@ def rows_table(rows: pd.DataFrame) -> Table:
         *("Rank", "Diverged", "Learning rate", "Tuning", "µs an update", "State, bytes"),
     )
     caption = (
-        f"Each problem, with {INTERVALS}. Final losses leave out runs that diverged; in all other "
-        "columns these count as if they had stayed at θ₀. ∞ is a target that was not reached."
+        f"Each problem, with {INTERVALS}; final and held-out losses have 95 % intervals. Final "
+        "losses leave out runs that diverged; in all other columns these count as if they had "
+        "stayed at θ₀. ∞ is a target that was not reached."
     )
     return Table("rows", caption, columns, cells, rows)
 

@@ -83,5 +83,5 @@ def load_targets(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(TARGET_COLUMNS))
     except (OSError, ValueError, KeyError) as error:
         raise SuiteError(
-            f"{path} cannot be read ({error}): restore it, or delete it to set targets anew"
+            f"{path} cannot be read ({error}): restore it, or delete it to set new targets"
         ) from error

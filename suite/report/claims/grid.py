@@ -10,7 +10,7 @@ import numpy as np
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
 from l2l.suite.report.claims.registry import register_claim_test
-from l2l.suite.report.claims.tests import EndsBelowAll, against_best
+from l2l.suite.report.claims.tests import against_best
 from l2l.suite.report.claims.trainings import TrainingsEndBelowAll
 from l2l.suite.report.formatting import number
 from l2l.suite.report.paper import final_loss
@@ -81,8 +81,8 @@ class EndsBelowInGrid:
         if self.trainings:
             names = (self.optimizer, *self.trainings)
             return TrainingsEndBelowAll(panel.name, names, self.baselines).check(evidence).interval
-        test = EndsBelowAll(panel.name, self.optimizer, self.baselines)
-        return against_best(test, evidence, evidence.end(panel.name))[0]
+        given = (panel.name, self.optimizer, self.baselines)
+        return against_best(evidence, *given, evidence.end(panel.name))[0]
 
     def _below_in_the_paper(self, evidence: Evidence, panel: PanelInfo) -> bool | None:
         """Whether the paper's optimizer ends below its baselines; None where it shows none."""

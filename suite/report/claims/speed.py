@@ -45,7 +45,8 @@ class LearnsFaster:
         """Compare the losses with the best baseline's in each stretch."""
         intervals, verdicts, notes = [], [], []
         for stretch in self._stretches(evidence.panel(self.panel)):
-            interval, best, scores = against_best(self, evidence, stretch)
+            given = (self.panel, self.optimizer, self.baselines)
+            interval, best, scores = against_best(evidence, *given, stretch)
             verdict = judge(interval, 0.0)
             intervals.append(interval)
             verdicts.append(verdict)

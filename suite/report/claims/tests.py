@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -47,7 +46,8 @@ class EndsBelowAll:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        interval, best, losses = against_best(self, evidence, evidence.end(self.panel))
+        given = (self.panel, self.optimizer, self.baselines)
+        interval, best, losses = against_best(evidence, *given, evidence.end(self.panel))
         note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
         note += divergence(losses, [self.optimizer], [best])
         return Outcome(judge(interval, 0.0), interval, note)
@@ -76,7 +76,8 @@ class BelowAllAt:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the losses there with the best baseline's."""
         around = self._around(evidence.panel(self.panel))
-        interval, best, losses = against_best(self, evidence, around)
+        given = (self.panel, self.optimizer, self.baselines)
+        interval, best, losses = against_best(evidence, *given, around)
         note = f"updates {around.first} to {around.last}: {_means(losses, self.optimizer, best)}"
         note += divergence(losses, [self.optimizer], [best])
         return Outcome(judge(interval, 0.0), interval, note)
@@ -105,7 +106,8 @@ class AreaBelowAll:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the area under log10 loss with the best baseline's."""
         shown = _shown(evidence.panel(self.panel))
-        interval, best, areas = against_best(self, evidence, shown)
+        given = (self.panel, self.optimizer, self.baselines)
+        interval, best, areas = against_best(evidence, *given, shown)
         note = f"mean log10 loss, {_means(areas, self.optimizer, best)}"
         note += turning(interval, -self.margin)
         note += divergence(areas, [self.optimizer], [best])
@@ -221,37 +223,18 @@ def summed_losses(panel: PanelInfo, until: float) -> MeanLoss:
     return MeanLoss(0, math.ceil(min(until, panel.steps)) - 1)
 
 
-class AgainstBest(Protocol):
-    """A test of an optimizer against the best of the panel's baselines."""
-
-    @property
-    def panel(self) -> str:
-        """The panel's name."""
-        ...
-
-    @property
-    def optimizer(self) -> str:
-        """The optimizer's label."""
-        ...
-
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """The baselines' labels; all of the panel's if there are none."""
-        ...
-
-
 def against_best(
-    test: AgainstBest, evidence: Evidence, score: Score
+    evidence: Evidence, panel: str, optimizer: str, baselines: Sequence[str], score: Score
 ) -> tuple[Interval, str, pd.DataFrame]:
     """The paired difference to the best baseline, the name of that, and everyone's scores.
 
-    Its interval holds for all baselines at once.
+    Its interval holds for all baselines at once: those named, or else all of the panel.
     """
-    names = evidence.baselines(test.panel, test.optimizer, test.baselines)
-    scores = evidence.scores(test.panel, [test.optimizer, *names], score)
+    names = evidence.baselines(panel, optimizer, baselines)
+    scores = evidence.scores(panel, [optimizer, *names], score)
     means = scores[names].apply(finite_mean)
     best = str(means.idxmin()) if means.notna().any() else names[0]
-    ours = scores[test.optimizer].to_numpy()
+    ours = scores[optimizer].to_numpy()
     pairs = {name: (ours, scores[name].to_numpy()) for name in names}
     return difference_of_all(pairs, best), best, scores
 

@@ -111,11 +111,10 @@ def _failed(name: str, caption: str, folder: Path, error: Exception) -> Shown:
 def caption(experiment: ExperimentInfo) -> str:
     """What an experiment's figure shows."""
     source = f" ({experiment.source} of the paper)" if experiment.source else ""
-    what = "final loss" if all(panel.grid for panel in experiment.panels) else "loss"
-    text = (
-        f"{experiment.title}{source}. Mean {what} over fresh test runs, with the 95 % bootstrap "
-        "interval of the mean as a band"
-    )
+    what, band = "loss", "a bootstrap band, the 2.5th to 97.5th percentile of the mean"
+    if all(panel.grid for panel in experiment.panels):
+        what, band = "final loss", "its 95 % interval"
+    text = f"{experiment.title}{source}. Mean {what} over fresh test runs, with {band}"
     if any(panel.paper for panel in experiment.panels):
         text += "; dotted, with hollow markers, the curves of the paper's own figure"
     return text + "."

@@ -1,4 +1,4 @@
-"""The figures: our mean curves with their 95 % bands, the paper's own curves under them."""
+"""The figures: our mean curves with their bootstrap bands, the paper's own curves under them."""
 
 from __future__ import annotations
 
@@ -154,9 +154,7 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
         Line2D(
             [],
             [],
-            color=styles[name].colour,
-            linestyle=styles[name].dash,
-            linewidth=styles[name].width,
+            **styles[name].line,
             marker=styles[name].marker,
             markersize=4.5,
             markeredgewidth=0,
@@ -164,15 +162,9 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
         )
         for name in names
     ]
-    handles.append(Patch(color=GREY, alpha=1.5 * BAND_ALPHA, linewidth=0, label="95 % interval"))
+    gridded = all(panel.grid for panel in experiment.panels)
+    band = "95 % interval" if gridded else "bootstrap band"
+    handles.append(Patch(color=GREY, alpha=1.5 * BAND_ALPHA, linewidth=0, label=band))
     if any(panel.paper for panel in experiment.panels):
-        paper = Line2D(
-            [],
-            [],
-            color=GREY,
-            marker="o",
-            label="the paper's curves",
-            **PAPER,
-        )
-        handles.append(paper)
+        handles.append(Line2D([], [], color=GREY, marker="o", label="the paper's curves", **PAPER))
     return handles

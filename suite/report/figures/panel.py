@@ -94,9 +94,7 @@ def draw_own(
     axis.plot(
         x,
         mean,
-        color=style.colour,
-        linestyle=style.dash,
-        linewidth=style.width,
+        **style.line,
         marker=style.marker,
         markersize=4,
         markeredgewidth=0,

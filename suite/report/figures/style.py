@@ -33,6 +33,11 @@ class CurveStyle:
     width: float = 1.5
 
     @property
+    def line(self) -> Any:
+        """What matplotlib calls colour, dash and width."""
+        return {"color": self.colour, "linestyle": self.dash, "linewidth": self.width}
+
+    @property
     def paper_colour(self) -> str:
         """The same hue drawn towards grey, for the paper's curve."""
         mixed = [

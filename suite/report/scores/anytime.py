@@ -7,7 +7,6 @@ is k times as fast has exactly the curve of the other, stretched by k.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +32,6 @@ class Course:
     def means(self, weights: Floats) -> Floats:
         """Mean losses [B, T] for weights of the runs [B, n], each of which sums to 1."""
         return np.asarray(weights @ self.loss)
-
-
-# Courses by (experiment, panel, optimizer).
-CourseTable = Mapping[tuple[str, str, str], Course]
 
 
 def courses_by_optimizer(anytime: pd.DataFrame) -> dict[tuple[str, str, str], Course]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, long_label
-from l2l.suite.report.results import Results
+from l2l.suite.report.results import SOURCE_COLUMNS, Results
 from l2l.suite.report.scores.anytime import Course, courses_by_optimizer
-from l2l.suite.report.sources import SHIPPED
 
 # The label of the baseline that speed-ups are measured against.
 ADAM = "ADAM"
@@ -96,8 +96,8 @@ def contests(results: Results) -> list[Contest]:
     if not benchmarks:
         names = ", ".join(each.name for each in results.experiments)
         raise SuiteError(
-            f"none of the experiments here ({names}) is a benchmark: write 'benchmark: true' in "
-            "its YAML file and run it again, which computes nothing anew"
+            f"none of the experiments here ({names}) is a benchmark: add 'benchmark: true' to "
+            "its YAML file and run it again; finished cells are not computed again"
         )
     courses = courses_by_optimizer(results.tables.anytime)
     sources = {
@@ -158,12 +158,10 @@ def _entry(
 ) -> Entry:
     learned = place[2] in panel.learned
     distribution = ("in" if place[2] in panel.in_distribution else "out") if learned else ""
-    rows = pd.DataFrame(columns=["cell", "kind"]) if rows is None else rows
-    own = rows[rows["kind"] == "evaluate"]
-    told = {
-        key: str(own[key].iloc[0]) if len(own) and pd.notna(own[key].iloc[0]) else ""
-        for key in ("commit", "machine")
-    }
+    rows = pd.DataFrame(columns=SOURCE_COLUMNS) if rows is None else rows
+    # A curve's own cell comes first.
+    own = rows.head(1)
+    told = {key: "".join(own[key].dropna()) for key in ("commit", "machine")}
     return Entry(
         *place,
         learned=learned,
@@ -177,21 +175,20 @@ def _entry(
 
 
 def _cost(rows: pd.DataFrame) -> Cost:
-    """What the cells of an entry say of it."""
-    by_kind = {str(kind): table for kind, table in rows.groupby("kind")}
-    cost: dict[str, float] = {}
-    if "evaluate" in by_kind:
-        own = by_kind["evaluate"].iloc[0]
-        cost["seconds"] = float(own["seconds"] / (own["runs"] * own["updates"]))
-        cost["state_bytes"] = float(own["state_bytes"])
-    rates = instances = 0
-    if "tune" in by_kind:
-        own = by_kind["tune"].iloc[0]
-        cost["tuning_seconds"] = float(own["seconds"])
-        if own["rates"] > 0:
-            rates, instances = int(own["rates"]), int(own["runs"] / own["rates"])
-    trained = [by_kind[kind] for kind in ("metatrain", SHIPPED) if kind in by_kind]
-    if trained:
-        cost["training_runs"] = float(trained[0]["runs"].sum(min_count=1))
-        cost["training_seconds"] = float(trained[0]["seconds"].sum(min_count=1))
-    return Cost(rates, instances, **cost)
+    """What the cells of an entry say of it: its evaluation, then those that it reads."""
+    if not len(rows):
+        return Cost()
+    own, read = rows.iloc[0], rows.iloc[1:]
+    cost: dict[str, Any] = {
+        "seconds": float(own["seconds"] / (own["runs"] * own["updates"])),
+        "state_bytes": float(own["state_bytes"]),
+    }
+    # Sweeps say how many rates they tried, and trainings how many runs they took.
+    for _, sweep in read[read["rates"] > 0].iterrows():
+        cost["rates"] = int(sweep["rates"])
+        cost["tuning_instances"] = int(sweep["runs"] / sweep["rates"])
+        cost["tuning_seconds"] = float(sweep["seconds"])
+    trained = read[read["runs"].notna() & read["rates"].isna()]
+    cost["training_runs"] = float(trained["runs"].sum(min_count=1))
+    cost["training_seconds"] = float(trained["seconds"].sum(min_count=1))
+    return Cost(**cost)

@@ -10,15 +10,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2l.suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Statistic, interval_ends
+from l2l.suite.report.statistics.bootstrap import (
+    RESAMPLES,
+    SEED,
+    TAIL,
+    Statistic,
+    interval_ends,
+    lognormal_ends,
+)
 from l2l.suite.report.statistics.bootstrap import Floats as Floats
 
 BAND_RESAMPLES = 1000
+# From so many skewed losses on, their mean's interval holds without an assumed distribution.
+FEW = 50
+# Standard deviation of the logarithms beyond which losses are not taken for lognormal: the ends
+# would be far beyond every loss, for example where some runs end at 0 but for rounding.
+MOST_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,20 @@ class Interval:
 def mean_interval(values: Floats) -> Interval:
     """Mean of the finite ones of `values` [n]."""
     return _interval(values[np.isfinite(values)][:, None], _mean)
+
+
+def mean_loss(losses: Floats) -> Interval:
+    """Mean of the finite ones of `losses` [n].
+
+    The interval of fewer than `FEW` losses, all above 0, also allows for a lognormal distribution.
+    """
+    finite = losses[np.isfinite(losses)]
+    found = mean_interval(finite)
+    is_exact = not found.low < found.high
+    if is_exact or found.n >= FEW or (finite <= 0).any() or np.log(finite).std() > MOST_SPREAD:
+        return found
+    low, high = lognormal_ends(finite)
+    return replace(found, low=min(found.low, low), high=max(found.high, high))
 
 
 def finite_median(values: Floats) -> float:
@@ -112,7 +138,10 @@ def spread_of_means(samples: Floats) -> Interval:
 
 
 def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean and percentile band [T] of `losses` [n, T], all finite, resampling whole runs."""
+    """Mean and bootstrap band [T] of `losses` [n, T], all finite, resampling whole runs.
+
+    The band goes from the 2.5th to the 97.5th percentile. It is narrower than a 95 % interval.
+    """
     n = len(losses)
     # Resampling is a weighting of the runs, so that all steps together are one matrix product.
     counts = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=BAND_RESAMPLES)

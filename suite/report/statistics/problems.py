@@ -66,7 +66,7 @@ def resampled(values: Floats) -> Floats:
 
 
 def over_problems(low: Floats, mean: Mean, high: Floats | None = None) -> Interval:
-    """The mean over problems with its 95 % interval; `n` is the number of problems.
+    """The mean over problems with its bootstrap interval; `n` is the number of problems.
 
     Args:
         low: values [1 + RESAMPLES, p], as of `resampled`; NaN in columns without any.

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from l2l.suite.core.abilities import has
 from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.kind import Job, Kind
@@ -44,20 +45,15 @@ class Evaluate(Kind):
 
     def run(self, job: Job) -> None:
         from l2l.suite.inner.evaluate import evaluate
-        from l2l.suite.inner.held_out import HeldOutLog, has_held_out
-        from l2l.suite.inner.pictures import (
-            PictureLog,
-            load_pictures,
-            save_pictures,
-            shows_pictures,
-        )
+        from l2l.suite.inner.held_out import HeldOutLog
+        from l2l.suite.inner.pictures import PictureLog, load_pictures, save_pictures
 
         config, steps = job.config, job.config["steps"]
         problem = problems.make(config["problem"]["spec"])
         optimizer, rate = load_evaluated(config, job.inputs, job.device)
         pictures = job.folder / PICTURES
-        log = PictureLog(steps) if shows_pictures(problem) else None
-        held_out = HeldOutLog(steps) if has_held_out(problem) else None
+        log = PictureLog(steps) if has(problem, "picture") else None
+        held_out = HeldOutLog(steps) if has(problem, "held_out") else None
         if log is not None:
             try:
                 log.pictures = load_pictures(pictures)
@@ -95,6 +91,9 @@ class Evaluate(Kind):
         save_parquet(job.folder / CURVES, losses)
         if held_out is not None:
             save_parquet(job.folder / HELD_OUT, _tidy(found[:, steps + 1 :], held_out.steps))
+
+    def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, int]:
+        return {"runs": config["instances"], "updates": config["steps"]}
 
 
 def load_evaluated(

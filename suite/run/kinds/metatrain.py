@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from l2l.suite.core.convert import fill
 from l2l.suite.core.kind import Job, Kind
@@ -55,6 +58,9 @@ class Metatrain(Kind):
             work += _mean_steps(phase["horizon"]) * max(0, min(last, until) - max(first, since))
             first = last
         return work
+
+    def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, int]:
+        return {"runs": int(pd.read_csv(folder / TRAINING_LOG)["runs"].max())}
 
 
 def _mean_steps(horizon: int | Mapping[str, int]) -> float:

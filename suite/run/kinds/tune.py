@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import problems, register_kind
 from l2l.suite.files.atomic import write_text_atomic
@@ -33,3 +39,7 @@ class Tune(Kind):
         )
         write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
         save_json(job.folder / BEST, {"learning_rate": result.best})
+
+    def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, int]:
+        rates = len(pd.read_csv(folder / TUNING))
+        return {"runs": rates * config["instances"], "updates": config["steps"], "rates": rates}

@@ -78,5 +78,5 @@ def _check_answer(address: str) -> None:
 def _refusal(address: str, reason: str) -> SuiteError:
     return SuiteError(
         f"--executor ray: the cluster at {address} is not available: {reason}; start it, correct "
-        "RAY_ADDRESS, or unset that for a cluster of this machine's own"
+        "RAY_ADDRESS, or unset it to start a cluster on this machine"
     )

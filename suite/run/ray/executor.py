@@ -204,7 +204,7 @@ def _start_own(options: dict[str, Any]) -> None:
             # Ray raises a bare Exception where its processes take longer than half a minute.
             if not tries_left or type(error) is not Exception:
                 raise SuiteError(
-                    f"--executor ray: a cluster of this machine's own cannot be started: {error}"
+                    f"--executor ray: a cluster on this machine cannot be started: {error}"
                 ) from error
 
 
@@ -221,7 +221,7 @@ def _check_nodes(needs: Needs) -> None:
         return
     sentence = (
         f"no node has the {needs.cpus} cores, {needs.gpus:g} GPUs and {needs.memory >> 20} MiB "
-        f"that a cell is to have ({CPUS}, {GPUS}, {MEMORY})"
+        f"that a cell needs ({CPUS}, {GPUS}, {MEMORY})"
     )
     if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
         raise SuiteError(f"--executor ray: {sentence}")

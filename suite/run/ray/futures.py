@@ -25,7 +25,7 @@ def _known(error: BaseException) -> BaseException:
         return error.cause  # type: ignore[no-any-return]
     if isinstance(error, LocalRayletDiedError):
         return SuiteError(
-            "Ray's own process on this machine died: the same command goes on from what is done"
+            "Ray's own process on this machine died: run the same command again to resume"
         )
     if isinstance(error, RayError):
         log.warning("%s", str(error).splitlines()[0])

@@ -33,7 +33,7 @@ def pack(folder: Path, limit: int = LIMIT) -> dict[str, bytes]:
         files[path.name] = path.read_bytes()
         size += len(files[path.name])
         if size > limit:
-            raise SuiteError(f"{folder.name} is larger than {limit >> 20} MiB: share a folder")
+            raise SuiteError(f"{folder.name} is larger than {limit >> 20} MiB: use a shared folder")
     return files
 
 
