@@ -46,6 +46,7 @@ class BenchmarkContent:
     experiments: Sequence[ExperimentInfo]
     findings: Sequence[Finding]
     overall: Table
+    left_out: Table
     rows: Table
     origins: Table
     scores: Scores
@@ -140,6 +141,7 @@ def markdown_page(content: BenchmarkContent) -> str:
     parts += ["## Findings", "\n".join(found)] if found else []
     parts += [f"> **Note.** {markdown_text(each)}" for each in notices(content.experiments)]
     parts += ["## Optimizers", markdown(content.overall)]
+    parts += [markdown(content.left_out)] if content.left_out.rows else []
     parts += ["## Problems", markdown(content.rows)]
     parts += ["## How the scores are defined", "\n".join(f"- {each}" for each in DEFINITIONS)]
     parts += ["## Provenance", markdown(content.origins)]

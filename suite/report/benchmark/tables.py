@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.formatting import interval, number
 from l2l.suite.report.tables.formats import Cell, Table
 
@@ -100,16 +102,28 @@ def origins_table(rows: pd.DataFrame) -> Table:
     return Table("origins", "Where each row comes from.", columns, cells, rows[names])
 
 
+def left_out_table(experiments: Sequence[ExperimentInfo]) -> Table:
+    """A row for each optimizer that did not run, with the reason."""
+    reasons = {label: why for each in experiments for label, why in each.without().items()}
+    cells = tuple((Cell(label), Cell(why)) for label, why in reasons.items())
+    data = pd.DataFrame(reasons.items(), columns=["optimizer", "reason"])
+    return Table("left-out", "Optimizers that are left out.", ("Optimizer", "Why"), cells, data)
+
+
 def tuning_text(rates: float, instances: float) -> str:
     """Text such as "13 rates × 4 runs", or "none"."""
     return f"{rates:g} rates × {instances:g} runs" if rates > 0 else "none"
 
 
 def training_text(runs: float, seconds: float) -> str:
-    """Text such as "1,600 runs, 0.4 h"; empty where there was no meta-training."""
-    told = [] if math.isnan(runs) else [f"{runs:,.0f} runs"]
-    told += [] if math.isnan(seconds) else [f"{number(seconds / 3600, 2)} h"]
-    return ", ".join(told)
+    """Text such as "1,600 runs, 8 min", with "unknown" for what is; to be asked of learned ones."""
+    told = "runs unknown" if math.isnan(runs) else f"{runs:,.0f} runs"
+    if math.isnan(seconds):
+        return f"{told}, time unknown"
+    minutes = seconds / 60
+    return f"{told}, {number(minutes / 60 if minutes >= 90 else minutes, 2)} " + (
+        "h" if minutes >= 90 else "min"
+    )
 
 
 def _tuning(row: Any) -> Cell:
@@ -117,7 +131,9 @@ def _tuning(row: Any) -> Cell:
 
 
 def _training(row: Any) -> Cell:
-    return Cell(training_text(row.training_runs, row.training_seconds), row.training_runs)
+    learned = str(row.kind) == "learned"
+    text = training_text(row.training_runs, row.training_seconds) if learned else ""
+    return Cell(text, row.training_runs)
 
 
 def _diverged(row: Any) -> Cell:

@@ -13,7 +13,12 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import BENCHMARK_HTML, BENCHMARK_MARKDOWN, OVERALL, ROWS, TARGETS
 from l2l.suite.report.benchmark.page import BenchmarkContent, html_page, markdown_page
-from l2l.suite.report.benchmark.tables import origins_table, overall_table, rows_table
+from l2l.suite.report.benchmark.tables import (
+    left_out_table,
+    origins_table,
+    overall_table,
+    rows_table,
+)
 from l2l.suite.report.curves import curves_by_optimizer
 from l2l.suite.report.final import final_losses
 from l2l.suite.report.results import Results
@@ -50,10 +55,12 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
         scores_by_run(results.tables.scores),
     )
     found = scores_of(contests(results), final, load_targets(folder / TARGETS))
+    benchmarks = [each for each in results.experiments if each.benchmark]
     content = BenchmarkContent(
-        experiments=[each for each in results.experiments if each.benchmark],
+        experiments=benchmarks,
         findings=findings(found),
         overall=overall_table(found.overall),
+        left_out=left_out_table(benchmarks),
         rows=rows_table(found.rows),
         origins=origins_table(found.rows),
         scores=found,
