@@ -6,6 +6,7 @@ A problem is a panel. Panels of several experiments that agree in all that decid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, long_label
 from l2l.suite.report.results import Results
 from l2l.suite.report.scores.anytime import Course, courses_by_optimizer
-from l2l.suite.report.sources import SHIPPED
+from l2l.suite.report.sources import SHIPPED, shipped_seconds
 
 # The label of the baseline that speed-ups are measured against.
 ADAM = "ADAM"
@@ -193,5 +194,14 @@ def _cost(rows: pd.DataFrame) -> Cost:
     trained = [by_kind[kind] for kind in ("metatrain", SHIPPED) if kind in by_kind]
     if trained:
         cost["training_runs"] = float(trained[0]["runs"].sum(min_count=1))
-        cost["training_seconds"] = float(trained[0]["seconds"].sum(min_count=1))
+        cost["training_seconds"] = float(_training_seconds(trained[0]).sum(min_count=1))
     return Cost(rates, instances, **cost)
+
+
+def _training_seconds(cells: pd.DataFrame) -> pd.Series:
+    """Of each training: what its cell says, or what is known of a checkpoint that comes along."""
+    known = [
+        shipped_seconds(str(row.cell)) if row.kind == SHIPPED else math.nan
+        for row in cells.itertuples()
+    ]
+    return cells["seconds"].astype(float).fillna(pd.Series(known, cells.index))
