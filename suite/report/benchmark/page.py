@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from l2l.suite.files.places import ROWS
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.pages import profiles_told, provenance_facts, rendered
 from l2l.suite.report.scores.benchmark import Scores
@@ -48,7 +49,6 @@ class BenchmarkContent:
     overall: Table
     left_out: Table
     rows: Table
-    origins: Table
     scores: Scores
     provenance: Mapping[str, Any]
 
@@ -144,7 +144,7 @@ def markdown_page(content: BenchmarkContent) -> str:
     parts += [markdown(content.left_out)] if content.left_out.rows else []
     parts += ["## Problems", markdown(content.rows)]
     parts += ["## How the scores are defined", "\n".join(f"- {each}" for each in DEFINITIONS)]
-    parts += ["## Provenance", markdown(content.origins)]
+    parts += ["## Provenance", f"The commit, machine and cells of each row are in `{ROWS}`."]
     facts = [f"- {name}: {markdown_text(x)}" for name, x in provenance_facts(content.provenance)]
     parts.append("\n".join(facts))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"

@@ -94,14 +94,6 @@ def rows_table(rows: pd.DataFrame) -> Table:
     return Table("rows", caption, columns, cells, rows)
 
 
-def origins_table(rows: pd.DataFrame) -> Table:
-    """Where each row comes from."""
-    names = ["title", "optimizer", "commit", "machine", "cells"]
-    cells = tuple(tuple(Cell(str(text)) for text in row) for row in rows[names].to_numpy())
-    columns = ("Problem", "Optimizer", "Commit", "Machine", "Cells")
-    return Table("origins", "Where each row comes from.", columns, cells, rows[names])
-
-
 def left_out_table(experiments: Sequence[ExperimentInfo]) -> Table:
     """A row for each optimizer that did not run, with the reason."""
     reasons = {label: why for each in experiments for label, why in each.without().items()}

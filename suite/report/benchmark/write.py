@@ -15,7 +15,6 @@ from l2l.suite.files.places import BENCHMARK_HTML, BENCHMARK_MARKDOWN, OVERALL, 
 from l2l.suite.report.benchmark.page import BenchmarkContent, html_page, markdown_page
 from l2l.suite.report.benchmark.tables import (
     left_out_table,
-    origins_table,
     overall_table,
     rows_table,
 )
@@ -27,6 +26,8 @@ from l2l.suite.report.scores.entries import contests
 from l2l.suite.report.scores.findings import Finding, findings
 from l2l.suite.report.scores.losses import scores_by_run
 
+# Of the numbers in rows.csv and overall.csv, which nothing is computed from.
+DIGITS = "%.7g"
 TARGET_COLUMNS = ("problem", "setup", "target", "optimizer")
 
 
@@ -62,12 +63,13 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
         overall=overall_table(found.overall),
         left_out=left_out_table(benchmarks),
         rows=rows_table(found.rows),
-        origins=origins_table(found.rows),
         scores=found,
         provenance=results.provenance,
     )
-    for name, table in ((OVERALL, found.overall), (ROWS, found.rows), (TARGETS, found.targets)):
-        write_text_atomic(folder / name, table.to_csv(index=False))
+    for name, table in ((OVERALL, found.overall), (ROWS, found.rows)):
+        write_text_atomic(folder / name, table.to_csv(index=False, float_format=DIGITS))
+    # In full: who comes later is measured by them.
+    write_text_atomic(folder / TARGETS, found.targets.to_csv(index=False))
     page = BenchmarkPage(
         folder / BENCHMARK_HTML, folder / BENCHMARK_MARKDOWN, content.findings, found
     )
