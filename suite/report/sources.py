@@ -19,6 +19,7 @@ from l2l.suite.files.json import read_json
 from l2l.suite.files.places import CHECKPOINTS, TRAINING_LOG, TRAINING_SECONDS, TUNING
 from l2l.suite.inner.memory import state_bytes
 from l2l.suite.inner.objective import param_spec
+from l2l.suite.inner.tune import with_fewer_rates
 from l2l.suite.plan.cells import Cell
 from l2l.suite.plan.plan import Plan
 from l2l.suite.plan.resolved import optimizer_at
@@ -76,14 +77,16 @@ def _told(cell: Cell, root: Path) -> dict[str, Any]:
     return {**row, **told, **_work(cell, root)}
 
 
-def _work(cell: Cell, root: Path) -> dict[str, int]:
-    """How many runs a finished cell did, of how many updates, at how many rates."""
+def _work(cell: Cell, root: Path) -> dict[str, float]:
+    """How many runs a finished cell did, of how many updates, at how many rates; see `Cost`."""
     config = cell.config
     if cell.kind == "evaluate":
         return {"runs": config["instances"], "updates": config["steps"]}
     if cell.kind == "tune":
-        rates = len(pd.read_csv(cell.folder(root) / TUNING))
-        return {"runs": rates * config["instances"], "updates": config["steps"], "rates": rates}
+        table = pd.read_csv(cell.folder(root) / TUNING)
+        rates, fewer = len(table), with_fewer_rates(table)
+        work = {"runs": rates * config["instances"], "updates": config["steps"], "rates": rates}
+        return {**work, "with_four_rates": fewer[4], "with_eleven_rates": fewer[11]}
     if cell.kind == "metatrain":
         return {"runs": int(pd.read_csv(cell.folder(root) / TRAINING_LOG)["runs"].max())}
     return {}

@@ -75,6 +75,12 @@ def test_costs_stand_in_each_row() -> None:
     assert rows["LSTM"].machine.iloc[0] == "a machine"
 
 
+def test_smaller_budgets_of_tuning_are_medians_over_problems() -> None:
+    overall = scored(alike(SPEEDS)).overall.set_index("optimizer")
+    assert overall.with_four_rates["Muon"] == 3.5
+    assert overall.with_four_rates.isna()["LSTM"]
+
+
 def test_targets_stay_when_a_better_baseline_comes() -> None:
     first = scored(alike(SPEEDS))
     faster = alike({**SPEEDS, "Better": 3.0})

@@ -31,6 +31,8 @@ class Cost:
         rates: learning rates tried.
         tuning_instances: runs of each of them.
         tuning_seconds: of all these together.
+        with_four_rates: the validation loss of the best of four rates, the same for all optimizers,
+            over that of the best of all that were tried; likewise `with_eleven_rates`.
         seconds: of an update of one run, beside the others of its evaluation, with its loss.
         state_bytes: of the optimizer's state, for each parameter.
         training_runs: of the meta-training.
@@ -40,6 +42,8 @@ class Cost:
     rates: int = 0
     tuning_instances: int = 0
     tuning_seconds: float = np.nan
+    with_four_rates: float = np.nan
+    with_eleven_rates: float = np.nan
     seconds: float = np.nan
     state_bytes: float = np.nan
     training_runs: float = np.nan
@@ -189,6 +193,8 @@ def _cost(rows: pd.DataFrame) -> Cost:
     if "tune" in by_kind:
         own = by_kind["tune"].iloc[0]
         cost["tuning_seconds"] = float(own["seconds"])
+        for key in ("with_four_rates", "with_eleven_rates"):
+            cost[key] = float(own[key])
         if own["rates"] > 0:
             rates, instances = int(own["rates"]), int(own["runs"] / own["rates"])
     trained = [by_kind[kind] for kind in ("metatrain", SHIPPED) if kind in by_kind]
