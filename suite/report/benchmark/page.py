@@ -22,7 +22,8 @@ from l2l.suite.report.statistics.problems import instance_weights
 from l2l.suite.report.tables.contents import notices
 from l2l.suite.report.tables.formats import Table, markdown, markdown_text
 
-DIGITS = 4
+# Of what is drawn: more could not be seen.
+DIGITS = 3
 VERDICTS = {"for": "for learned optimizers", "against": "against them", "open": "neither"}
 DEFINITIONS = (
     "The loss after t updates is the mean over the last tenth of the first t, then over instances; "

@@ -139,7 +139,7 @@ def _diverged(row: Any) -> Cell:
 
 
 def _times(value: float) -> Cell:
-    return Cell("" if math.isnan(value) else f"× {value:.3g}", value)
+    return Cell("" if math.isnan(value) else f"× {number(value)}", value)
 
 
 def _number(value: float) -> Cell:
