@@ -9,8 +9,9 @@ from pathlib import Path
 
 # Before PyTorch is imported, and inherited by every process that a test starts. Tests side by side
 # take one thread each: with more they would wait for each other's.
-side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
-os.environ.setdefault("OMP_NUM_THREADS", "1" if side_by_side else "2")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "2" if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1" else "1"
+)
 os.environ["L2L_OFFLINE"] = "1"
 # A shell's background job ignores Ctrl-C, and so would the runs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

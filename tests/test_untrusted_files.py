@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fake_kinds import fake_kind
+from flax_files import array, flax_file, packed, pylo, small_fc_lopt
 from fuzzing import TEXTS, VALUES, altered, damaged, fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,7 @@ import l2l.suite.inner.pictures
 import l2l.suite.report.paper
 import l2l.suite.report.result_tables
 from l2l.optimizers.learned.checkpoint import load_optimizer, save_optimizer
+from l2l.optimizers.learned.published import load_any
 from l2l.suite.commands.request import Request, save_request, saved_request
 from l2l.suite.commands.status import status_of
 from l2l.suite.core.errors import SuiteError
@@ -102,6 +105,23 @@ def test_any_checkpoint_is_loaded_or_refused(folder: Path, data: st.DataObject) 
         kind = data.draw(st.sampled_from([torch.float32, torch.int64, torch.bool, torch.bfloat16]))
         save_file({name: part.to(kind) for name, part in parts.items()}, path, header)
     refused(load_optimizer, path)
+
+
+@fuzzed
+@given(data=st.data())
+def test_any_file_of_others_is_loaded_or_refused(folder: Path, data: st.DataObject) -> None:
+    path = folder / "theta.state"
+    match data.draw(st.sampled_from(["msgpack", "array", "safetensors"])):
+        case "msgpack":
+            whole = flax_file(path, small_fc_lopt()).read_bytes()
+            path.write_bytes(data.draw(damaged(whole)))
+        case "array":
+            inner = data.draw(damaged(packed(array(1)).data))
+            flax_file(path, {**small_fc_lopt(), "rms_decays": msgpack.ExtType(1, inner)})
+        case "safetensors":
+            whole = written(path, lambda p: save_file(pylo(2), p))
+            path.write_bytes(data.draw(damaged(whole)))
+    refused(load_any, path)
 
 
 def test_header_nested_deeply_is_refused(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from l2l import Params, ParamSpec, Rng, register_optimizer
@@ -22,6 +23,7 @@ MEANS = (0.9, 0.99, 0.999)
 SQUARES = (0.95,)
 FACTORS = (0.9, 0.99, 0.999)
 CLIP = 0.1
+LARGEST_PUBLISHED = 1e3
 INPUTS = 4 + 2 * len(MEANS) + 2 * len(SQUARES) + 6 * len(FACTORS)
 # Only the first is used.
 OUTPUTS = 3
@@ -46,6 +48,7 @@ class Celo2Base(Learned):
     hidden: int = 8
     layers: int = 2
     epsilon: float = 1e-9
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         _ = self.layout  # refuses networks that cannot be
@@ -72,23 +75,28 @@ class Celo2Base(Learned):
     ) -> tuple[Tensor, Accumulators]:
         layout, spec = self.layout, params.spec
         parts = layout.split(self.phi)
-        grads = grads.clamp(-LARGEST, LARGEST)
+        largest = LARGEST_PUBLISHED if self.as_published else LARGEST
+        grads = grads.clamp(-largest, largest)
         decays = (grads.new_tensor(each) for each in (MEANS, SQUARES, FACTORS))
         following = accumulated(spec, state, grads, *decays)
         directions = {}
         for name, own in by_tensor(params, grads, following):
-            inputs = stacked(_inputs(*own), self.epsilon)
+            inputs = stacked(_inputs(*own, self.as_published), self.epsilon)
             direction = layout.apply(parts, inputs)[0].view_as(own[0])
             directions[name] = stacked([direction.unsqueeze(0)], self.epsilon).view_as(direction)
         return -self.lr * (spec.flatten(directions) + self.weight_decay * params.theta), following
 
 
 def _inputs(
-    gradient: Tensor, theta: Tensor, means: Tensor, squares: Tensor, factors: Factors
+    gradient: Tensor,
+    theta: Tensor,
+    means: Tensor,
+    squares: Tensor,
+    factors: Factors,
+    as_published: bool,
 ) -> list[Tensor]:
     """Those of one tensor, as `stacked` takes them."""
     root = (squares + 1e-8).rsqrt()
-    rows, columns = factors.rows, factors.columns
     return [
         gradient.unsqueeze(0),
         gradient.clamp(-CLIP, CLIP).unsqueeze(0),
@@ -99,9 +107,16 @@ def _inputs(
         root,
         factored(gradient, factors, 1e-9),
         gradient * root,
-        rows,
-        columns,
-        rsqrt(rows),
-        rsqrt(columns),
-        factored(means, factors, 1e-6),
+        *_of_factors(means, factors, as_published),
     ]
+
+
+def _of_factors(means: Tensor, factors: Factors, as_published: bool) -> list[Tensor]:
+    rows, columns = factors.rows, factors.columns
+    if not as_published:
+        roots = [rsqrt(rows), rsqrt(columns)]
+    elif factors.factored:
+        roots = [(rows + 1e-8).rsqrt(), (columns + 1e-8).rsqrt()]
+    else:
+        return [torch.zeros_like(means)] * 5
+    return [rows, columns, *roots, factored(means, factors, 1e-6)]

@@ -47,9 +47,12 @@ def save_optimizer(
 
 
 def about_optimizer(path: Path) -> dict[str, Any]:
-    """What `save_optimizer` was told of a file that `load_optimizer` takes; empty if nothing."""
-    with safe_open(path, "pt") as file:
-        header = file.metadata() or {}
+    """What `save_optimizer` was told of a file; empty if nothing, or if others wrote it."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+    except SafetensorError:
+        return {}
     try:
         about = json.loads(header.get("about", ""))
     except (ValueError, RecursionError):

@@ -9,15 +9,17 @@ import torch
 
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.celo2 import Celo2Base
-from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.published import load_any
 from l2l.optimizers.learned.rnnprop import RNNProp
 from l2l.optimizers.learned.small_fc_lopt import SmallFCLopt
 from l2l.suite.core.digests import file_digest
-from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.errors import SuiteError, WeightsMissing
 from l2l.suite.core.nearest import nearest
 from l2l.suite.files.places import CHECKPOINTS
 
+# The variable with the folder of weights that others published.
+WEIGHTS = "L2L_WEIGHTS"
 # Those that move each tensor by what they are told of it alone.
 BY_TENSOR = (LSTM, RNNProp, SmallFCLopt, Celo2Base)
 
@@ -26,15 +28,17 @@ class Pretrained:
     """The learned optimizer of a checkpoint. The file is read here and never again.
 
     Args:
-        checkpoint: a name in `results/checkpoints`, such as ``mnist-lstm``, or a file's path.
+        checkpoint: a name in `results/checkpoints`, such as ``mnist-lstm``, or a file's path, of
+            the suite or of weights that others published (`published`).
 
     Raises:
-        SuiteError: there is no such checkpoint, or it is damaged.
+        SuiteError: there is no such checkpoint, or it is damaged; `WeightsMissing` if it lies in
+            ``$L2L_WEIGHTS``.
     """
 
     def __init__(self, checkpoint: str) -> None:
         path = find_checkpoint(checkpoint)
-        self.optimizer = load_optimizer(path)
+        self.optimizer = load_any(path)
         self.digest = file_digest(path)
         self._copies = {(self.optimizer.phi.device, self.optimizer.phi.dtype): self.optimizer}
 
@@ -70,11 +74,15 @@ def by_tensor(checkpoint: str) -> Pretrained:
 def find_checkpoint(checkpoint: str) -> Path:
     """The file of a checkpoint, given by its name in `results/checkpoints` or by its path.
 
-    What has a folder or a suffix is a path; ``~`` at its beginning is the home folder.
+    What has a folder or a suffix is a path; ``~`` at its beginning is the home folder, and
+    ``$L2L_WEIGHTS`` the folder of weights that others published.
 
     Raises:
         SuiteError: there is no checkpoint of this name.
+        WeightsMissing: it should lie in ``$L2L_WEIGHTS``, and does not.
     """
+    if checkpoint.startswith(f"${WEIGHTS}/"):
+        return _others(checkpoint)
     path = Path(os.path.expanduser(checkpoint))
     if path.suffix or len(path.parts) > 1:
         return path
@@ -85,3 +93,14 @@ def find_checkpoint(checkpoint: str) -> Path:
             f"there is no checkpoint {checkpoint!r} in {CHECKPOINTS}: {nearest(checkpoint, known)}"
         )
     return shipped
+
+
+def _others(checkpoint: str) -> Path:
+    folder = os.environ.get(WEIGHTS, "")
+    path = Path(os.path.expanduser(folder), checkpoint.partition("/")[2])
+    if not folder or not path.is_file():
+        reason = "there is no such file" if folder else "the variable is not set"
+        raise WeightsMissing(
+            f"{checkpoint}: {reason}; docs/learned-optimizers.md says where others publish it"
+        )
+    return path

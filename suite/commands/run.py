@@ -100,6 +100,8 @@ def run(
 def _tell_left_out(plan: Plan) -> None:
     for (_, panel), reason in plan.without.items():
         log.warning("panel %s is left out: %s", panel, reason)
+    for label, reason in {label: why for (*_, label), why in plan.left_out.items()}.items():
+        log.warning("optimizer %s is left out: %s", label, reason)
 
 
 def _ended(

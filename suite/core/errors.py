@@ -15,3 +15,7 @@ class SuiteError(Exception):
 
 class DataMissing(SuiteError):
     """Data that a problem needs is missing and not available."""
+
+
+class WeightsMissing(SuiteError):
+    """Weights that others published are not there: their optimizer is left out."""

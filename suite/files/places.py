@@ -9,6 +9,8 @@ from l2l.suite.core.imports import REPOSITORY
 # The repository, or what is installed of it.
 EXPERIMENTS = REPOSITORY / "experiments"
 CHECKPOINTS = REPOSITORY / "results" / "checkpoints"
+# Seconds of the trainings of checkpoints, by name, where they are known.
+TRAINING_SECONDS = CHECKPOINTS / "seconds.json"
 PAPER = REPOSITORY / "results" / "paper"
 # Where data and results go if nobody says another place: an installed package holds neither.
 WORKPLACE = REPOSITORY if (REPOSITORY / "reproduce.py").is_file() else Path.cwd()

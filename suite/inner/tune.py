@@ -7,10 +7,12 @@ The final loss is the mean over the last tenth of the updates
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -30,6 +32,9 @@ from l2l.suite.inner.objective import Objective
 # one goes closer to the edge of divergence than the paper did.
 FIRST = range(-16, 5, 2)
 LOWEST, HIGHEST = -32, 20
+# Smaller budgets, the same for all optimizers, of which a finished sweep tells: four whole decades
+# from 10⁻³ to 1, and the first round.
+BUDGETS = {4: range(-12, 1, 4), len(FIRST): FIRST}
 
 
 @dataclass(frozen=True)
@@ -133,3 +138,23 @@ def _tuned(spec: Mapping[str, Any]) -> str:
     if field is None:
         raise SuiteError(f"optimizer {spec['name']!r} has no hyperparameter that is tuned")
     return field
+
+
+def with_fewer_rates(table: pd.DataFrame) -> dict[int, float]:
+    """How much higher the best validation loss is with each of `BUDGETS`, as a factor.
+
+    Args:
+        table: of a finished sweep, as `TuningResult` has it.
+
+    Returns:
+        The lowest `mean_final` of the budget's rates over that of all; infinite where all of them
+        diverge, NaN where losses are not above 0.
+    """
+    exponents = np.rint(4 * np.log10(table["learning_rate"]))
+    best = float(table["mean_final"].min())
+    return {
+        number: float(table["mean_final"][exponents.isin(list(rates))].min()) / best
+        if best > 0
+        else math.nan
+        for number, rates in BUDGETS.items()
+    }

@@ -138,7 +138,7 @@ class TrainingState:
 NUMBERS = {
     each.name: type(each.default) if each.default is not MISSING else list
     for each in fields(TrainingState)
-    if each.name not in ("weights", "best_weights", "moments")
+    if each.name not in ("weights", "average", "best_weights", "moments")
 }
 
 

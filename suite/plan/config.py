@@ -175,6 +175,7 @@ class Experiment:
         seed: of everything but meta-training, which has its own seeds.
         source: where it stands in the paper.
         benchmark: whether `reproduce.py benchmark` scores it, and the results keep what that needs.
+        omitted: optimizers that a reader may look for, and why they are not here.
     """
 
     name: Name
@@ -187,6 +188,7 @@ class Experiment:
     seed: Natural = 0
     source: str = ""
     benchmark: bool = False
+    omitted: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.panels and not self.grids:

@@ -100,7 +100,8 @@ class ExperimentInfo:
 
     `settings` is its resolved YAML; where runs were merged, `every_settings` tells them apart.
 
-    A `benchmark` is scored on the page of `reproduce.py benchmark`.
+    A `benchmark` is scored on the page of `reproduce.py benchmark`. `left_out` are optimizers that
+    did not run, by label, with the reason.
     """
 
     name: Annotated[str, FileName()]
@@ -112,6 +113,12 @@ class ExperimentInfo:
     profile: str = ""
     settings: str = ""
     benchmark: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self) -> dict[str, str]:
+        """Why optimizers are in no panel, by label; those that another's results have are in."""
+        run = {label for panel in self.panels for label in panel.optimizers}
+        return {label: reason for label, reason in self.left_out.items() if label not in run}
 
     def panel(self, name: str) -> PanelInfo | None:
         """The panel called `name`, or None."""

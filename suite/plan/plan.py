@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.suite.core.bounds import Spec
-from l2l.suite.core.digests import file_digest
-from l2l.suite.core.errors import DataMissing, SuiteError
-from l2l.suite.core.nearest import nearest
-from l2l.suite.core.registry import optimizers, problems
-from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.core.errors import DataMissing, SuiteError, WeightsMissing
+from l2l.suite.core.registry import problems
 from l2l.suite.inner.objective import param_spec
 from l2l.suite.inner.trace_settings import Trace
-from l2l.suite.meta.schedule import Training
 from l2l.suite.plan.cells import Cell, following, in_order, make_cell
 from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.definitions import long_label
-from l2l.suite.plan.population import population_cells
-from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
-from l2l.suite.plan.trainable import check_trainable
-
-# Seeds of a training are compared on validation instances that none of them has seen.
-SELECTION_SEED = 2**31
+from l2l.suite.plan.learned import Trained, all_trained, find_trained
+from l2l.suite.plan.resolved import optimizer_config, problem_config
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,8 @@ class Plan:
         following: cells of kinds that follow another, which the report does not read.
         without: panels that are left out because their data is missing, by (experiment, panel),
             with the reason.
+        left_out: optimizers that are left out because the weights that others published are
+            missing, by (experiment, panel, label), with the reason.
     """
 
     experiments: tuple[Experiment, ...]
@@ -59,6 +52,7 @@ class Plan:
     following: tuple[Cell, ...] = ()
     notices: Mapping[tuple[str, str], str] = field(default_factory=dict)
     without: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    left_out: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[Cell, ...]:
@@ -81,8 +75,9 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
     traces: list[Curve] = []
     notices: dict[tuple[str, str], str] = {}
     without: dict[tuple[str, str], str] = {}
+    left_out: dict[tuple[str, str, str], str] = {}
     for experiment in experiments:
-        trained = _all_trained(experiment)
+        trained = all_trained(experiment)
         for name, panel in experiment.every_panel().items():
             try:
                 planned = _planned(experiment, name, panel, trained)
@@ -94,6 +89,8 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
                 continue
             curves += planned.curves
             traces += planned.traces
+            for label, reason in planned.left_out.items():
+                left_out[experiment.name, name, label] = reason
             if planned.notice:
                 notices[experiment.name, name] = planned.notice
     if without and not curves:
@@ -101,7 +98,9 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
     asked = in_order(curve.cell for curve in (*curves, *traces))
     more = following(asked)
     cells = (*asked, *more)
-    return Plan(tuple(experiments), tuple(curves), cells, tuple(traces), more, notices, without)
+    return Plan(
+        tuple(experiments), tuple(curves), cells, tuple(traces), more, notices, without, left_out
+    )
 
 
 @dataclass(frozen=True)
@@ -111,24 +110,14 @@ class _Planned:
     curves: tuple[Curve, ...]
     traces: tuple[Curve, ...]
     notice: str
-
-
-def _all_trained(experiment: Experiment) -> dict[str, _Trained | DataMissing]:
-    """The experiment's learned optimizers, or why one is not available, for whoever asks for it."""
-    trained: dict[str, _Trained | DataMissing] = {}
-    for name, training in experiment.training.items():
-        try:
-            trained[name] = _trained(training, f"{experiment.name}.yaml: training.{name}")
-        except DataMissing as error:
-            trained[name] = error
-    return trained
+    left_out: Mapping[str, str]
 
 
 def _planned(
     experiment: Experiment,
     name: str,
     panel: Panel,
-    trained: Mapping[str, _Trained | DataMissing],
+    trained: Mapping[str, Trained | DataMissing],
 ) -> _Planned:
     """Curves and trace of one panel, and the notice on its data."""
     place = f"{experiment.name}.yaml: panels.{name}"
@@ -136,93 +125,31 @@ def _planned(
     swept = problem
     if panel.tuning_problem is not None:
         swept = problem_config(panel.tuning_problem, f"{place}.tuning_problem")
-    evaluated = {
-        label: _evaluate(
-            experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
-        )
-        for label, spec in panel.optimizers.items()
-    }
+    evaluated: dict[str, Cell] = {}
+    left_out: dict[str, str] = {}
+    for label, spec in panel.optimizers.items():
+        try:
+            evaluated[label] = _evaluate(
+                experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
+            )
+        except WeightsMissing as error:
+            if panel.trace is not None and label == panel.trace.along:
+                raise
+            # The reason without its place, which is the same in every panel.
+            left_out[label] = str(error.__cause__ or error)
     traces: tuple[Curve, ...] = ()
     if panel.trace is not None:
         cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
         traces = (Curve(experiment.name, name, panel.trace.along, cell),)
     for label, times in panel.long.items():
+        if label in left_out:
+            continue
         evaluated[long_label(label)] = _evaluate(
             *(experiment, panel.longer(times), problem, swept, panel.optimizers[label], trained),
             f"{place}.optimizers.{label}",
         )
     curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
-    return _Planned(curves, traces, problem["notice"])
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A learned optimizer to evaluate: what it adds to the configuration, and its cell if any."""
-
-    config: Mapping[str, Any]
-    inputs: tuple[Cell, ...]
-    name: str
-
-
-def _trained(training: Training, where: str) -> _Trained:
-    problem = problem_config(training.problem, f"{where}.problem")
-    optimizer = optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
-    name = str(training.optimizer["name"])
-    check_trainable(training, where)
-    if training.use == "shipped":
-        shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
-        return _Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
-    found = [
-        estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
-        for number, phase in enumerate(training.phases)
-    ]
-    phases = tuple(
-        replace(phase, estimator=estimator["spec"])
-        for phase, estimator in zip(training.phases, found, strict=True)
-    )
-    schedule = replace(training.schedule, phases=phases)
-    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
-    if plugins := [each for each in found if "code" in each]:
-        config["estimators"] = plugins
-    validation = {
-        "problem": problem,
-        "steps": max(phase.longest for phase in training.phases),
-        "instances": training.validation_instances,
-        "criterion": training.criterion,
-        "seed": SELECTION_SEED,
-    }
-    label = f"{name}-on-{training.problem['name']}"
-    if training.population is None:
-        cells = tuple(
-            make_cell("metatrain", f"{label}-seed-{seed}", {**config, "seed": seed})
-            for seed in training.seeds
-        )
-    else:
-        cells = population_cells(label, config, validation, training)
-    if len(cells) > 1:
-        cells = (make_cell("select", label, validation, cells),)
-    return _Trained({"optimizer": optimizer}, cells, name)
-
-
-def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
-    """Name and content of a checkpoint, which must be there and be what the settings say."""
-    file = CHECKPOINTS / f"{name}.safetensors"
-    training = where.rpartition(" ")[2]
-    if not file.is_file():
-        raise SuiteError(
-            f"{where}.checkpoint: there is no results/checkpoints/{file.name}; "
-            f"set {training}.use to 'train' to train it"
-        )
-    loaded = load_optimizer(file)
-    same_class = isinstance(loaded, optimizers.cls(spec["name"]))
-    fields = [key for key in spec if key != "name" and getattr(loaded, key, None) != spec[key]]
-    if fields or not same_class:
-        differing = fields[0] if same_class else "name"
-        raise SuiteError(
-            f"{where}.optimizer.{differing} differs from that of results/checkpoints/{file.name}; "
-            f"make them agree, or set {training}.use to 'train'"
-        )
-    return {"checkpoint": name, "sha256": file_digest(file)}
+    return _Planned(curves, traces, problem["notice"], left_out)
 
 
 def _evaluate(
@@ -231,7 +158,7 @@ def _evaluate(
     problem: Mapping[str, Any],
     swept: Mapping[str, Any],
     spec: Spec,
-    trained: Mapping[str, _Trained | DataMissing],
+    trained: Mapping[str, Trained | DataMissing],
     where: str,
 ) -> Cell:
     config: dict[str, Any] = {
@@ -241,7 +168,7 @@ def _evaluate(
         "seed": experiment.seed,
     }
     if "trained" in spec:
-        learned = _find_trained(spec, trained, where)
+        learned = find_trained(spec, trained, where)
         name = f"{problem['spec']['name']}-{learned.name}"
         return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
     optimizer = optimizer_config(spec, panel.problem, where, panel.steps)
@@ -280,19 +207,3 @@ def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str
         config["instances"] = min(trace.instances, config["instances"])
     inputs = [each for cell in evaluated.values() for each in cell.inputs]
     return make_cell("trace", along.name, config, inputs)
-
-
-def _find_trained(
-    spec: Spec, trained: Mapping[str, _Trained | DataMissing], where: str
-) -> _Trained:
-    name = spec["trained"]
-    if len(spec) > 1:
-        extra = next(key for key in spec if key != "trained")
-        raise SuiteError(f"{where} has 'trained', so {extra!r} belongs under training.{name}")
-    if not isinstance(name, str) or name not in trained:
-        hint = nearest(str(name), trained)
-        raise SuiteError(f"{where}.trained: there is no training {name!r}: {hint}")
-    found = trained[name]
-    if isinstance(found, DataMissing):
-        raise found
-    return found

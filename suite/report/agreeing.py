@@ -71,6 +71,7 @@ def _united(own: ExperimentInfo, other: ExperimentInfo) -> ExperimentInfo:
         claims=tuple(claims.values()),
         settings=MERGED.join(settings),
         benchmark=own.benchmark or other.benchmark,
+        left_out={**own.left_out, **other.left_out},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,17 @@ def experiment_infos(plan: Plan, profile: str, root: Path | None = None) -> list
             profile=profile,
             settings=settings_of(each),
             benchmark=each.benchmark,
+            left_out=_left_out(plan, each),
         )
         for each in plan.experiments
     ]
+
+
+def _left_out(plan: Plan, experiment: Experiment) -> dict[str, str]:
+    """Why optimizers are left out, by label."""
+    found = plan.left_out.items()
+    missing = {label: reason for (name, _, label), reason in found if name == experiment.name}
+    return {**missing, **experiment.omitted}
 
 
 def settings_of(experiment: Experiment) -> str:
@@ -192,8 +201,21 @@ def _panel_infos(
             setup=_setup(cells[name]) if name in cells else {},
             **in_grids.get(name, {}),
         )
-        for name, panel in experiment.every_panel().items()
+        for name, panel in _panels_run(plan, experiment).items()
     )
+
+
+def _panels_run(plan: Plan, experiment: Experiment) -> dict[str, Panel]:
+    """The panels without the optimizers that the plan leaves out."""
+
+    def run(labels: Mapping[str, Any], panel: str) -> dict[str, Any]:
+        out = {label for (*place, label) in plan.left_out if place == [experiment.name, panel]}
+        return {label: each for label, each in labels.items() if label not in out}
+
+    return {
+        name: replace(panel, optimizers=run(panel.optimizers, name), long=run(panel.long, name))
+        for name, panel in experiment.every_panel().items()
+    }
 
 
 def _setup(cells: Sequence[Cell]) -> dict[str, int | str]:

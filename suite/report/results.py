@@ -23,7 +23,10 @@ SOURCE_TEXTS = (
     *("experiment", "panel", "optimizer"),
     *("cell", "kind", "finished", "commit", "machine"),
 )
-SOURCE_NUMBERS = ("seconds", "runs", "updates", "rates", "state_bytes")
+SOURCE_NUMBERS = (
+    *("seconds", "runs", "updates", "rates", "state_bytes"),
+    *("with_four_rates", "with_eleven_rates"),
+)
 SOURCE_COLUMNS = (*SOURCE_TEXTS, *SOURCE_NUMBERS)
 
 # Some hundred bytes a row: what would be a hundred thousand cells.

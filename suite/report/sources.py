@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pandas as pd
 
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.checkpoint import about_optimizer
+from l2l.optimizers.learned.pretrained import find_checkpoint
 from l2l.suite.core.registry import kinds, problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer
-from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.files.json import read_json
+from l2l.suite.files.places import CHECKPOINTS, TRAINING_SECONDS
 from l2l.suite.inner.memory import state_bytes
 from l2l.suite.inner.objective import param_spec
 from l2l.suite.plan.cells import Cell
@@ -44,6 +47,8 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
         rows += [{**owner, **_told(cell, root)} for cell in _upstream(own)]
         if "shipped" in own.config:
             rows.append({**owner, **_shipped(own.config["shipped"]["checkpoint"])})
+        elif (name := _checkpoint(own)) is not None:
+            rows.append({**owner, **_shipped(name)})
     return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
 
 
@@ -71,6 +76,14 @@ def _told(cell: Cell, root: Path) -> dict[str, Any]:
     return {**row, **told, **kinds.cls(cell.kind)().done(cell.config, cell.folder(root))}
 
 
+def _checkpoint(cell: Cell) -> str | None:
+    """The name of the checkpoint that comes along, of an evaluation that uses one by its name."""
+    spec = cell.config.get("optimizer", {}).get("spec", {})
+    name = str(spec.get("checkpoint", ""))
+    is_shipped = spec.get("name") == "pretrained" and find_checkpoint(name).parent == CHECKPOINTS
+    return name if is_shipped else None
+
+
 def _shipped(name: str) -> dict[str, Any]:
     """What a checkpoint's file says of its training."""
     about = about_optimizer(CHECKPOINTS / f"{name}.safetensors")
@@ -80,6 +93,12 @@ def _shipped(name: str) -> dict[str, Any]:
         "kind": SHIPPED,
         **{key: x for key, x in told.items() if isinstance(x, int | float)},
     }
+
+
+def shipped_seconds(name: str) -> float:
+    """What the training of a checkpoint that comes along took; NaN if that is not known."""
+    known = read_json(TRAINING_SECONDS) or {}
+    return float(known.get(name, math.nan))
 
 
 def _state_bytes(cell: Cell) -> float:

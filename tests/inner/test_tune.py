@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from example_problems import Bowl, Cliff
@@ -21,7 +22,7 @@ from l2l.suite.core.types import Problem, Tensors
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.memory import BUDGET
 from l2l.suite.inner.objective import Objective
-from l2l.suite.inner.tune import HIGHEST, LOWEST, TuningResult, tune
+from l2l.suite.inner.tune import FIRST, HIGHEST, LOWEST, TuningResult, tune, with_fewer_rates
 
 STEPS, INSTANCES, SEED = 3, 4, 2
 
@@ -174,3 +175,17 @@ def test_other_hyperparameters_are_kept_while_the_rate_is_swept() -> None:
         for options in ({}, {"momentum": 0.9})
     )
     assert not plain.table.mean_final.equals(momentum.table.mean_final)
+
+
+def test_a_sweep_tells_what_fewer_rates_would_have_found() -> None:
+    exponents = [*FIRST, -5, -3]
+    losses = [1 + abs(e + 3) for e in exponents]
+    table = pd.DataFrame(
+        {"learning_rate": [10 ** (e / 4) for e in exponents], "mean_final": losses}
+    )
+    assert with_fewer_rates(table) == {4: 2.0, 11: 2.0}, "at 10⁻¹, beside the best at 10^−3/4"
+    table["mean_final"] = table["mean_final"].where(table["learning_rate"] < 1e-3, float("inf"))
+    assert with_fewer_rates(table)[4] == float("inf")
+    assert with_fewer_rates(table)[11] == 1.0
+    table["mean_final"] = -1.0
+    assert math.isnan(with_fewer_rates(table)[4])

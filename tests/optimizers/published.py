@@ -129,7 +129,7 @@ def small_fc_lopt(weights: Weights) -> TensorMLP:
     )
 
 
-def small_fc_lopt_step(mlp: TensorMLP, g: Array, theta: Array) -> Array:
+def small_fc_lopt_step(mlp: TensorMLP, g: Array, theta: Array, step: float = 0.001) -> Array:
     """The update of one tensor."""
     times = [np.tanh(mlp.t / 10 ** (k // 2) / (3 if k % 2 else 1) - 1) for k in range(11)]
     mlp.remember(g)
@@ -143,7 +143,7 @@ def small_fc_lopt_step(mlp: TensorMLP, g: Array, theta: Array) -> Array:
     update = np.zeros_like(g)
     for place in np.ndindex(g.shape):
         d, mu = relu_network(mlp.weights, np.array([*[x[place] for x in scaled], *times]))
-        update[place] = -0.001 * d * np.exp(0.001 * mu)
+        update[place] = -step * d * np.exp(0.001 * mu)
     return update
 
 
@@ -154,16 +154,19 @@ def celo2_base(weights: Weights) -> TensorMLP:
 
 
 def celo2_base_step(
-    mlp: TensorMLP, g: Array, theta: Array, lr: float, weight_decay: float
+    mlp: TensorMLP, g: Array, theta: Array, lr: float, weight_decay: float, program: bool = False
 ) -> Array:
-    """The update of one tensor."""
+    """The update of one tensor; of the authors' `program` in what it does otherwise."""
+    g = np.clip(g, -1000, 1000) if program else g
     mlp.remember(g)
     rows, columns, _ = mlp.spread(g)
     root = 1 / np.sqrt(mlp.v[0] + 1e-8)
     inputs = [g, np.clip(g, -0.1, 0.1), theta, *mlp.m, *mlp.v, *[m * root for m in mlp.m], root]
     inputs += [*mlp.factored([g] * 3, 1e-9), g * root, *rows, *columns]
-    inputs += [1 / np.sqrt(np.maximum(x, 1e-9)) for x in rows + columns]
+    inputs += [1 / np.sqrt(x + 1e-8 if program else np.maximum(x, 1e-9)) for x in rows + columns]
     inputs += mlp.factored(mlp.m, 1e-6)
+    if program and g.ndim < 2:
+        inputs[15:] = [np.zeros_like(g)] * 15
     scaled = [rms_normalised(x, 1e-9) for x in inputs]
     direction = np.zeros_like(g)
     for place in np.ndindex(g.shape):

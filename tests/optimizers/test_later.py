@@ -34,6 +34,7 @@ LATER = [
     RNNProp(hidden=4),
     SmallFCLopt(),
     Celo2Base(lr=0.03, weight_decay=0.1),
+    Celo2Base(as_published=True),
 ]
 
 
@@ -86,9 +87,9 @@ def as_published(optimizer: Any, grads: Tensor, theta: Tensor) -> Tensor:
         at, row = named(iterate), []
         for name, g in named(gradient).items():
             if small:
-                update = published.small_fc_lopt_step(tensors[name], g, at[name])
+                update = published.small_fc_lopt_step(tensors[name], g, at[name], optimizer.step)
             else:
-                given = (optimizer.lr, optimizer.weight_decay)
+                given = (optimizer.lr, optimizer.weight_decay, optimizer.as_published)
                 update = published.celo2_base_step(tensors[name], g, at[name], *given)
             row.append(np.ravel(update))
         made.append(np.concatenate(row))
@@ -96,7 +97,8 @@ def as_published(optimizer: Any, grads: Tensor, theta: Tensor) -> Tensor:
 
 
 def name_of(optimizer: Any) -> str:
-    return type(optimizer).__name__
+    as_published = getattr(optimizer, "as_published", False)
+    return type(optimizer).__name__ + ("-as-published" if as_published else "")
 
 
 @pytest.mark.parametrize("optimizer", LATER, ids=name_of)

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from flax_files import flax_file, small_fc_lopt
 
-import l2l.suite.plan.plan
+import l2l.suite.plan.learned
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.problems.data_root import DATA_ROOT
 from l2l.suite.commands.request import Request, plan_request
@@ -20,6 +21,7 @@ from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.plan.unchanged import check_unchanged
+from l2l.suite.report.collect import experiment_infos
 
 FILE = """
 title: Tiny
@@ -184,7 +186,7 @@ def test_digest_follows_imports_between_definitions() -> None:
 def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(l2l.suite.plan.plan, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(l2l.suite.plan.learned, "CHECKPOINTS", tmp_path)
     with pytest.raises(SuiteError, match=r"no results/checkpoints/tiny\.safetensors"):
         plan(tmp_path, "training.t.use=shipped")
     save_checkpoint(tmp_path, seed=1)
@@ -206,7 +208,7 @@ def save_checkpoint(folder: Path, seed: int) -> None:
 def test_checkpoint_of_another_architecture_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(l2l.suite.plan.plan, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(l2l.suite.plan.learned, "CHECKPOINTS", tmp_path)
     save_checkpoint(tmp_path, seed=1)
     with pytest.raises(SuiteError, match=r"training\.t\.optimizer\.hidden differs from that of"):
         plan(tmp_path, "training.t.use=shipped", "training.t.optimizer.hidden=6")
@@ -419,6 +421,29 @@ def test_missing_data_of_a_training_leaves_out_the_panels_that_use_it(tmp_path: 
     plan = make_plan([experiment(tmp_path), without], forgiving=True)
     assert list(plan.without) == [("pictures", "p"), ("pictures", "longer")]
     assert {curve.experiment for curve in plan.curves} == {"tiny"}
+
+
+def test_without_weights_of_others_their_optimizer_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("L2L_WEIGHTS", str(tmp_path))
+    theirs = "{name: pretrained, checkpoint: $L2L_WEIGHTS/theta.state, lr: 1.0}"
+    asked = experiment(tmp_path, f"panels.p.optimizers.theirs={theirs}", "omitted.VeLO=no network")
+    plan = make_plan([asked])
+    assert {curve.optimizer for curve in plan.curves if curve.panel == "p"} == {
+        label for label in asked.panels["p"].optimizers if label != "theirs"
+    }
+    (info,) = experiment_infos(plan, "quick")
+    assert list(info.left_out) == ["theirs", "VeLO"]
+    assert info.left_out["theirs"].startswith("$L2L_WEIGHTS/theta.state: there is no such file;")
+    assert "theirs" not in info.panels[0].optimizers
+    flax_file(tmp_path / "theta.state", small_fc_lopt())
+    plan = make_plan([asked])
+    (info,) = experiment_infos(plan, "quick")
+    assert list(info.left_out) == ["VeLO"]
+    assert "theirs" in info.panels[0].learned
+    (cell,) = [curve.cell for curve in plan.curves if curve.optimizer == "theirs"]
+    assert cell.config["optimizer"]["data"]["checkpoint"]
 
 
 def test_with_no_data_at_all_its_absence_is_the_error(tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_costs_stand_in_each_row() -> None:
     assert rows["LSTM"].machine.iloc[0] == "a machine"
 
 
+def test_smaller_budgets_of_tuning_are_medians_over_problems() -> None:
+    overall = scored(alike(SPEEDS)).overall.set_index("optimizer")
+    assert overall.with_four_rates["Muon"] == 3.5
+    assert overall.with_four_rates.isna()["LSTM"]
+
+
 def test_targets_stay_when_a_better_baseline_comes() -> None:
     first = scored(alike(SPEEDS))
     faster = alike({**SPEEDS, "Better": 3.0})
@@ -157,6 +163,31 @@ def test_page_needs_no_other_file_and_escapes_what_is_from_outside(page: Path) -
     carried = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
     assert carried
     assert len(json.loads(carried[1])["rows"]) == 24
+
+
+def test_page_says_who_is_left_out_and_why(tmp_path: Path) -> None:
+    found = alike(SPEEDS)
+    reasons = {"VeLO": "no file <there>", "Muon": "no file"}
+    (experiment,) = found.experiments
+    found = dataclasses.replace(
+        found, experiments=(dataclasses.replace(experiment, left_out=reasons),)
+    )
+    write_benchmark(found, tmp_path)
+    text = (tmp_path / "benchmark.md").read_text(encoding="utf-8")
+    assert "| VeLO | no file &lt;there&gt; |" in text
+    assert "| Muon | no file |" not in text, "another's results have it"
+    assert "no file &lt;there&gt;" in (tmp_path / "benchmark.html").read_text(encoding="utf-8")
+
+
+def test_page_says_what_training_took_as_far_as_it_is_known(tmp_path: Path) -> None:
+    found = alike({**SPEEDS, "LSTM of theirs": 1.0})
+    of_theirs = (found.sources.optimizer == "LSTM of theirs") & (found.sources.kind == "shipped")
+    found.sources.loc[found.sources.kind == "shipped", "cell"] = "mnist-lstm"
+    found.sources.loc[of_theirs, "cell"] = "theirs"
+    write_benchmark(found, tmp_path)
+    text = (tmp_path / "benchmark.md").read_text(encoding="utf-8")
+    assert "| 1,600 runs, 8.2 min |" in text
+    assert "| 1,600 runs, time unknown |" in text
 
 
 def test_page_is_the_same_when_it_is_made_again(page: Path) -> None:

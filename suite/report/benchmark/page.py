@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from l2l.suite.files.places import ROWS
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.pages import profiles_told, provenance_facts, rendered
 from l2l.suite.report.scores.benchmark import Scores
@@ -21,7 +22,8 @@ from l2l.suite.report.statistics.problems import instance_weights
 from l2l.suite.report.tables.contents import notices
 from l2l.suite.report.tables.formats import Table, markdown, markdown_text
 
-DIGITS = 4
+# Of what is drawn: more could not be seen.
+DIGITS = 3
 VERDICTS = {"for": "for learned optimizers", "against": "against them", "open": "neither"}
 DEFINITIONS = (
     "The loss after t updates is the mean over the last tenth of the first t, then over instances; "
@@ -47,8 +49,8 @@ class BenchmarkContent:
     experiments: Sequence[ExperimentInfo]
     findings: Sequence[Finding]
     overall: Table
+    left_out: Table
     rows: Table
-    origins: Table
     scores: Scores
     provenance: Mapping[str, Any]
 
@@ -141,9 +143,10 @@ def markdown_page(content: BenchmarkContent) -> str:
     parts += ["## Findings", "\n".join(found)] if found else []
     parts += [f"> **Note.** {markdown_text(each)}" for each in notices(content.experiments)]
     parts += ["## Optimizers", markdown(content.overall)]
+    parts += [markdown(content.left_out)] if content.left_out.rows else []
     parts += ["## Problems", markdown(content.rows)]
     parts += ["## How the scores are defined", "\n".join(f"- {each}" for each in DEFINITIONS)]
-    parts += ["## Provenance", markdown(content.origins)]
+    parts += ["## Provenance", f"The commit, machine and cells of each row are in `{ROWS}`."]
     facts = [f"- {name}: {markdown_text(x)}" for name, x in provenance_facts(content.provenance)]
     parts.append("\n".join(facts))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"

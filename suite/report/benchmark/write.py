@@ -13,7 +13,11 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import BENCHMARK_HTML, BENCHMARK_MARKDOWN, OVERALL, ROWS, TARGETS
 from l2l.suite.report.benchmark.page import BenchmarkContent, html_page, markdown_page
-from l2l.suite.report.benchmark.tables import origins_table, overall_table, rows_table
+from l2l.suite.report.benchmark.tables import (
+    left_out_table,
+    overall_table,
+    rows_table,
+)
 from l2l.suite.report.curves import curves_by_optimizer
 from l2l.suite.report.final import final_losses
 from l2l.suite.report.results import Results
@@ -22,6 +26,8 @@ from l2l.suite.report.scores.entries import contests
 from l2l.suite.report.scores.findings import Finding, findings
 from l2l.suite.report.scores.losses import scores_by_run
 
+# Of the numbers in rows.csv and overall.csv, which nothing is computed from.
+DIGITS = "%.7g"
 TARGET_COLUMNS = ("problem", "setup", "target", "optimizer")
 
 
@@ -50,17 +56,20 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
         scores_by_run(results.tables.scores),
     )
     found = scores_of(contests(results), final, load_targets(folder / TARGETS))
+    benchmarks = [each for each in results.experiments if each.benchmark]
     content = BenchmarkContent(
-        experiments=[each for each in results.experiments if each.benchmark],
+        experiments=benchmarks,
         findings=findings(found),
         overall=overall_table(found.overall),
+        left_out=left_out_table(benchmarks),
         rows=rows_table(found.rows),
-        origins=origins_table(found.rows),
         scores=found,
         provenance=results.provenance,
     )
-    for name, table in ((OVERALL, found.overall), (ROWS, found.rows), (TARGETS, found.targets)):
-        write_text_atomic(folder / name, table.to_csv(index=False))
+    for name, table in ((OVERALL, found.overall), (ROWS, found.rows)):
+        write_text_atomic(folder / name, table.to_csv(index=False, float_format=DIGITS))
+    # In full: who comes later is measured by them.
+    write_text_atomic(folder / TARGETS, found.targets.to_csv(index=False))
     page = BenchmarkPage(
         folder / BENCHMARK_HTML, folder / BENCHMARK_MARKDOWN, content.findings, found
     )

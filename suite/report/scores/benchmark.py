@@ -275,6 +275,8 @@ def _overall(scores: Scores, labels: Sequence[str]) -> pd.DataFrame:
         for key in (
             "rates",
             "tuning_instances",
+            "with_four_rates",
+            "with_eleven_rates",
             "state_bytes",
             "training_runs",
             "training_seconds",

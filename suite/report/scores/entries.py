@@ -6,6 +6,7 @@ A problem is a panel. Panels of several experiments that agree in all that decid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, long_label
 from l2l.suite.report.results import SOURCE_COLUMNS, Results
 from l2l.suite.report.scores.anytime import Course, courses_by_optimizer
+from l2l.suite.report.sources import SHIPPED, shipped_seconds
 
 # The label of the baseline that speed-ups are measured against.
 ADAM = "ADAM"
@@ -30,6 +32,8 @@ class Cost:
         rates: learning rates tried.
         tuning_instances: runs of each of them.
         tuning_seconds: of all these together.
+        with_four_rates: the validation loss of the best of four rates, the same for all optimizers,
+            over that of the best of all that were tried; likewise `with_eleven_rates`.
         seconds: of an update of one run, beside the others of its evaluation, with its loss.
         state_bytes: of the optimizer's state, for each parameter.
         training_runs: of the meta-training.
@@ -39,6 +43,8 @@ class Cost:
     rates: int = 0
     tuning_instances: int = 0
     tuning_seconds: float = np.nan
+    with_four_rates: float = np.nan
+    with_eleven_rates: float = np.nan
     seconds: float = np.nan
     state_bytes: float = np.nan
     training_runs: float = np.nan
@@ -188,7 +194,18 @@ def _cost(rows: pd.DataFrame) -> Cost:
         cost["rates"] = int(sweep["rates"])
         cost["tuning_instances"] = int(sweep["runs"] / sweep["rates"])
         cost["tuning_seconds"] = float(sweep["seconds"])
+        for key in ("with_four_rates", "with_eleven_rates"):
+            cost[key] = float(sweep[key])
     trained = read[read["runs"].notna() & read["rates"].isna()]
     cost["training_runs"] = float(trained["runs"].sum(min_count=1))
-    cost["training_seconds"] = float(trained["seconds"].sum(min_count=1))
+    cost["training_seconds"] = float(_training_seconds(trained).sum(min_count=1))
     return Cost(**cost)
+
+
+def _training_seconds(cells: pd.DataFrame) -> pd.Series:
+    """Of each training: what its cell says, or what is known of a shipped checkpoint."""
+    known = [
+        shipped_seconds(str(row.cell)) if row.kind == SHIPPED else math.nan
+        for row in cells.itertuples()
+    ]
+    return cells["seconds"].astype(float).fillna(pd.Series(known, cells.index))

@@ -25,9 +25,14 @@ WHICH_END = (
 
 
 def notices(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
-    """What must be told of panels, each notice once, with the panels that it is about."""
+    """What must be told of panels, each notice once, with the panels that it is about.
+
+    Of what an experiment leaves out too, but for a benchmark, whose page has a table of it.
+    """
     panels: dict[str, list[str]] = {}
     for experiment in experiments:
+        for label, reason in experiment.without().items() if not experiment.benchmark else ():
+            panels.setdefault(f"{label} is left out: {reason}.", []).append(experiment.name)
         for panel in experiment.panels:
             for notice in panel.notices():
                 panels.setdefault(notice, []).append(f"{experiment.name} {panel.name}")

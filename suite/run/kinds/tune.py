@@ -40,6 +40,15 @@ class Tune(Kind):
         write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
         save_json(job.folder / BEST, {"learning_rate": result.best})
 
-    def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, int]:
-        rates = len(pd.read_csv(folder / TUNING))
-        return {"runs": rates * config["instances"], "updates": config["steps"], "rates": rates}
+    def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, float]:
+        from l2l.suite.inner.tune import with_fewer_rates
+
+        table = pd.read_csv(folder / TUNING)
+        rates, fewer = len(table), with_fewer_rates(table)
+        return {
+            "runs": rates * config["instances"],
+            "updates": config["steps"],
+            "rates": rates,
+            "with_four_rates": fewer[4],
+            "with_eleven_rates": fewer[11],
+        }

@@ -1,0 +1,124 @@
+"""The learned optimizers of an experiment: the cells of their training, or what is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from l2l.optimizers.learned.checkpoint import load_optimizer
+from l2l.suite.core.bounds import Spec
+from l2l.suite.core.digests import file_digest
+from l2l.suite.core.errors import DataMissing, SuiteError
+from l2l.suite.core.nearest import nearest
+from l2l.suite.core.registry import optimizers
+from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.meta.schedule import Training
+from l2l.suite.plan.cells import Cell, make_cell
+from l2l.suite.plan.config import Experiment
+from l2l.suite.plan.population import population_cells
+from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
+from l2l.suite.plan.trainable import check_trainable
+
+# Seeds of a training are compared on validation instances that none of them has seen.
+SELECTION_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A learned optimizer to evaluate: what it adds to the configuration, and its cell if any."""
+
+    config: Mapping[str, Any]
+    inputs: tuple[Cell, ...]
+    name: str
+
+
+def all_trained(experiment: Experiment) -> dict[str, Trained | DataMissing]:
+    """The experiment's learned optimizers, or why one is not available, for whoever asks for it."""
+    trained: dict[str, Trained | DataMissing] = {}
+    for name, training in experiment.training.items():
+        try:
+            trained[name] = _trained(training, f"{experiment.name}.yaml: training.{name}")
+        except DataMissing as error:
+            trained[name] = error
+    return trained
+
+
+def find_trained(spec: Spec, trained: Mapping[str, Trained | DataMissing], where: str) -> Trained:
+    """The one that ``{trained: NAME}`` asks for.
+
+    Raises:
+        SuiteError: there is no such training, or more is said; `DataMissing` if its data are.
+    """
+    name = spec["trained"]
+    if len(spec) > 1:
+        extra = next(key for key in spec if key != "trained")
+        raise SuiteError(f"{where} has 'trained', so {extra!r} belongs under training.{name}")
+    if not isinstance(name, str) or name not in trained:
+        hint = nearest(str(name), trained)
+        raise SuiteError(f"{where}.trained: there is no training {name!r}: {hint}")
+    found = trained[name]
+    if isinstance(found, DataMissing):
+        raise found
+    return found
+
+
+def _trained(training: Training, where: str) -> Trained:
+    problem = problem_config(training.problem, f"{where}.problem")
+    optimizer = optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
+    name = str(training.optimizer["name"])
+    check_trainable(training, where)
+    if training.use == "shipped":
+        shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
+        return Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
+    found = [
+        estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
+        for number, phase in enumerate(training.phases)
+    ]
+    phases = tuple(
+        replace(phase, estimator=estimator["spec"])
+        for phase, estimator in zip(training.phases, found, strict=True)
+    )
+    schedule = replace(training.schedule, phases=phases)
+    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
+    if plugins := [each for each in found if "code" in each]:
+        config["estimators"] = plugins
+    validation = {
+        "problem": problem,
+        "steps": max(phase.longest for phase in training.phases),
+        "instances": training.validation_instances,
+        "criterion": training.criterion,
+        "seed": SELECTION_SEED,
+    }
+    label = f"{name}-on-{training.problem['name']}"
+    if training.population is None:
+        cells = tuple(
+            make_cell("metatrain", f"{label}-seed-{seed}", {**config, "seed": seed})
+            for seed in training.seeds
+        )
+    else:
+        cells = population_cells(label, config, validation, training)
+    if len(cells) > 1:
+        cells = (make_cell("select", label, validation, cells),)
+    return Trained({"optimizer": optimizer}, cells, name)
+
+
+def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
+    """Name and content of a checkpoint, which must be there and be what the settings say."""
+    file = CHECKPOINTS / f"{name}.safetensors"
+    training = where.rpartition(" ")[2]
+    if not file.is_file():
+        raise SuiteError(
+            f"{where}.checkpoint: there is no results/checkpoints/{file.name}; "
+            f"set {training}.use to 'train' to train it"
+        )
+    loaded = load_optimizer(file)
+    same_class = isinstance(loaded, optimizers.cls(spec["name"]))
+    fields = [key for key in spec if key != "name" and getattr(loaded, key, None) != spec[key]]
+    if fields or not same_class:
+        differing = fields[0] if same_class else "name"
+        raise SuiteError(
+            f"{where}.optimizer.{differing} is not that of results/checkpoints/{file.name}; "
+            f"make them agree, or set {training}.use to 'train'"
+        )
+    return {"checkpoint": name, "sha256": file_digest(file)}
