@@ -1,1 +1,1 @@
-"""The verbs of the command line, and what they have in common."""
+"""The commands of the command line."""

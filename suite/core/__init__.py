@@ -1,1 +1,1 @@
-"""What authors write against: types, seeds, registries, errors."""
+"""The interface for authors: types, seeds, registries, errors."""

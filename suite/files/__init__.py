@@ -1,1 +1,1 @@
-"""Files: read as if damaged, written whole or not at all, and where each one lies."""
+"""Reading and writing files, and their places."""

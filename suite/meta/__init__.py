@@ -1,1 +1,1 @@
-"""Training φ: its schedule, its loop over windows, what moves φ, and its state."""
+"""Training of φ: its schedule, its loop over windows, the methods that update φ, and its state."""

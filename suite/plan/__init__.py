@@ -1,1 +1,1 @@
-"""From YAML to cells: experiments, profiles, and trials of what authors wrote."""
+"""From YAML to cells: experiments, profiles, and trials of authors' classes."""

@@ -1,1 +1,1 @@
-"""From cells to finished folders: what each kind of cell does, and where it runs."""
+"""From cells to finished folders: the kinds of cell, and where they run."""
