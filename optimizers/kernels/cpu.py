@@ -12,8 +12,10 @@ from torch import Tensor
 from l2l.optimizers.kernels.shape import LSTMShape, Scales
 from l2l.suite.core.native_build import load_library
 from l2l.suite.core.native_calls import pointer, threads
+from l2l.suite.core.team import Team
 
 SOURCE = Path(__file__).parent / "cpp" / "lstm.cpp"
+TEAM = Team()
 
 
 def lstm_library(shape: LSTMShape) -> ctypes.CDLL:
@@ -25,8 +27,10 @@ def lstm_library(shape: LSTMShape) -> ctypes.CDLL:
     return load_library(SOURCE, LAYERS=shape.layers, HIDDEN=shape.hidden, INPUTS=shape.inputs)
 
 
-def _call(shape: LSTMShape, function: str, *arguments: object) -> None:
-    if getattr(lstm_library(shape), function)(*arguments, threads()):
+def _call(shape: LSTMShape, function: str, work: int, *arguments: object) -> None:
+    kernel = getattr(lstm_library(shape), function)
+    most = threads().value
+    if TEAM.run(function, work, most, lambda count: kernel(*arguments, ctypes.c_int(count))):
         raise MemoryError("the LSTM kernel could not allocate its buffers")
 
 
@@ -41,7 +45,7 @@ def forward(
     updates = features.new_empty(steps, n)
     pointers = map(pointer, (weights, features, state, updates, last))
     rows = (shape.row_length(state), shape.row_length(last))
-    _call(shape, "lstm_forward", *pointers, *map(ctypes.c_long, (n, steps, *rows)))
+    _call(shape, "lstm_forward", n * steps, *pointers, *map(ctypes.c_long, (n, steps, *rows)))
     return updates
 
 
@@ -61,7 +65,8 @@ def update(
     pointers = map(pointer, (weights, grads, state, updates, last))
     rows = (shape.row_length(state), shape.row_length(last))
     floats = map(ctypes.c_float, scales)
-    _call(shape, "lstm_update", *pointers, *floats, *map(ctypes.c_long, (len(grads), *rows)))
+    longs = map(ctypes.c_long, (len(grads), *rows))
+    _call(shape, "lstm_update", len(grads), *pointers, *floats, *longs)
     return updates
 
 
@@ -84,7 +89,7 @@ def backward(
     arrays = (weights, features, state, d_updates, d_last, d_weights, d_features, d_state)
     rows = (shape.row_length(x) if x is not None else 0 for x in (state, d_last, d_state))
     longs = map(ctypes.c_long, (n, steps, *rows))
-    _call(shape, "lstm_backward", *map(pointer, arrays), *longs)
+    _call(shape, "lstm_backward", n * steps, *map(pointer, arrays), *longs)
     return d_weights
 
 
@@ -107,6 +112,7 @@ def loss_gradient(
     _call(
         shape,
         "lstm_loss_gradient",
+        runs * width * len(loss_weights),
         pointer(weights),
         pointers,
         *map(pointer, (state, loss_weights, d_weights)),

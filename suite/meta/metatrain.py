@@ -71,7 +71,7 @@ def metatrain(
         if state.runs < first + phase.runs:
             state.enter(number)
             if phase.odd:
-                state.weights = untrained.odd_part(state.weights)
+                state.weights = state.average = untrained.odd_part(state.weights)
         while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)
             # The last ones may be fewer, so that the next phase begins with instances of its own.
@@ -169,7 +169,7 @@ def _update_over_run(
         if phase.clip:
             gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
         update, state.moments = meta.update(gradient, state.moments, rate)
-        state.weights = state.weights + within(update)
+        state.move(state.weights + within(update), phase.average)
         optimizer = untrained.with_weights(state.weights)
     state.train_sum += total.item() * len(instances)
     state.train_runs += len(instances)
@@ -185,9 +185,9 @@ def _validate(
     state: TrainingState,
     rate: float,
 ) -> None:
-    """Freeze φ, run it on validation instances, keep it if it is the best so far."""
+    """Run the averaged φ, frozen, on validation instances; keep it if it is the best so far."""
     steps = max(phase.longest for phase in schedule.phases)
-    optimizer = untrained.with_weights(state.weights)
+    optimizer = untrained.with_weights(state.average)
     losses = evaluate(
         problem, optimizer, steps, schedule.validation_instances, seed, device, "validation"
     )

@@ -61,6 +61,8 @@ class Phase:
             weighs late steps, where losses are small, as much as early ones.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
         odd: keep φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has it.
+        average: decay of a moving average of φ over its updates, which is validated and kept in
+            φ's place; 0 takes φ itself.
         patience: validations in a row without a new best after which φ goes back to the best so
             far; never if not given.
     """
@@ -76,6 +78,7 @@ class Phase:
     objective: MetaLoss = "loss"
     clip: bool = False
     odd: bool = False
+    average: Annotated[float, AtLeast(0), Below(1)] = 0.0
     patience: Count | None = None
 
     @property

@@ -32,6 +32,7 @@ NUMBERS = (
     "train_runs",
     "validated",
     "stale",
+    "averaged",
     "norms",
     "log",
 )
@@ -43,6 +44,7 @@ class TrainingState:
 
     Args:
         weights: φ [size].
+        average: a moving average of φ [size], or φ where the phase takes none.
         moments: the meta-optimizer's state; empty before the first update of a phase.
         best_weights: the φ with the lowest validation loss.
         phase: number of the phase that it is in.
@@ -53,11 +55,13 @@ class TrainingState:
         train_sum: summed training losses since the last validation; `train_runs` such runs.
         validated: runs done at the last validation.
         stale: validations since the best one, or since φ last went back to it.
+        averaged: updates of φ that are in the average.
         norms: the last norms of the meta-gradient.
         log: one row a validation.
     """
 
     weights: Tensor
+    average: Tensor
     best_weights: Tensor
     moments: MetaState = field(default_factory=dict)
     phase: int = 0
@@ -69,13 +73,29 @@ class TrainingState:
     train_runs: int = 0
     validated: int = 0
     stale: int = 0
+    averaged: int = 0
     norms: list[float] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     @staticmethod
     def fresh(weights: Tensor) -> TrainingState:
         """Before the first run."""
-        return TrainingState(weights, weights)
+        return TrainingState(weights, weights, weights)
+
+    def move(self, weights: Tensor, decay: float) -> None:
+        """Go to another φ, and take it into the average.
+
+        Until the average holds 1 / (1 − decay) updates, all count alike.
+        """
+        self.weights = weights
+        self.averaged += 1
+        share = max(1 - decay, 1 / self.averaged)
+        self.average = weights if share == 1 else self.average.lerp(weights, share)
+
+    def _return(self) -> None:
+        """Go back to the best φ, and begin the average anew."""
+        self.weights = self.average = self.best_weights
+        self.averaged = 0
 
     def median_norm(self, norm: float, last: int) -> float:
         """The median of the last norms, this one included."""
@@ -88,8 +108,8 @@ class TrainingState:
         The second moments of a wild stretch would hold ADAM's steps down for a thousand windows.
         """
         if phase != self.phase:
-            self.phase, self.stale = phase, 0
-            self.weights, self.moments = self.best_weights, {}
+            self.phase, self.stale, self.moments = phase, 0, {}
+            self._return()
 
     def retreat(self, patience: int) -> None:
         """Go back to the best φ after `patience` validations in a row that were no better.
@@ -97,7 +117,8 @@ class TrainingState:
         The moments stay: they describe the meta-gradient around there as well.
         """
         if self.stale >= patience:
-            self.weights, self.stale = self.best_weights, 0
+            self.stale = 0
+            self._return()
 
     def due(self, every: int) -> bool:
         """Whether a validation is due after `every` runs."""
@@ -107,7 +128,7 @@ class TrainingState:
         """Log a validation, and keep φ if it is the best; a loss that is not finite never is."""
         if validation < self.best or not self.log:
             self.best, self.best_runs, self.stale = validation, self.runs, 0
-            self.best_weights = self.weights
+            self.best_weights = self.average
         else:
             self.stale += 1
         self.log.append(
@@ -136,6 +157,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     """Write the state, whole or not at all, with a digest of it."""
     tensors = {
         "weights": state.weights,
+        "average": state.average,
         "best_weights": state.best_weights,
         **{f"moments.{name}": value for name, value in state.moments.items()},
     }
@@ -168,12 +190,12 @@ def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
         kind = float if name in ("best", "train_sum") else list if name in ("norms", "log") else int
         if not isinstance(value, int | float if kind is float else kind):
             raise ValueError(f"{name} is no {kind.__name__}")
-    weights, best = tensors["weights"], tensors["best_weights"]
-    if weights.ndim != 1 or weights.shape != best.shape:
-        raise ValueError("its weights are not two vectors of one size")
+    vectors = [tensors[name] for name in ("weights", "average", "best_weights")]
+    if vectors[0].ndim != 1 or len({vector.shape for vector in vectors}) > 1:
+        raise ValueError("its weights are not three vectors of one size")
     moments = {
         name.removeprefix("moments."): tensor
         for name, tensor in tensors.items()
         if name.startswith("moments.")
     }
-    return TrainingState(weights, best, moments, **numbers)
+    return TrainingState(*vectors, moments, **numbers)
