@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.convnet import convnet
 from benchmarks.from_torch import from_torch
+from benchmarks.neighbour import neighbour
 from benchmarks.page import as_markdown
 from benchmarks.small import small
 from benchmarks.sweeps import sweeps
@@ -60,6 +61,11 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             "that it takes beside the gradient in plain PyTorch; what stands below nested vmap is "
             "the suite's",
             lambda: small(repeats, windows=1 if quick else 5),
+        ),
+        "neighbour": (
+            "Milliseconds of a step on MNIST's network with two threads for the LSTM's kernel, "
+            "alone and beside a process that keeps a processor busy",
+            lambda: neighbour(repeats),
         ),
         "wrapper": (
             "A step on a million parameters in 20 tensors",

@@ -40,7 +40,7 @@ from l2l.suite.files.provenance import load_provenance
 from l2l.suite.files.tensors import DIGEST, digest_of
 from l2l.suite.inner.pictures import load_pictures, save_pictures
 from l2l.suite.inner.trace_tables import COLUMNS, Traces, load_traces, save_traces
-from l2l.suite.meta.state import TrainingState, load_state, save_state
+from l2l.suite.meta.state import NUMBERS, TrainingState, load_state, save_state
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.definitions import ExperimentInfo, load_experiments, save_experiments
 from l2l.suite.plan.plan import Curve, Plan
@@ -112,7 +112,9 @@ def test_header_nested_deeply_is_refused(folder: Path) -> None:
 
 def state() -> TrainingState:
     weights = torch.arange(4.0)
-    made = TrainingState(weights, weights + 1, {"m": weights, "t": torch.tensor(3.0)}, runs=4)
+    made = TrainingState(
+        weights, weights + 2, weights + 1, {"m": weights, "t": torch.tensor(3.0)}, runs=4
+    )
     made.record(0.5, 0.5, 3.0, 0.1)
     return made
 
@@ -134,8 +136,7 @@ def test_damaged_training_state_is_never_taken_for_another(
 
 @pytest.mark.parametrize("change", [{"runs": '"four"'}, {"log": "{}"}, {"norms": 9999 * "["}])
 def test_state_of_wrong_types_is_refused(folder: Path, change: dict[str, str]) -> None:
-    names = [field for field in TrainingState.__dataclass_fields__ if "weights" not in field]
-    header = {n: json.dumps(getattr(state(), n)) for n in names if n != "moments"} | change
+    header = {name: json.dumps(getattr(state(), name)) for name in NUMBERS} | change
     tensors = {"weights": torch.zeros(3), "best_weights": torch.ones(3)}
     header[DIGEST] = digest_of(tensors, header)
     save_file(tensors, folder / TRAINING_STATE, header)

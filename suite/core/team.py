@@ -60,6 +60,8 @@ class Team:
         Args:
             kind: calls of one kind take times in proportion to their `work`.
             work: such as the number of coordinates times steps.
+            most: threads that it may have.
+            call: the kernel, for a number of threads.
         """
         if most == 1:
             return call(1)

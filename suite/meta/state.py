@@ -157,8 +157,8 @@ def save_state(folder: Path, state: TrainingState) -> None:
     """Write the state, whole or not at all, with a digest of it."""
     tensors = {
         "weights": state.weights,
-        "average": state.average,
         "best_weights": state.best_weights,
+        **({} if state.average is state.weights else {"average": state.average}),
         **{f"moments.{name}": value for name, value in state.moments.items()},
     }
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
@@ -190,12 +190,13 @@ def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
         kind = float if name in ("best", "train_sum") else list if name in ("norms", "log") else int
         if not isinstance(value, int | float if kind is float else kind):
             raise ValueError(f"{name} is no {kind.__name__}")
-    vectors = [tensors[name] for name in ("weights", "average", "best_weights")]
-    if vectors[0].ndim != 1 or len({vector.shape for vector in vectors}) > 1:
+    weights, best = tensors["weights"], tensors["best_weights"]
+    average = tensors.get("average", weights)
+    if weights.ndim != 1 or not weights.shape == average.shape == best.shape:
         raise ValueError("its weights are not three vectors of one size")
     moments = {
         name.removeprefix("moments."): tensor
         for name, tensor in tensors.items()
         if name.startswith("moments.")
     }
-    return TrainingState(*vectors, moments, **numbers)
+    return TrainingState(weights, average, best, moments, **numbers)

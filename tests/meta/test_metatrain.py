@@ -56,6 +56,7 @@ PHASES = (
         batch=2,
         clip=True,
         rate_end=0.001,
+        average=0.8,
         patience=1,
     ),
     Phase(
@@ -248,6 +249,22 @@ def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
     assert state is not None
     assert torch.equal(state.weights, seen[1]), "and again after the last two"
     assert state.moments["updates"] == 20, "the moments stay"
+
+
+def test_average_of_phi_is_validated_and_kept_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the plain training's φ after each of four updates, averaged here."""
+    phase = Phase(4, 4, FOUR, rate=0.05)
+    plain = spoil(monkeypatch, [9.0, 4.0, 3.0, 2.0, 1.0])
+    train(tmp_path / "plain", phase, every=1)
+    seen = spoil(monkeypatch, [9.0, 4.0, 3.0, 2.0, 1.0])
+    train(tmp_path / "averaged", replace(phase, average=0.7), every=1)
+    expected = [plain[0], plain[1], (plain[1] + plain[2]) / 2, sum(plain[1:4]) / 3]
+    expected.append(expected[-1] + 0.3 * (plain[4] - expected[-1]))
+    for phi, other in zip(seen, expected, strict=True):
+        assert torch.allclose(phi, other, rtol=1e-5, atol=1e-7)
+    assert torch.equal(load_optimizer(tmp_path / "averaged" / "optimizer.safetensors").phi, seen[4])
 
 
 def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
