@@ -105,7 +105,7 @@ def save_tables(folder: Path, tables: Tables) -> None:
             path,
             rows,
             compression="zstd",
-            compression_level=12,
+            compression_level=19,
             # Bytes of equal weight stand together, of which the upper ones repeat.
             use_dictionary=[c for c in rows if c not in singles],
             column_encoding=dict.fromkeys(singles, "BYTE_STREAM_SPLIT"),
