@@ -118,7 +118,7 @@ def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
     if fields or not same_class:
         differing = fields[0] if same_class else "name"
         raise SuiteError(
-            f"{where}.optimizer.{differing} is not that of results/checkpoints/{file.name}; "
+            f"{where}.optimizer.{differing} differs from that of results/checkpoints/{file.name}; "
             f"make them agree, or set {training}.use to 'train'"
         )
     return {"checkpoint": name, "sha256": file_digest(file)}

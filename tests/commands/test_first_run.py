@@ -38,7 +38,7 @@ CONVOLUTIONS = {0: (3, 2), 2: (2, 2), 5: (2, 2), 7: (2, 2), 10: (2, 2)}
 # What is there or not, and the words that say so of a panel whose problem needs it.
 DATA = {
     "mnist": ("mlp", "5,000 MNIST digits"),
-    "cifar10": ("convnet", "2,500 of CIFAR-10's 50,000 training images"),
+    "cifar10": ("convnet", "of CIFAR-10's"),
     "photos": ("neural-art", "crops of 6 photos"),
     "styles": ("neural-art", "the painting"),
     "weights": ("neural-art", "half precision"),
