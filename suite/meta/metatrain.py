@@ -71,7 +71,8 @@ def metatrain(
             break
         if state.runs < first + phase.runs:
             state.enter(number)
-            if phase.odd:
+            # Later in the phase all is as it was stored, the average too.
+            if phase.odd and state.runs == first:
                 state.weights = state.average = untrained.odd_part(state.weights)
         while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)

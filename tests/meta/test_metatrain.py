@@ -46,7 +46,7 @@ SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
 FIVE = {"name": "truncated", "window": 5}
 FOUR = {"name": "truncated", "window": 4}
 SHORT = Phase(runs=24, horizon=10, estimator=FIVE, rate=0.01, batch=4)
-# Everything that a state holds is in use: clipping, sampling, a decay, two phases.
+# Everything that a state holds is in use: clipping, sampling, a decay, averages, three phases.
 PHASES = (
     Phase(
         runs=20,
@@ -69,6 +69,7 @@ PHASES = (
         beta2=0.95,
         objective="log_loss",
     ),
+    Phase(runs=18, horizon=8, estimator=FOUR, rate=0.02, odd=True, average=0.9),
 )
 
 
