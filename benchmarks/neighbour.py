@@ -1,7 +1,7 @@
 """A step of meta-training and of evaluation beside a process that keeps one processor busy.
 
-Each measurement is a process of its own, `python -m benchmarks.neighbour THREADS REPEATS`, because
-OpenMP reads the number of threads when it is loaded.
+Each measurement is a process of its own, `python -m benchmarks.neighbour REPEATS`, because OpenMP
+reads the number of threads when it is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from statistics import median
 from unittest.mock import patch
 
@@ -36,7 +36,7 @@ def neighbour(repeats: int) -> pd.DataFrame:
     for neighbours in (0, 1):
         with _busy(neighbours):
             for name, (threads, always) in WAYS.items():
-                command = [sys.executable, "-m", "benchmarks.neighbour", str(threads), str(repeats)]
+                command = [sys.executable, "-m", "benchmarks.neighbour", str(repeats)]
                 settings = {"OMP_NUM_THREADS": str(threads), ALWAYS: "1" if always else ""}
                 told = subprocess.run(
                     command, env={**os.environ, **settings}, capture_output=True, check=True
@@ -72,8 +72,6 @@ def main(repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    if os.environ.get(ALWAYS):
-        with patch.object(Team, "run", lambda self, kind, work, most, call: call(most)):
-            main(int(sys.argv[2]))
-    else:
-        main(int(sys.argv[2]))
+    always = patch.object(Team, "run", lambda self, kind, work, most, call: call(most))
+    with always if os.environ.get(ALWAYS) else nullcontext():
+        main(int(sys.argv[1]))

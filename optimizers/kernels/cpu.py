@@ -30,7 +30,9 @@ def lstm_library(shape: LSTMShape) -> ctypes.CDLL:
 def _call(shape: LSTMShape, function: str, work: int, *arguments: object) -> None:
     kernel = getattr(lstm_library(shape), function)
     most = threads().value
-    if TEAM.run(function, work, most, lambda count: kernel(*arguments, ctypes.c_int(count))):
+    if TEAM.run(
+        (function, shape), work, most, lambda count: kernel(*arguments, ctypes.c_int(count))
+    ):
         raise MemoryError("the LSTM kernel could not allocate its buffers")
 
 

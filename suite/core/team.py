@@ -9,7 +9,7 @@ results do not depend on the number of threads may take one of these.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -52,9 +52,9 @@ class Team:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._choices: dict[tuple[str, int, int], Choice] = {}
+        self._choices: dict[tuple[Hashable, int, int], Choice] = {}
 
-    def run(self, kind: str, work: int, most: int, call: Callable[[int], T]) -> T:
+    def run(self, kind: Hashable, work: int, most: int, call: Callable[[int], T]) -> T:
         """What ``call(threads)`` returns, threads being at most `most`.
 
         Args:

@@ -28,6 +28,7 @@ from l2l.optimizers.learned.lstm import LSTM
 from l2l.suite.core import native_build as build
 from l2l.suite.core.abilities import has
 from l2l.suite.core.seeds import Rng
+from l2l.suite.core.team import Team
 from l2l.suite.core.types import Params
 
 # Each is compiled once (a second or two): odd and even hidden units, and sizes that leave every
@@ -458,14 +459,17 @@ def test_state_of_one_coordinate_or_layer_is_itself_with_any_stride_where_there_
 
 
 def on_threads(numbers: Sequence[int], function: Callable[[], T]) -> list[T]:
-    """What the function gives on each number of threads."""
+    """What the function gives on each number of threads, all of which take part."""
     before, results = torch.get_num_threads(), []
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(Team, "run", lambda _, kind, work, most, call: call(most))
     try:
         for number in numbers:
             torch.set_num_threads(number)
             results.append(function())
     finally:
         torch.set_num_threads(before)
+        monkeypatch.undo()
     return results
 
 
