@@ -28,6 +28,7 @@ from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.yaml import read_yaml
 from l2l.suite.inner.loop import descend
 from l2l.suite.inner.objective import Objective
+from l2l.suite.plan.definitions import PaperPanel
 from l2l.suite.report.agreement import log_ratios, rms
 
 # Updates at which a table shows our mean loss beside the figure's.
@@ -146,7 +147,7 @@ def search_rate(
             losses = mean_curve(
                 problem, {**settings, "lr": rate}, fit.steps, fit.instances, fit.seed
             )
-            _, ratios = log_ratios(losses, fit.figure, panel, name)
+            _, ratios = log_ratios(losses, PaperPanel(fit.figure, panel), name)
             row["rms"] = rms(ratios)
             row |= {f"after {s}": losses[s] for s in SHOWN if s <= fit.steps}
             table.add(row)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.suite.core.convert import plain
@@ -69,11 +70,9 @@ def metatrain(
     for number, phase in enumerate(schedule.phases):
         if state.validated >= until:
             break
+        within = _within(untrained, phase)
         if state.runs < first + phase.runs:
-            state.enter(number)
-            # Later in the phase all is as it was stored, the average too.
-            if phase.odd and state.runs == first:
-                state.weights = state.average = untrained.odd_part(state.weights)
+            state.enter(number, within)
         while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)
             # The last ones may be fewer, so that the next phase begins with instances of its own.
@@ -83,7 +82,7 @@ def metatrain(
             if state.due(schedule.validate_every) or state.runs == first + phase.runs:
                 _validate(problem, untrained, schedule, seed, device, state, rate)
                 if phase.patience is not None:
-                    state.retreat(phase.patience)
+                    state.retreat(phase.patience, within)
                 save_state(folder, state)
                 write_text_atomic(folder / TRAINING_LOG, state.log_csv())
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
@@ -127,6 +126,11 @@ def _windows(phases: Sequence[Phase], runs: int, seed: int) -> int:
     return windows
 
 
+def _within(untrained: Any, phase: Phase) -> Callable[[Tensor], Tensor]:
+    """What takes φ, or a change of it, to where the phase keeps φ."""
+    return untrained.odd_part if phase.odd else lambda vector: vector
+
+
 def _rate(phase: Phase, done: float) -> float:
     """The rate after this part of the phase: a half cosine from `rate` to `rate_end`."""
     end = phase.rate if phase.rate_end is None else phase.rate_end
@@ -148,7 +152,7 @@ def _update_over_run(
     estimator = estimators.make(phase.estimator)
     objective = Objective(problem, instances, "train", seed, estimator.copies, device)
     optimizer = untrained.with_weights(state.weights)
-    within = untrained.odd_part if phase.odd else lambda vector: vector
+    within = _within(untrained, phase)
     meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
     state.moments = state.moments or meta.init(state.weights)
     place, loss = estimator.begin(optimizer, objective)

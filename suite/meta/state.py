@@ -7,6 +7,7 @@ import io
 import json
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class TrainingState:
         average: a moving average of φ [size], or φ where the phase takes none.
         moments: the meta-optimizer's state; empty before the first update of a phase.
         best_weights: the φ with the lowest validation loss.
-        phase: number of the phase that it is in.
+        phase: number of the phase that it is in; -1 before the first.
         runs: optimizee runs done.
         best: the lowest validation loss.
         best_runs: runs done when it was reached.
@@ -50,7 +51,7 @@ class TrainingState:
     average: Tensor
     best_weights: Tensor
     moments: MetaState = field(default_factory=dict)
-    phase: int = 0
+    phase: int = -1
     runs: int = 0
     best: float = math.inf
     best_runs: int = 0
@@ -73,9 +74,9 @@ class TrainingState:
         share = max(1 - decay, 1 / self.averaged)
         self.average = weights if share == 1 else self.average.lerp(weights, share)
 
-    def _return(self) -> None:
-        """Go back to the best φ, and begin the average anew."""
-        self.weights = self.average = self.best_weights
+    def _return(self, within: Callable[[Tensor], Tensor]) -> None:
+        """Go back to the best φ, as far as the phase allows it, and begin the average anew."""
+        self.weights = self.average = within(self.best_weights)
         self.averaged = 0
 
     def median_norm(self, norm: float, last: int) -> float:
@@ -83,23 +84,23 @@ class TrainingState:
         self.norms = [*self.norms, norm][-last:]
         return statistics.median(self.norms)
 
-    def enter(self, phase: int) -> None:
+    def enter(self, phase: int, within: Callable[[Tensor], Tensor]) -> None:
         """Begin a phase, from the best φ so far and with fresh moments.
 
         The second moments of a wild stretch would hold ADAM's steps down for a thousand windows.
         """
         if phase != self.phase:
             self.phase, self.stale, self.moments = phase, 0, {}
-            self._return()
+            self._return(within)
 
-    def retreat(self, patience: int) -> None:
+    def retreat(self, patience: int, within: Callable[[Tensor], Tensor]) -> None:
         """Go back to the best φ after `patience` validations in a row that were no better.
 
         The moments stay: they describe the meta-gradient around there as well.
         """
         if self.stale >= patience:
             self.stale = 0
-            self._return()
+            self._return(within)
 
     def due(self, every: int) -> bool:
         """Whether a validation is due after `every` runs."""

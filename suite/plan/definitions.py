@@ -34,7 +34,12 @@ def long_label(optimizer: str) -> str:
 
 @dataclass(frozen=True)
 class PaperPanel:
-    """Which of the paper's curves (`suite.report.paper`) a panel is compared with."""
+    """Which of the paper's curves (`suite.report.paper`) a panel is compared with.
+
+    Args:
+        figure: as in `results/paper`, such as ``fig7``.
+        panel: of that figure.
+    """
 
     figure: str
     panel: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.plan.definitions import PanelInfo, PaperPanel
 from l2l.suite.report.curves import Curve
 from l2l.suite.report.paper import panel_curves
 
@@ -15,20 +15,19 @@ Floats = npt.NDArray[np.float64]
 WIDTH = 0.05
 
 
-def log_ratios(losses: Floats, figure: str, panel: str, optimizer: str) -> tuple[Floats, Floats]:
+def log_ratios(losses: Floats, place: PaperPanel, optimizer: str) -> tuple[Floats, Floats]:
     """The updates at which the figure has a value, and log(ours / figure) there.
 
     Args:
         losses: our mean losses after 0, 1, … updates.
-        figure: as in `results/paper`, such as ``fig7``.
-        panel: of that figure.
+        place: which of the paper's panels.
         optimizer: as in the figure's legend.
 
     Raises:
         SuiteError: the paper has no such figure or panel.
         KeyError: the panel has no such optimizer.
     """
-    curve = panel_curves(figure, panel)[optimizer]
+    curve = panel_curves(place)[optimizer]
     updates = curve["updates"].to_numpy(dtype=float)
     theirs = curve["loss"].to_numpy(dtype=float)
     updates = updates[(updates >= 1) & (updates <= len(losses) - 1)]
@@ -48,11 +47,11 @@ def distance(panel: PanelInfo, optimizer: str, curve: Curve) -> float:
     """
     if panel.paper is None:
         return float("nan")
-    theirs = panel_curves(panel.paper.figure, panel.paper.panel).get(optimizer)
+    theirs = panel_curves(panel.paper).get(optimizer)
     if theirs is None or len(theirs) == 1:
         return float("nan")
     losses = np.interp(np.arange(curve.steps[-1] + 1), curve.steps, curve.mean)
-    return rms(log_ratios(losses, panel.paper.figure, panel.paper.panel, optimizer)[1])
+    return rms(log_ratios(losses, panel.paper, optimizer)[1])
 
 
 def rms(ratios: Floats) -> float:

@@ -10,6 +10,7 @@ import pandas as pd
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.files.places import PAPER
+from l2l.suite.plan.definitions import PaperPanel
 
 MAX_BYTES = 16 * 2**20
 # By file, its columns of text and of numbers.
@@ -56,13 +57,13 @@ def _figure6() -> pd.DataFrame:
 
 
 @cache
-def panel_curves(figure: str, panel: str) -> dict[str, pd.DataFrame]:
+def panel_curves(place: PaperPanel) -> dict[str, pd.DataFrame]:
     """By optimizer, the curves of one panel: updates, loss, band_low, band_high.
 
     Raises:
         SuiteError: the paper has no such figure or panel.
     """
-    curves = paper_curves()
+    curves, figure, panel = paper_curves(), place.figure, place.panel
     figures = list(curves["figure"].unique())
     if figure not in figures:
         raise SuiteError(
@@ -81,13 +82,13 @@ def panel_curves(figure: str, panel: str) -> dict[str, pd.DataFrame]:
     }
 
 
-def loss_after(figure: str, panel: str, optimizer: str, updates: int) -> float | None:
+def loss_after(place: PaperPanel, optimizer: str, updates: int) -> float | None:
     """The paper's mean loss after `updates` updates; None where it shows no such value.
 
     The baselines' curves end one update early (their first value is θ_0's), so the last value also
     stands for the number of updates that follows.
     """
-    curve = panel_curves(figure, panel).get(optimizer)
+    curve = panel_curves(place).get(optimizer)
     if curve is None:
         return None
     steps, losses = curve["updates"].to_numpy(), curve["loss"].to_numpy()
@@ -96,18 +97,18 @@ def loss_after(figure: str, panel: str, optimizer: str, updates: int) -> float |
     return float(np.interp(updates, steps, losses))
 
 
-def last_update(figure: str, panel: str) -> int:
+def last_update(place: PaperPanel) -> int:
     """After how many updates the curves of one panel end; see `loss_after`."""
     ends = [
         curve["updates"].max() + (1 if len(curve) > 1 else 0)
-        for curve in panel_curves(figure, panel).values()
+        for curve in panel_curves(place).values()
     ]
     return int(min(ends))
 
 
-def final_loss(figure: str, panel: str, optimizer: str) -> float | None:
+def final_loss(place: PaperPanel, optimizer: str) -> float | None:
     """The last value of the paper's curve, or None if the panel has no such optimizer."""
-    curve = panel_curves(figure, panel).get(optimizer)
+    curve = panel_curves(place).get(optimizer)
     return None if curve is None else float(curve["loss"].iloc[-1])
 
 

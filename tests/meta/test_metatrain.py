@@ -252,6 +252,20 @@ def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
     assert state.moments["updates"] == 20, "the moments stay"
 
 
+def test_an_odd_phase_goes_back_to_the_odd_part_of_a_best_phi_from_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best φ is that of the free phase; the last validation brings φ back to it."""
+    seen = spoil(monkeypatch, [5.0, 1.0, 2.0])
+    odd = Phase(4, 4, FOUR, rate=0.05, odd=True, patience=1)
+    train(tmp_path, Phase(4, 4, FOUR, rate=0.05), odd, every=4)
+    state = load_state(tmp_path)
+    assert state is not None
+    assert torch.equal(state.best_weights, seen[1])
+    assert torch.equal(state.weights, optimizers.make(SPEC).odd_part(seen[1]))
+    assert not torch.equal(state.weights, seen[1])
+
+
 def test_average_of_phi_is_validated_and_kept_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,9 +284,9 @@ def test_average_of_phi_is_validated_and_kept_in_its_place(
 
 def test_entering_a_phase_again_after_a_resume_changes_nothing() -> None:
     state = TrainingState(*3 * [torch.zeros(3)])
-    state.enter(1)
+    state.enter(1, Tensor.clone)
     state.weights = torch.ones(3)
-    state.enter(1)
+    state.enter(1, Tensor.clone)
     assert torch.equal(state.weights, torch.ones(3))
 
 

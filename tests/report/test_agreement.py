@@ -13,7 +13,7 @@ from l2l.suite.report.paper import panel_curves
 
 def figures_own(optimizer: str, factor: float = 1.0) -> np.ndarray:
     """The figure's losses after 0, 1, … 100 updates, all times `factor`."""
-    curve = panel_curves("fig4", "mnist")[optimizer]
+    curve = panel_curves(PaperPanel("fig4", "mnist"))[optimizer]
     return factor * np.interp(np.arange(101), curve["updates"], curve["loss"])
 
 
@@ -32,7 +32,7 @@ def test_the_figures_own_curve_has_none_and_a_tenth_more_a_tenth(optimizer: str)
 
 
 def test_shorter_runs_are_compared_as_far_as_they_go() -> None:
-    updates, ratios = log_ratios(figures_own("NAG")[:31], "fig4", "mnist", "NAG")
+    updates, ratios = log_ratios(figures_own("NAG")[:31], PaperPanel("fig4", "mnist"), "NAG")
     assert updates.max() == 30
     assert rms(ratios) == pytest.approx(0, abs=1e-12)
 
@@ -46,4 +46,4 @@ def test_what_diverged_is_infinitely_far_and_what_has_no_figure_is_nothing() -> 
     single = experiment(["NAG"], paper=PaperPanel("fig6", "1x20")).panels[0]
     assert np.isnan(distance(single, "NAG", curve_of(losses)))
     with pytest.raises(SuiteError, match="no panel"):
-        log_ratios(losses, "fig4", "minst", "NAG")
+        log_ratios(losses, PaperPanel("fig4", "minst"), "NAG")

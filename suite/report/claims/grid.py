@@ -89,9 +89,6 @@ class EndsBelowInGrid:
         if panel.paper is None:
             return None
         names = evidence.baselines(panel.name, self.optimizer, self.baselines)
-        ours, *others = (
-            final_loss(panel.paper.figure, panel.paper.panel, name)
-            for name in (self.optimizer, *names)
-        )
+        ours, *others = (final_loss(panel.paper, name) for name in (self.optimizer, *names))
         known = [loss for loss in others if loss is not None]
         return ours < min(known) if ours is not None and known else None

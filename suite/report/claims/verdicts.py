@@ -151,7 +151,7 @@ def _updates_meant(test: ClaimTest, panel: PanelInfo | None) -> int:
     until = vars(test).get("until", ())
     ends = [int(end) for end in np.atleast_1d(until) if np.isfinite(end)]
     if panel is not None and panel.paper is not None:
-        ends.append(last_update(panel.paper.figure, panel.paper.panel))
+        ends.append(last_update(panel.paper))
     return max(ends, default=0)
 
 

@@ -27,7 +27,7 @@ def draw_panel(
     """Draw one panel from `curves` by optimizer."""
     drawn = []
     if panel.paper is not None:
-        theirs = panel_curves(panel.paper.figure, panel.paper.panel)
+        theirs = panel_curves(panel.paper)
         for place, name in enumerate(panel.optimizers):
             if name not in theirs:
                 continue
