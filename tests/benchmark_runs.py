@@ -66,6 +66,7 @@ def results(
                 sources.append({**owner, "cell": "lstm", "kind": "shipped", "runs": 1600})
             else:
                 tuning = {"runs": 52, "rates": 13, "seconds": 2.0, "with_four_rates": 1 + place}
+                tuning["with_default_rate"] = 2 + place
                 sources.append({**owner, "cell": f"tune-{label}", "kind": "tune", **tuning})
     experiment = ExperimentInfo(name, "Benchmark", tuple(infos), benchmark=True, settings="x: 1\n")
     return Results(

@@ -59,6 +59,6 @@ class Kind:
 
         Returns:
             `runs` of the optimizee, `updates` of each, and the `rates` that were tried, with what
-            fewer would have found: `with_four_rates` and `with_eleven_rates`.
+            fewer would have found: `with_default_rate`, `with_four_rates`, `with_eleven_rates`.
         """
         return {}

@@ -140,6 +140,24 @@ def _tuned(spec: Mapping[str, Any]) -> str:
     return field
 
 
+def with_rate(table: pd.DataFrame, rate: float | None) -> float:
+    """How much higher the validation loss is with one rate, as a factor, instead of the best.
+
+    Args:
+        table: of a finished sweep, as `TuningResult` has it.
+        rate: of those that were tried, the nearest within a quarter of a decade stands for it.
+
+    Returns:
+        Infinite where a run diverges; NaN without such a rate, or where losses are not above 0.
+    """
+    best = float(table["mean_final"].min())
+    if rate is None or rate <= 0 or best <= 0:
+        return math.nan
+    distance = (4 * np.log10(table["learning_rate"] / rate)).abs()
+    nearest = distance.idxmin()
+    return float(table["mean_final"][nearest]) / best if distance[nearest] <= 1 else math.nan
+
+
 def with_fewer_rates(table: pd.DataFrame) -> dict[int, float]:
     """How much higher the best validation loss is with each of `BUDGETS`, as a factor.
 

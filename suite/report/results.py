@@ -25,7 +25,7 @@ SOURCE_TEXTS = (
 )
 SOURCE_NUMBERS = (
     *("seconds", "runs", "updates", "rates", "state_bytes"),
-    *("with_four_rates", "with_eleven_rates"),
+    *("with_default_rate", "with_four_rates", "with_eleven_rates"),
 )
 SOURCE_COLUMNS = (*SOURCE_TEXTS, *SOURCE_NUMBERS)
 

@@ -22,7 +22,15 @@ from l2l.suite.core.types import Problem, Tensors
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.memory import BUDGET
 from l2l.suite.inner.objective import Objective
-from l2l.suite.inner.tune import FIRST, HIGHEST, LOWEST, TuningResult, tune, with_fewer_rates
+from l2l.suite.inner.tune import (
+    FIRST,
+    HIGHEST,
+    LOWEST,
+    TuningResult,
+    tune,
+    with_fewer_rates,
+    with_rate,
+)
 
 STEPS, INSTANCES, SEED = 3, 4, 2
 
@@ -184,7 +192,11 @@ def test_a_sweep_tells_what_fewer_rates_would_have_found() -> None:
         {"learning_rate": [10 ** (e / 4) for e in exponents], "mean_final": losses}
     )
     assert with_fewer_rates(table) == {4: 2.0, 11: 2.0}, "at 10⁻¹, beside the best at 10^−3/4"
+    assert with_rate(table, 1e-3) == 10.0
+    assert with_rate(table, 2.5e-3) == 8.0, "10^−2.5 is the nearest"
+    assert math.isnan(with_rate(table, 1e-5)) and math.isnan(with_rate(table, None))
     table["mean_final"] = table["mean_final"].where(table["learning_rate"] < 1e-3, float("inf"))
+    assert with_rate(table, 1e-3) == float("inf")
     assert with_fewer_rates(table)[4] == float("inf")
     assert with_fewer_rates(table)[11] == 1.0
     table["mean_final"] = -1.0

@@ -78,6 +78,7 @@ def test_costs_stand_in_each_row() -> None:
 def test_smaller_budgets_of_tuning_are_medians_over_problems() -> None:
     overall = scored(alike(SPEEDS)).overall.set_index("optimizer")
     assert overall.with_four_rates["Muon"] == 3.5
+    assert overall.with_default_rate["Muon"] == 4.5
     assert overall.with_four_rates.isna()["LSTM"]
 
 

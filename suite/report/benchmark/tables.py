@@ -33,6 +33,7 @@ def overall_table(overall: pd.DataFrame) -> Table:
             Cell(f"{row.diverged} of {row.runs}", row.diverged),
             Cell(str(row.problems), row.problems),
             _tuning(row),
+            _times(row.with_default_rate),
             _times(row.with_four_rates),
             _times(row.with_eleven_rates),
             _training(row),
@@ -44,15 +45,16 @@ def overall_table(overall: pd.DataFrame) -> Table:
         *("Optimizer", "Kind", "Speed-up over ADAM"),
         *("Speed-up in distribution", "Speed-up out of it", "Speed-up in seconds"),
         *("Profile", "Profile in seconds", "Mean rank"),
-        *("Diverged", "Problems", "Tuning", "With 4 rates", "With 11 rates"),
+        *("Diverged", "Problems", "Tuning", "Untuned", "With 4 rates", "With 11 rates"),
         *("Meta-training", "State, bytes a parameter"),
     )
     caption = (
         f"Over all problems, with {INTERVALS} and problems. Speed-ups are interquartile means; "
         "those in and out of distribution are over problems that a learned optimizer was, or was "
         "not, trained on. "
-        "≥ says that ADAM's longest run did not get as far. With 4 and 11 rates: the validation "
-        "loss of the best of so many, over that of the best of all; medians over problems."
+        "≥ says that ADAM's longest run did not get as far. Untuned, with 4 and 11 rates: the "
+        "validation loss at the optimizer's default rate, or of the best of so many, over that of "
+        "the best of all; medians over problems."
     )
     return Table("overall", caption, columns, rows, overall)
 

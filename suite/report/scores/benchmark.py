@@ -275,6 +275,7 @@ def _overall(scores: Scores, labels: Sequence[str]) -> pd.DataFrame:
         for key in (
             "rates",
             "tuning_instances",
+            "with_default_rate",
             "with_four_rates",
             "with_eleven_rates",
             "state_bytes",

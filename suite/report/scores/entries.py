@@ -33,7 +33,8 @@ class Cost:
         tuning_instances: runs of each of them.
         tuning_seconds: of all these together.
         with_four_rates: the validation loss of the best of four rates, the same for all optimizers,
-            over that of the best of all that were tried; likewise `with_eleven_rates`.
+            over that of the best of all that were tried; likewise `with_eleven_rates`, and
+            `with_default_rate` for the one that the optimizer has untuned.
         seconds: of an update of one run, beside the others of its evaluation, with its loss.
         state_bytes: of the optimizer's state, for each parameter.
         training_runs: of the meta-training.
@@ -43,6 +44,7 @@ class Cost:
     rates: int = 0
     tuning_instances: int = 0
     tuning_seconds: float = np.nan
+    with_default_rate: float = np.nan
     with_four_rates: float = np.nan
     with_eleven_rates: float = np.nan
     seconds: float = np.nan
@@ -194,7 +196,7 @@ def _cost(rows: pd.DataFrame) -> Cost:
         cost["rates"] = int(sweep["rates"])
         cost["tuning_instances"] = int(sweep["runs"] / sweep["rates"])
         cost["tuning_seconds"] = float(sweep["seconds"])
-        for key in ("with_four_rates", "with_eleven_rates"):
+        for key in ("with_default_rate", "with_four_rates", "with_eleven_rates"):
             cost[key] = float(sweep[key])
     trained = read[read["runs"].notna() & read["rates"].isna()]
     cost["training_runs"] = float(trained["runs"].sum(min_count=1))

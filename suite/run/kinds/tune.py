@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from l2l.optimizers.default_rates import default_rate
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import problems, register_kind
 from l2l.suite.files.atomic import write_text_atomic
@@ -41,7 +42,7 @@ class Tune(Kind):
         save_json(job.folder / BEST, {"learning_rate": result.best})
 
     def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, float]:
-        from l2l.suite.inner.tune import with_fewer_rates
+        from l2l.suite.inner.tune import with_fewer_rates, with_rate
 
         table = pd.read_csv(folder / TUNING)
         rates, fewer = len(table), with_fewer_rates(table)
@@ -49,6 +50,7 @@ class Tune(Kind):
             "runs": rates * config["instances"],
             "updates": config["steps"],
             "rates": rates,
+            "with_default_rate": with_rate(table, default_rate(config["optimizer"]["spec"])),
             "with_four_rates": fewer[4],
             "with_eleven_rates": fewer[11],
         }
