@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,9 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
         rows.append({**owner, **_told(own, root), **state})
         rows += [{**owner, **_told(cell, root)} for cell in _upstream(own)]
         if "shipped" in own.config:
-            rows.append({**owner, **_shipped(own.config["shipped"]["checkpoint"])})
+            rows.append({**owner, **shipped_row(own.config["shipped"]["checkpoint"])})
         elif (name := _checkpoint(own)) is not None:
-            rows.append({**owner, **_shipped(name)})
+            rows.append({**owner, **shipped_row(name)})
     return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
 
 
@@ -84,21 +83,16 @@ def _checkpoint(cell: Cell) -> str | None:
     return name if is_shipped else None
 
 
-def _shipped(name: str) -> dict[str, Any]:
-    """What a checkpoint's file says of its training."""
+def shipped_row(name: str) -> dict[str, Any]:
+    """What is known of a checkpoint's training: by its file, or how long it took by a table."""
     about = about_optimizer(CHECKPOINTS / f"{name}.safetensors")
-    told = {key: about.get(key) for key in ("runs", "seconds")}
+    known = read_json(TRAINING_SECONDS) or {}
+    told = {"runs": about.get("runs"), "seconds": about.get("seconds", known.get(name))}
     return {
         "cell": name,
         "kind": SHIPPED,
         **{key: x for key, x in told.items() if isinstance(x, int | float)},
     }
-
-
-def shipped_seconds(name: str) -> float:
-    """What the training of a checkpoint that comes along took; NaN if that is not known."""
-    known = read_json(TRAINING_SECONDS) or {}
-    return float(known.get(name, math.nan))
 
 
 def _state_bytes(cell: Cell) -> float:

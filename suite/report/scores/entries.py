@@ -6,7 +6,6 @@ A problem is a panel. Panels of several experiments that agree in all that decid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, long_label
 from l2l.suite.report.results import SOURCE_COLUMNS, Results
 from l2l.suite.report.scores.anytime import Course, courses_by_optimizer
-from l2l.suite.report.sources import SHIPPED, shipped_seconds
 
 # The label of the baseline that speed-ups are measured against.
 ADAM = "ADAM"
@@ -200,14 +198,5 @@ def _cost(rows: pd.DataFrame) -> Cost:
             cost[key] = float(sweep[key])
     trained = read[read["runs"].notna() & read["rates"].isna()]
     cost["training_runs"] = float(trained["runs"].sum(min_count=1))
-    cost["training_seconds"] = float(_training_seconds(trained).sum(min_count=1))
+    cost["training_seconds"] = float(trained["seconds"].sum(min_count=1))
     return Cost(**cost)
-
-
-def _training_seconds(cells: pd.DataFrame) -> pd.Series:
-    """Of each training: what its cell says, or what is known of a shipped checkpoint."""
-    known = [
-        shipped_seconds(str(row.cell)) if row.kind == SHIPPED else math.nan
-        for row in cells.itertuples()
-    ]
-    return cells["seconds"].astype(float).fillna(pd.Series(known, cells.index))
