@@ -1,15 +1,23 @@
-"""Every link in the documentation leads somewhere."""
+"""Every link in the documentation leads somewhere, and every piece of an experiment can be read."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
+from command_line import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/*/README.md")])
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+# Fenced or indented by four; what begins with a key is YAML.
+FENCED = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?<=\n\n)(?:    .*\n|\n(?=    ))+")
+KEY = re.compile(r"[\w-]+:(?: |\n)")
 
 
 def anchors(page: Path) -> set[str]:
@@ -29,3 +37,12 @@ def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
         if not file.exists() or not known:
             wrong.append(f"{target}#{anchor}" if anchor else target)
     assert not wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pieces_of_experiments_are_yaml(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    pieces = FENCED.findall(text)
+    indented = [textwrap.dedent(piece) for piece in INDENTED.findall(text)]
+    for piece in (*pieces, *(each for each in indented if KEY.match(each))):
+        yaml.safe_load(piece)  # alternatives may be lines of one key
