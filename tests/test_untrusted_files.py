@@ -438,7 +438,7 @@ def test_any_candidate_is_taken_or_refused(folder: Path, content: Any) -> None:
 @given(data=st.data())
 def test_any_table_of_sources_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
     row = ["e", "p", "LSTM", "tune-a-0", "tune", "2026", "abc", "a machine", 1.5, 12, 100, 4, 8.0]
-    row += [1.1, 1.0]
+    row += [8.3, 1.1, 1.0]
     table = pd.DataFrame([row] * 3, columns=list(SOURCE_COLUMNS))
     whole = table.to_csv(index=False).encode()
     (folder / SOURCES).write_bytes(data.draw(damaged(whole)))
