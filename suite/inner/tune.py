@@ -150,12 +150,11 @@ def with_rate(table: pd.DataFrame, rate: float | None) -> float:
     Returns:
         Infinite where a run diverges; NaN without such a rate, or where losses are not above 0.
     """
-    best = float(table["mean_final"].min())
-    if rate is None or rate <= 0 or best <= 0:
+    if rate is None or rate <= 0:
         return math.nan
     distance = (4 * np.log10(table["learning_rate"] / rate)).abs()
-    nearest = distance.idxmin()
-    return float(table["mean_final"][nearest]) / best if distance[nearest] <= 1 else math.nan
+    nearest = distance == distance.min()
+    return _times_the_best(table, nearest) if distance.min() <= 1 else math.nan
 
 
 def with_fewer_rates(table: pd.DataFrame) -> dict[int, float]:
@@ -169,10 +168,13 @@ def with_fewer_rates(table: pd.DataFrame) -> dict[int, float]:
         diverge, NaN where losses are not above 0.
     """
     exponents = np.rint(4 * np.log10(table["learning_rate"]))
-    best = float(table["mean_final"].min())
     return {
-        number: float(table["mean_final"][exponents.isin(list(rates))].min()) / best
-        if best > 0
-        else math.nan
+        number: _times_the_best(table, exponents.isin(list(rates)))
         for number, rates in BUDGETS.items()
     }
+
+
+def _times_the_best(table: pd.DataFrame, some: pd.Series) -> float:
+    """The lowest validation loss of some rates over that of all; NaN if that is not above 0."""
+    best = float(table["mean_final"].min())
+    return float(table["mean_final"][some].min()) / best if best > 0 else math.nan
