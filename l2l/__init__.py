@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l2l.optimizers.torch_optimizer import LearnedOptimizer
-    from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
+    from l2l.suite.core.estimator import CappedLoss, Estimate, Estimator, MetaLoss
     from l2l.suite.core.kind import Job, Kind
     from l2l.suite.core.registry import (
         register_estimator,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
 
 __all__ = [
+    "CappedLoss",
     "Estimate",
     "Estimator",
     "Job",
@@ -44,7 +45,7 @@ __all__ = [
 
 _MODULES = {
     "l2l.optimizers.torch_optimizer": ("LearnedOptimizer",),
-    "l2l.suite.core.estimator": ("Estimate", "Estimator", "MetaLoss"),
+    "l2l.suite.core.estimator": ("CappedLoss", "Estimate", "Estimator", "MetaLoss"),
     "l2l.suite.core.kind": ("Job", "Kind"),
     "l2l.suite.core.registry": (
         *("register_estimator", "register_kind", "register_optimizer", "register_problem"),

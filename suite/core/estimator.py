@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from torch import Tensor
 
-from l2l.suite.core.bounds import Count
+from l2l.suite.core.bounds import Above, Count
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec
 
@@ -16,8 +16,22 @@ if TYPE_CHECKING:
     from l2l.optimizers.learned.base import Learned
     from l2l.suite.inner.objective import Objective
 
-# What is summed over steps: f(θ_t) (equation 3), or log f(θ_t).
-MetaLoss = Literal["loss", "log_loss"]
+
+@dataclass(frozen=True)
+class CappedLoss:
+    """The sum of min(f(θ_t), cap): a run that is lost does not drown the others.
+
+    For C classes, Metz et al. (2022) cap at 1.5 log C. A loss that is not finite counts as `cap`.
+
+    Args:
+        cap: the most that a loss counts.
+    """
+
+    cap: Annotated[float, Above(0)]
+
+
+# What is summed over steps: f(θ_t) (equation 3), log f(θ_t), or min(f(θ_t), cap).
+MetaLoss = Literal["loss", "log_loss"] | CappedLoss
 
 
 @dataclass(frozen=True)

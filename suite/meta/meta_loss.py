@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from l2l.suite.core.estimator import MetaLoss
+from l2l.suite.core.estimator import CappedLoss, MetaLoss
 from l2l.suite.inner.loop import Point
 
 # Below it, a loss counts as this much in its logarithm.
@@ -20,11 +21,19 @@ def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
     A run that diverged within the window weighs nothing.
     """
     losses = torch.stack([point.loss for point in points[1:]])
-    weights = torch.ones_like(losses) if meta_loss == "loss" else 1 / losses.clamp_min(LEAST)
+    weights = torch.ones_like(losses)
+    if isinstance(meta_loss, CappedLoss):
+        weights = (losses < meta_loss.cap).to(losses)
+    elif meta_loss == "log_loss":
+        weights = 1 / losses.clamp_min(LEAST)
     return weights * points[-1].alive / losses.shape[1]
 
 
 def summed(losses: Sequence[Tensor], meta_loss: MetaLoss) -> Tensor:
-    """Σ_t f(θ_t) or Σ_t log f(θ_t) of each run [n], in float64; infinite if it diverged."""
+    """The meta-loss of each run [n], in float64; infinite if it diverged and there is no cap."""
     values = torch.stack(list(losses)).double()
-    return (values if meta_loss == "loss" else values.clamp_min(LEAST).log()).sum(0)
+    if isinstance(meta_loss, CappedLoss):
+        values = values.nan_to_num(nan=math.inf).clamp_max(meta_loss.cap)
+    elif meta_loss == "log_loss":
+        values = values.clamp_min(LEAST).log()
+    return values.sum(0)

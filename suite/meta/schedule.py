@@ -58,7 +58,8 @@ class Phase:
         batch: runs side by side, averaged in one update of φ.
         rate_end: where a half cosine takes the rate over the phase; `rate` itself if not given.
         objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
-            weighs late steps, where losses are small, as much as early ones.
+            weighs late steps, where losses are small, as much as early ones; ``{cap: 3.45}`` is
+            Σ min(f(θ_t), 3.45), 1.5 times the loss of a guess among ten classes.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
         odd: keep φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has it.
         average: decay of a moving average of φ over its updates, which is validated and kept in

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
-from l2l.suite.core.estimator import Estimator
+from l2l.suite.core.estimator import CappedLoss, Estimator
 from l2l.suite.core.registry import estimators, optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.inner.loop import advance, start
@@ -159,11 +159,34 @@ def test_run_that_diverges_on_either_side_adds_nothing(name: str) -> None:
     assert made.gradient.norm() > 0
 
 
+@torch.no_grad()
+def test_with_a_cap_a_run_that_diverges_counts_as_the_cap() -> None:
+    sigma, cap = 0.5, 2.0
+    estimator = estimators.make({"name": "nres", "pairs": 4, "sigma": sigma})
+    objective = Objective(Cliff(), range(8), "train", 3, estimator.copies)
+    begun, _ = estimator.begin(tiny(0.5), objective)
+    made = estimator.gradient(tiny(0.5), objective, begun, 6, CappedLoss(cap), Rng(0, "x"))
+    assert not made.place.point.alive.all()
+    losses = torch.stack(list(made.losses))
+    assert (losses[losses.isfinite()] > cap).any()
+    plus, minus = losses.clamp_max(cap).sum(0).view(2, 4, 8)
+    expected = ((plus - minus).mean(1).unsqueeze(1) * made.place.noise).mean(0) / (2 * sigma**2)
+    torch.testing.assert_close(made.gradient, expected)
+
+
 # --- as phases of a meta-training --------------------------------------------------------------
 
 PHASES = (
     Phase(9, 8, {"name": "pes", "window": 3, "pairs": 2}, rate=0.02, batch=2, clip=True),
-    Phase(9, 8, {"name": "nres", "window": 3, "pairs": 2}, rate=0.01, batch=2, odd=True),
+    Phase(
+        9,
+        8,
+        {"name": "nres", "window": 3, "pairs": 2},
+        rate=0.01,
+        objective=CappedLoss(9.0),
+        batch=2,
+        odd=True,
+    ),
     Phase(4, 8, {"name": "nres", "pairs": 2}, rate=0.01, objective="log_loss"),
 )
 

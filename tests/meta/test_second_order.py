@@ -17,6 +17,7 @@ from l2l.optimizers.learned.adjoints import adjoints_by_autograd
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.estimator import CappedLoss
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
@@ -66,18 +67,37 @@ def walk(objective: Objective, optimizer: LSTM, point: Point, steps: int) -> lis
 
 
 @torch.no_grad()
+def test_capped_loss_is_that_of_finite_differences() -> None:
+    on = Objective(InDouble(Quadratic(dim=4)), INSTANCES, "train", SEED)
+    optimizer = lstm("none", torch.float64)
+    points = window(on, optimizer, 3, 5)
+    losses = torch.stack([point.loss for point in points[1:]])
+    # Between two losses, so that some are capped and none is at its cap.
+    middle = losses.flatten().sort().values[losses.numel() // 2 - 1 :][:2].mean().item()
+    capped = CappedLoss(middle)
+    gradient = gradient_of(on, optimizer, points, capped)
+    for draw in range(3):
+        direction = Rng(SEED, "direction", draw).normal(optimizer.layout.size).double()
+        slope = slope_along(direction, on, optimizer, points, capped)
+        assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-5)
+    assert not torch.allclose(gradient, gradient_of(on, optimizer, points))
+
+
+@torch.no_grad()
 def window(objective: Objective, optimizer: LSTM, first: int, steps: int) -> list[Point]:
     begin = walk(objective, optimizer, start(objective, optimizer), first)[-1]
     return walk(objective, optimizer, begin, steps)
 
 
-def meta_loss(points: Sequence[Point], log: bool) -> float:
+def meta_loss(points: Sequence[Point], objective: Any) -> float:
     losses = torch.stack([point.loss for point in points[1:]])
-    return float((losses.log() if log else losses).sum(0).mean())
+    if isinstance(objective, CappedLoss):
+        losses = losses.clamp_max(objective.cap)
+    return float((losses.log() if objective == "log_loss" else losses).sum(0).mean())
 
 
 def slope_along(
-    direction: Tensor, on: Objective, optimizer: Any, points: Sequence[Point], log: bool
+    direction: Tensor, on: Objective, optimizer: Any, points: Sequence[Point], objective: Any
 ) -> float:
     """The change of the window's meta-loss with φ in one direction, by finite differences."""
     h = 1e-5 / float(direction.norm())
@@ -89,7 +109,7 @@ def slope_along(
                 points[0],
                 len(points) - 1,
             ),
-            log,
+            objective,
         )
         for side in (1, -1)
     ]
@@ -113,7 +133,7 @@ def test_gradient_is_that_of_finite_differences(
 
     for draw in range(3):
         direction = Rng(SEED, "direction", draw).normal(optimizer.layout.size).double()
-        slope = slope_along(direction, on, optimizer, points, log=objective == "log_loss")
+        slope = slope_along(direction, on, optimizer, points, objective)
         assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-5)
 
     first_order = window_gradient(
@@ -139,7 +159,7 @@ def test_any_learned_optimizer_has_it(spec: dict[str, Any]) -> None:
     points = window(on, optimizer, 3, 4)
     gradient = gradient_of(on, optimizer, points)
     direction = Rng(SEED, "direction").normal(optimizer.layout.size).double()
-    slope = slope_along(direction, on, optimizer, points, log=False)
+    slope = slope_along(direction, on, optimizer, points, "loss")
     assert (gradient @ direction).item() == pytest.approx(slope, rel=1e-4)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.abilities import has
 from l2l.suite.core.bounds import Above, Count
-from l2l.suite.core.estimator import Estimator, MetaLoss
+from l2l.suite.core.estimator import CappedLoss, Estimator, MetaLoss
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
 from l2l.suite.inner.loop import Point, advance, start
 from l2l.suite.inner.objective import Objective
@@ -106,7 +106,8 @@ def walk_pairs(
 ) -> Window:
     """A window of all runs of all pairs, which share instances, θ_0 and minibatches.
 
-    A run that diverges with +ε or with −ε adds nothing to its pair's difference.
+    A run that diverges with +ε or with −ε adds nothing to its pair's difference, or as much as its
+    loss is capped at.
 
     Args:
         optimizer: with φ.
@@ -125,8 +126,8 @@ def walk_pairs(
         losses.append(point.loss)
     objective.release_batch()
     plus, minus = summed(losses, meta_loss).view(2, len(noise), -1)
-    alive = point.alive.view(2, *plus.shape).all(0)
-    gaps = torch.where(alive, plus - minus, 0.0).mean(1).to(noise)
+    counts = isinstance(meta_loss, CappedLoss) | point.alive.view(2, *plus.shape).all(0)
+    gaps = torch.where(counts, plus - minus, 0.0).mean(1).to(noise)
     return Window(point, gaps, losses)
 
 
