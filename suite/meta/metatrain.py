@@ -72,7 +72,9 @@ def metatrain(
             break
         within = _within(untrained, phase)
         if state.runs < first + phase.runs:
-            state.enter(number, within)
+            # What training begins with is no φ that an earlier phase came to.
+            begin = within if phase.odd == 1 or state.phase < 0 else _as_it_is
+            state.enter(number, begin)
         while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)
             # The last ones may be fewer, so that the next phase begins with instances of its own.
@@ -82,7 +84,7 @@ def metatrain(
             if state.due(schedule.validate_every) or state.runs == first + phase.runs:
                 _validate(problem, untrained, schedule, seed, device, state, rate)
                 if phase.patience is not None:
-                    state.retreat(phase.patience, within)
+                    state.retreat(phase.patience, within if phase.odd == 1 else _as_it_is)
                 save_state(folder, state)
                 write_text_atomic(folder / TRAINING_LOG, state.log_csv())
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
@@ -127,8 +129,14 @@ def _windows(phases: Sequence[Phase], runs: int, seed: int) -> int:
 
 
 def _within(untrained: Any, phase: Phase) -> Callable[[Tensor], Tensor]:
-    """What takes φ, or a change of it, to where the phase keeps φ."""
-    return untrained.odd_part if phase.odd else lambda vector: vector
+    """What takes a change of φ to where the phase keeps φ, or closer to it."""
+    if phase.odd in (0, 1):
+        return untrained.odd_part if phase.odd else _as_it_is
+    return lambda vector: vector.lerp(untrained.odd_part(vector), float(phase.odd))
+
+
+def _as_it_is(vector: Tensor) -> Tensor:
+    return vector
 
 
 def _rate(phase: Phase, done: float) -> float:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from l2l.suite.core.bounds import (
     Above,
     AtLeast,
+    AtMost,
     Below,
     Count,
     EstimatorSpec,
@@ -61,7 +62,9 @@ class Phase:
             weighs late steps, where losses are small, as much as early ones; ``{cap: 3.45}`` is
             Σ min(f(θ_t), 3.45), 1.5 times the loss of a guess among ten classes.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
-        odd: keep φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has it.
+        odd: ``true`` keeps φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has
+            it. A number between 0 and 1 is the part that is taken from what leads away from them,
+            in meta-gradients and updates of φ, and in the φ with which training begins.
         average: decay of a moving average of φ over its updates, which is validated and kept in
             φ's place; 0 takes φ itself.
         patience: validations in a row without a new best after which φ goes back to the best so
@@ -78,7 +81,7 @@ class Phase:
     rate_end: Annotated[float, AtLeast(0)] | None = None
     objective: MetaLoss = "loss"
     clip: bool = False
-    odd: bool = False
+    odd: bool | Annotated[float, AtLeast(0), AtMost(1)] = False
     average: Annotated[float, AtLeast(0), Below(1)] = 0.0
     patience: Count | None = None
 

@@ -70,6 +70,7 @@ PHASES = (
         objective="log_loss",
     ),
     Phase(runs=18, horizon=8, estimator=FOUR, rate=0.02, odd=True, average=0.9),
+    Phase(runs=7, horizon=8, estimator=FOUR, rate=0.02, odd=0.5, average=0.9, batch=2),
 )
 
 
@@ -264,6 +265,42 @@ def test_an_odd_phase_goes_back_to_the_odd_part_of_a_best_phi_from_before_it(
     assert torch.equal(state.best_weights, seen[1])
     assert torch.equal(state.weights, optimizers.make(SPEC).odd_part(seen[1]))
     assert not torch.equal(state.weights, seen[1])
+
+
+def test_partly_odd_phase_takes_its_part_of_what_leads_away_from_odd_networks(
+    tmp_path: Path,
+) -> None:
+    phase = Phase(6, 4, FOUR, rate=0.05)
+    first = {}
+    for odd in (False, 0.9, True):
+        folder = tmp_path / str(odd)
+        # Not moved: rates of 0 are refused, and this one is below what φ's precision has.
+        train(folder, replace(phase, odd=odd, rate=1e-12), every=6)
+        still = load_state(folder)
+        train(folder / "moved", replace(phase, odd=odd), every=6)
+        moved = load_state(folder / "moved")
+        assert still is not None and moved is not None
+        first[odd] = (still.weights, moved.weights - still.weights)
+    optimizer = optimizers.make(SPEC)
+
+    def even(vector: Tensor) -> Tensor:
+        return vector - optimizer.odd_part(vector)
+
+    torch.testing.assert_close(even(first[0.9][0]), 0.1 * even(first[False][0]))
+    assert even(first[True][0]).abs().max() < 1e-6
+    # ADAM's steps are as long however small gradients are, so the part is taken from updates, too.
+    assert 0 < even(first[0.9][1]).norm() < 0.2 * even(first[False][1]).norm()
+    assert optimizer.odd_part(first[0.9][1]).norm() > 0.5 * first[False][1].norm()
+
+
+def test_partly_odd_phase_begins_with_the_best_phi_as_it_is(tmp_path: Path) -> None:
+    """Only the φ that training begins with has not been trained."""
+    free = Phase(4, 4, FOUR, rate=0.05)
+    train(tmp_path, free, Phase(4, 4, FOUR, rate=1e-12, odd=0.9), every=4)
+    train(tmp_path / "free", free, every=4)
+    after, before = load_state(tmp_path), load_state(tmp_path / "free")
+    assert after is not None and before is not None
+    torch.testing.assert_close(after.weights, before.best_weights)
 
 
 def test_average_of_phi_is_validated_and_kept_in_its_place(
