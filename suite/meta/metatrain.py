@@ -14,7 +14,7 @@ from torch import Tensor
 
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.suite.core.convert import plain
-from l2l.suite.core.registry import estimators, optimizers
+from l2l.suite.core.registry import estimators, optimizers, problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
 from l2l.suite.files.atomic import write_text_atomic
@@ -71,6 +71,7 @@ def metatrain(
         if state.validated >= until:
             break
         within = _within(untrained, phase)
+        mixed = [problem, *map(problems.make, phase.also)]
         if state.runs < first + phase.runs:
             # What training begins with is no φ that an earlier phase came to.
             begin = within if phase.odd == 1 or state.phase < 0 else _as_it_is
@@ -79,7 +80,8 @@ def metatrain(
             rate = _rate(phase, (state.runs - first) / phase.runs)
             # The last ones may be fewer, so that the next phase begins with instances of its own.
             runs = range(state.runs, min(state.runs + phase.batch, first + phase.runs))
-            _update_over_run(problem, untrained, phase, runs, rate, seed, device, state)
+            drawn = mixed[phase.drawn(seed, runs.start)]
+            _update_over_run(drawn, untrained, phase, runs, rate, seed, device, state)
             state.runs = runs.stop
             if state.due(schedule.validate_every) or state.runs == first + phase.runs:
                 _validate(problem, untrained, schedule, seed, device, state, rate)

@@ -69,6 +69,8 @@ class Phase:
             φ's place; 0 takes φ itself.
         patience: validations in a row without a new best after which φ goes back to the best so
             far; never if not given.
+        also: problems to train on beside the training's own. Each run, or batch of runs, is on one
+            of them all, drawn with equal chances. Validations stay on the training's own.
     """
 
     runs: Count
@@ -84,6 +86,7 @@ class Phase:
     odd: bool | Annotated[float, AtLeast(0), AtMost(1)] = False
     average: Annotated[float, AtLeast(0), Below(1)] = 0.0
     patience: Count | None = None
+    also: tuple[ProblemSpec, ...] = ()
 
     @property
     def longest(self) -> int:
@@ -101,6 +104,12 @@ class Phase:
             return self.longest
         part = Rng(seed, "train/horizon", run).uniform().item()
         return round(self.shortest * (self.longest / self.shortest) ** part)
+
+    def drawn(self, seed: int, run: int) -> int:
+        """Which problem the runs side by side from this one on are on; 0 is the training's own."""
+        if not self.also:
+            return 0
+        return int(Rng(seed, "train/problem", run).integers(1 + len(self.also)).item())
 
     @staticmethod
     def instead(key: str, given: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.suite.core.bounds import Spec
+from l2l.suite.core.convert import plain
 from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import DataMissing, SuiteError
 from l2l.suite.core.nearest import nearest
@@ -67,6 +68,12 @@ def _trained(training: Training, where: str) -> Trained:
     problem = problem_config(training.problem, f"{where}.problem")
     optimizer = optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
     name = str(training.optimizer["name"])
+    also = []
+    for number, phase in enumerate(training.phases):
+        for place, spec in enumerate(phase.also):
+            also.append(problem_config(spec, f"{where}.phases[{number}].also[{place}]"))
+            # Which is tried on it, too.
+            optimizer_config(training.optimizer, spec, f"{where}.optimizer")
     check_trainable(training, where)
     if training.use == "shipped":
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
@@ -80,7 +87,14 @@ def _trained(training: Training, where: str) -> Trained:
         for phase, estimator in zip(training.phases, found, strict=True)
     )
     schedule = replace(training.schedule, phases=phases)
-    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": schedule}
+    described = plain(schedule)
+    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": described}
+    if also:
+        config["also"] = also
+    for phase in described["phases"]:
+        # Part of the key only where there are some, so that it decides no other training's.
+        if not phase["also"]:
+            del phase["also"]
     if plugins := [each for each in found if "code" in each]:
         config["estimators"] = plugins
     validation = {

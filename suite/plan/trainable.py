@@ -47,8 +47,8 @@ def _check_estimator(phase: Phase, training: Training, optimizer: Learned, where
         raise SuiteError(
             f"{where}: window {estimator.window} must not be above horizon {phase.shortest}"
         )
-    layout = reduced(param_spec(problems.make(training.problem, where)))
-    try:
-        estimator.check(optimizer, layout)
-    except ValueError as error:
-        raise SuiteError(f"{where}: {error}") from error
+    for spec in (training.problem, *phase.also):
+        try:
+            estimator.check(optimizer, reduced(param_spec(problems.make(spec, where))))
+        except ValueError as error:
+            raise SuiteError(f"{where}: {error}") from error

@@ -25,6 +25,7 @@ import l2l.suite.meta.metatrain
 from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimate
 from l2l.suite.core.registry import optimizers
@@ -547,4 +548,4 @@ def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
         about = json.loads(file.metadata()["about"])
     assert about["seed"] == 1
     assert about["problem"] == {"name": "quadratic"}
-    assert [Phase(**phase) for phase in about["phases"]] == [SHORT]
+    assert [fill(Phase, phase, "phases") for phase in about["phases"]] == [SHORT]

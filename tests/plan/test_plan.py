@@ -12,6 +12,7 @@ import l2l.suite.plan.learned
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.problems.data_root import DATA_ROOT
 from l2l.suite.commands.request import Request, plan_request
+from l2l.suite.core.convert import plain
 from l2l.suite.core.errors import DataMissing, SuiteError
 from l2l.suite.core.imports import REPOSITORY, definition_files
 from l2l.suite.core.plugins import load_plugin
@@ -309,6 +310,24 @@ def test_states_that_no_coordinates_can_be_picked_from_are_refused_while_plannin
     with pytest.raises(SuiteError, match=r"phases\[0\]\.estimator: the state of Pair") as caught:
         plan(tmp_path, *settings, "training.t.phases.0.estimator.sample=5")
     assert told in str(caught.value)
+
+
+def test_problems_that_are_mixed_in_decide_what_is_trained(tmp_path: Path) -> None:
+    (alone,) = (cell for cell in plan(tmp_path).cells if cell.kind == "metatrain")
+    assert "also" not in alone.config["training"]["phases"][0], "so no other key depends on it"
+    also = "training.t.phases.0.also=[{name: quadratic, dim: 4}]"
+    (mixed,) = (cell for cell in plan(tmp_path, also).cells if cell.kind == "metatrain")
+    assert mixed.key != alone.key
+    check_unchanged(mixed.config)
+    found = plain(mixed.config)
+    assert found["also"][0]["spec"]["dim"] == 4
+    found["also"][0]["notice"] = "another"
+    with pytest.raises(SuiteError, match="the data of problem 'quadratic' is complete here"):
+        check_unchanged(found)
+    with pytest.raises(
+        SuiteError, match=r"training.t.phases\[0\].also\[0\]: problem .quadratic..dim is 0.5"
+    ):
+        plan(tmp_path, "training.t.phases.0.also=[{name: quadratic, dim: 0.5}]")
 
 
 ESTIMATOR = """
