@@ -14,7 +14,7 @@ from l2l.suite.core.errors import DataMissing, SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.registry import optimizers
 from l2l.suite.files.places import CHECKPOINTS
-from l2l.suite.meta.schedule import Training
+from l2l.suite.meta.schedule import Schedule, Training
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.population import population_cells
@@ -87,14 +87,10 @@ def _trained(training: Training, where: str) -> Trained:
         for phase, estimator in zip(training.phases, found, strict=True)
     )
     schedule = replace(training.schedule, phases=phases)
-    described = plain(schedule)
-    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer, "training": described}
+    config: dict[str, Any] = {"problem": problem, "optimizer": optimizer}
+    config["training"] = _described(schedule)
     if also:
         config["also"] = also
-    for phase in described["phases"]:
-        # Part of the key only where there are some, so that it decides no other training's.
-        if not phase["also"]:
-            del phase["also"]
     if plugins := [each for each in found if "code" in each]:
         config["estimators"] = plugins
     validation = {
@@ -115,6 +111,16 @@ def _trained(training: Training, where: str) -> Trained:
     if len(cells) > 1:
         cells = (make_cell("select", label, validation, cells),)
     return Trained({"optimizer": optimizer}, cells, name)
+
+
+def _described(schedule: Schedule) -> dict[str, Any]:
+    """As a table; `also` is part of the key only where it decides something."""
+    table: dict[str, Any] = plain(schedule)
+    phases = [
+        {key: value for key, value in phase.items() if key != "also" or value}
+        for phase in table["phases"]
+    ]
+    return {**table, "phases": phases}
 
 
 def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
