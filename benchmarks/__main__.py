@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.convnet import convnet
 from benchmarks.from_torch import from_torch
+from benchmarks.in_jax import available, in_jax
 from benchmarks.neighbour import neighbour
 from benchmarks.page import as_markdown
 from benchmarks.small import small
@@ -31,6 +32,13 @@ REPEATS = 5
 def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]]]:
     """By name: a caption, and what measures."""
     repeats = 1 if quick else REPEATS
+    jax = {
+        "in_jax": (
+            "A step of meta-training on MNIST's network beside one compiled scan in JAX over a "
+            "window of 20 steps",
+            lambda: in_jax(repeats),
+        )
+    }
     return {
         "window": (
             "A step of meta-training and of evaluation on the MNIST network, by its number of "
@@ -71,6 +79,7 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             "A step on a million parameters in 20 tensors",
             lambda: wrapper(repeats, 10**5 if quick else 10**6),
         ),
+        **(jax if available() else {}),
     }
 
 

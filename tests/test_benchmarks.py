@@ -9,12 +9,18 @@ import torch
 from benchmarks import small, updates, window
 from benchmarks.convnet import Plain, convnet
 from benchmarks.from_torch import from_torch
+from benchmarks.in_jax import window_in_jax
 from benchmarks.sweeps import BASELINES, PlainQuadratic, sweep
 from benchmarks.wrapper import wrapper
 from l2l.optimizers.kernels import reference
 from l2l.problems.convnet import ConvNet
+from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.seeds import Rng
+from l2l.suite.inner.loop import start, walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.truncated import window_gradient
+from l2l.suite.meta.meta_loss import loss_weights
 
 
 def finite(table: pd.DataFrame) -> bool:
@@ -36,6 +42,17 @@ def test_ways_take_the_reference_kernel(way: str, monkeypatch: pytest.MonkeyPatc
     assert training > 0
     assert evaluation > 0
     assert calls
+
+
+@torch.no_grad()
+def test_window_in_jax_has_the_same_meta_gradient() -> None:
+    """The whole window written by other hands in another framework, where JAX is installed."""
+    pytest.importorskip("jax")
+    objective, optimizer = Objective(MLP(units=3), [0], "train", 0), window.learned()
+    points = walk(objective, optimizer, start(objective, optimizer), 6)
+    ours = window_gradient(optimizer, points, loss_weights(points, "loss"), Rng(0, "unused"))
+    theirs = window_in_jax(objective, optimizer, 6)()
+    assert (ours - theirs).norm() < 1e-5 * ours.norm()
 
 
 def test_updates() -> None:
