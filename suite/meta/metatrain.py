@@ -71,11 +71,11 @@ def metatrain(
         if state.validated >= until:
             break
         within = _within(untrained, phase)
+        # Only odd phases project what was trained before them.
+        onto = within if phase.odd == 1 else _as_it_is
         mixed = [problem, *map(problems.make, phase.also)]
         if state.runs < first + phase.runs:
-            # What training begins with is no φ that an earlier phase came to.
-            begin = within if phase.odd == 1 or state.phase < 0 else _as_it_is
-            state.enter(number, begin)
+            state.enter(number, within if state.phase < 0 else onto)
         while state.runs < first + phase.runs and state.validated < until:
             rate = _rate(phase, (state.runs - first) / phase.runs)
             # The last ones may be fewer, so that the next phase begins with instances of its own.
@@ -86,7 +86,7 @@ def metatrain(
             if state.due(schedule.validate_every) or state.runs == first + phase.runs:
                 _validate(problem, untrained, schedule, seed, device, state, rate)
                 if phase.patience is not None:
-                    state.retreat(phase.patience, within if phase.odd == 1 else _as_it_is)
+                    state.retreat(phase.patience, onto)
                 save_state(folder, state)
                 write_text_atomic(folder / TRAINING_LOG, state.log_csv())
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
