@@ -32,14 +32,7 @@ REPEATS = 5
 def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]]]:
     """By name: a caption, and what measures."""
     repeats = 1 if quick else REPEATS
-    jax = {
-        "in_jax": (
-            "A step of meta-training on MNIST's network beside one compiled scan in JAX over a "
-            "window of 20 steps",
-            lambda: in_jax(repeats),
-        )
-    }
-    return {
+    found = {
         "window": (
             "A step of meta-training and of evaluation on the MNIST network, by its number of "
             "parameters; what would take more than a quarter of the memory is left out",
@@ -79,8 +72,14 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             "A step on a million parameters in 20 tensors",
             lambda: wrapper(repeats, 10**5 if quick else 10**6),
         ),
-        **(jax if available() else {}),
     }
+    if available():
+        found["in_jax"] = (
+            "A step of meta-training on MNIST's network beside one compiled scan in JAX over a "
+            "window of 20 steps",
+            lambda: in_jax(repeats),
+        )
+    return found
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -19,11 +20,7 @@ from l2l.suite.inner.objective import Objective
 
 def available() -> bool:
     """Whether JAX is installed; the suite itself has no use for it."""
-    try:
-        import jax  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("jax") is not None
 
 
 def window_in_jax(

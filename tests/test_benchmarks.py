@@ -46,7 +46,7 @@ def test_ways_take_the_reference_kernel(way: str, monkeypatch: pytest.MonkeyPatc
 
 @torch.no_grad()
 def test_window_in_jax_has_the_same_meta_gradient() -> None:
-    """The whole window written by other hands in another framework, where JAX is installed."""
+    """The whole window, written independently in another framework, where JAX is installed."""
     pytest.importorskip("jax")
     objective, optimizer = Objective(MLP(units=3), [0], "train", 0), window.learned()
     points = walk(objective, optimizer, start(objective, optimizer), 6)

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from l2l.suite.core.bounds import Above, AtLeast, AtMost, Below, FileName, NotEmpty, SpecOf
+from l2l.suite.core.bounds import Above, AtLeast, Below, FileName, NotEmpty, SpecOf
 from l2l.suite.core.convert import can_be_written, field_types, is_required
 from l2l.suite.core.registry import REGISTRIES, optimizers
 from l2l.suite.core.wrapper import Options
@@ -131,8 +131,6 @@ class _Writer:
         match check:
             case AtLeast(low):
                 return {"minimum": low}
-            case AtMost(high):
-                return {"maximum": high}
             case Above(low):
                 return {"exclusiveMinimum": low}
             case Below(high):

@@ -21,20 +21,6 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
-class AtMost:
-    """A closed upper bound for `Annotated` numbers."""
-
-    high: float
-
-    def __str__(self) -> str:
-        return f"at most {self.high:g}"
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is within the bound."""
-        return bool(value <= self.high)
-
-
-@dataclass(frozen=True)
 class Above:
     """An open bound for `Annotated` numbers."""
 

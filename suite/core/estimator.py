@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class CappedLoss:
     """The sum of min(f(θ_t), cap): a run that is lost does not drown the others.
 
-    For C classes, Metz et al. (2022) cap at 1.5 log C. A loss that is not finite counts as `cap`.
+    For C classes, learned_optimization caps at 1.5 log C. A loss that is not finite counts as much.
 
     Args:
         cap: the most that a loss counts.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +32,7 @@ def summed(losses: Sequence[Tensor], meta_loss: MetaLoss) -> Tensor:
     """The meta-loss of each run [n], in float64; infinite if it diverged and there is no cap."""
     values = torch.stack(list(losses)).double()
     if isinstance(meta_loss, CappedLoss):
-        values = values.nan_to_num(nan=math.inf).clamp_max(meta_loss.cap)
+        values = values.clamp_max(meta_loss.cap)
     elif meta_loss == "log_loss":
         values = values.clamp_min(LEAST).log()
     return values.sum(0)

@@ -72,7 +72,7 @@ def metatrain(
             break
         within = _within(untrained, phase)
         # Only odd phases project what was trained before them.
-        onto = within if phase.odd == 1 else _as_it_is
+        onto = within if phase.odd is True else _as_it_is
         mixed = [problem, *map(problems.make, phase.also)]
         if state.runs < first + phase.runs:
             state.enter(number, within if state.phase < 0 else onto)
@@ -132,9 +132,10 @@ def _windows(phases: Sequence[Phase], runs: int, seed: int) -> int:
 
 def _within(untrained: Any, phase: Phase) -> Callable[[Tensor], Tensor]:
     """What takes a change of φ to where the phase keeps φ, or closer to it."""
-    if phase.odd in (0, 1):
-        return untrained.odd_part if phase.odd else _as_it_is
-    return lambda vector: vector.lerp(untrained.odd_part(vector), float(phase.odd))
+    part = phase.odd
+    if isinstance(part, bool):
+        return untrained.odd_part if part else _as_it_is
+    return lambda vector: vector.lerp(untrained.odd_part(vector), part)
 
 
 def _as_it_is(vector: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from l2l.suite.core.bounds import (
     Above,
     AtLeast,
-    AtMost,
     Below,
     Count,
     EstimatorSpec,
@@ -83,7 +82,7 @@ class Phase:
     rate_end: Annotated[float, AtLeast(0)] | None = None
     objective: MetaLoss = "loss"
     clip: bool = False
-    odd: bool | Annotated[float, AtLeast(0), AtMost(1)] = False
+    odd: bool | Annotated[float, Above(0), Below(1)] = False
     average: Annotated[float, AtLeast(0), Below(1)] = 0.0
     patience: Count | None = None
     also: tuple[ProblemSpec, ...] = ()

@@ -72,7 +72,7 @@ def _trained(training: Training, where: str) -> Trained:
     for number, phase in enumerate(training.phases):
         for place, spec in enumerate(phase.also):
             also.append(problem_config(spec, f"{where}.phases[{number}].also[{place}]"))
-            # Which is tried on it, too.
+            # The optimizer must work on it, too.
             optimizer_config(training.optimizer, spec, f"{where}.optimizer")
     check_trainable(training, where)
     if training.use == "shipped":
