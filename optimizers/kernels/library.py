@@ -104,10 +104,8 @@ def _lstm_update(
     own, kernel = Scales(*scales), implementation(grads)
     if kernel is cpu:
         return cpu.update(shape, weights, grads, state, into, own)
-    if inputs == 1:
-        features = (own.gradient * grads).unsqueeze(0)
-    else:
-        features = PREPROCESSINGS["log"][0](grads, own.p)
+    preprocessing, _ = PREPROCESSINGS["none" if inputs == 1 else "log"]
+    features = preprocessing(own.gradient * grads, own.p)
     updates: Tensor = kernel.forward(shape, weights, features.unsqueeze(0), state, into)
     return own.update * updates[0]
 

@@ -120,7 +120,7 @@ class Scales(NamedTuple):
 
     Args:
         p: of Appendix A's logarithm, where the network has two inputs.
-        gradient: the factor of a gradient, where it has one.
+        gradient: the factor of a gradient before it.
         update: the factor of the network's output.
     """
 

@@ -25,6 +25,7 @@ from l2l.optimizers.kernels.shape import LSTMShape, Scales
 from l2l.optimizers.learned.adjoints import adjoints_by_autograd
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.scaled_lstm import ScaledLSTM
 from l2l.suite.core import native_build as build
 from l2l.suite.core.abilities import has
 from l2l.suite.core.seeds import Rng
@@ -233,11 +234,18 @@ def test_gradients_of_any_size_give_an_exact_meta_gradient(kind: str, size: floa
 @fused
 @pytest.mark.parametrize("kind", ["log", "scale", "none"])
 @pytest.mark.parametrize("steps", [1, 3, 20])
-@pytest.mark.parametrize("discount", [1.0, 0.8])
-def test_loss_gradient_is_the_references_in_float64(kind: str, steps: int, discount: float) -> None:
+@pytest.mark.parametrize(("discount", "input_scale"), [(1.0, 1.0), (0.8, 1.0), (0.8, 40.0)])
+def test_loss_gradient_is_the_references_in_float64(
+    kind: str, steps: int, discount: float, input_scale: float
+) -> None:
     """Three runs of their own weights, with coordinates whose gradients are 0 now and then."""
     rng = Rng(3, "losses")
-    optimizer = LSTM(preprocessing=kind, p=10.0 if kind == "log" else 1.0, output_scale=0.3)
+    optimizer = ScaledLSTM(
+        preprocessing=kind,
+        p=10.0 if kind == "log" else 1.0,
+        output_scale=0.3,
+        input_scale=input_scale,
+    )
     optimizer = optimizer.with_weights(optimizer.initial_weights(rng))
     runs, width = 3, 211
     values = torch.tensor(GRADIENTS[:6])[rng.integers(6, steps + 1, runs, width)]
@@ -363,14 +371,21 @@ def test_results_do_not_depend_on_pytorchs_default_type() -> None:
 
 @fused
 @pytest.mark.parametrize("kind", ["log", "scale", "none"])
-def test_update_from_gradients_is_that_of_their_features(kind: str) -> None:
+@pytest.mark.parametrize("input_scale", [1.0, 4.0])
+def test_update_from_gradients_is_that_of_their_features(kind: str, input_scale: float) -> None:
     """Over all sizes of float32, denormal ones too, and at the threshold e^−p."""
-    optimizer = LSTM(preprocessing=kind, p=10.0 if kind == "log" else 2.0, output_scale=0.3)
+    optimizer = ScaledLSTM(
+        preprocessing=kind,
+        p=10.0 if kind == "log" else 2.0,
+        output_scale=0.3,
+        input_scale=input_scale,
+    )
     optimizer = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
     sizes = torch.logspace(-44, 38, 1000).tolist()
-    edge = math.exp(-10)
+    edge = math.exp(-10) / input_scale
     values = [*GRADIENTS[:-2], 0.999999 * edge, 1.000001 * edge, *sizes, *(-x for x in sizes)]
-    grads = torch.tensor([values]).clamp(*((-1e3, 1e3) if kind != "log" else (None, torch.inf)))
+    most = (torch.finfo(torch.float32).max if kind == "log" else 1e3) / input_scale
+    grads = torch.tensor([values]).clamp(-most, most)
     state = Rng(1, "state").normal(2, 2, 20, grads.numel()).clamp(-3, 3)
     update, following = moved(optimizer, grads, state)
     double = optimizer.with_weights(optimizer.phi.double())

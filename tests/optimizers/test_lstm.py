@@ -13,6 +13,7 @@ from torch import Tensor
 
 from l2l.optimizers.kernels.shape import LSTMShape
 from l2l.optimizers.learned.lstm import LSTM
+from l2l.optimizers.learned.scaled_lstm import ScaledLSTM
 from l2l.optimizers.preprocessing import PREPROCESSINGS
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.errors import SuiteError
@@ -93,6 +94,44 @@ def test_update_is_the_networks_output_times_the_output_scale() -> None:
     grads = Rng(1, "grads").normal(4, 2, 6)
     plain, scaled = make(output_scale=1.0), make(output_scale=0.01)
     assert torch.allclose(updates(scaled, grads), 0.01 * updates(plain, grads), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_scaled_lstm_does_what_an_lstm_does_on_scaled_gradients(
+    kind: str, dtype: torch.dtype
+) -> None:
+    """Updates, meta-gradients and the gradient that a gradient itself gets, by factors of 2."""
+    scaled = ScaledLSTM(hidden=4, preprocessing=kind, p=3.0, input_scale=64.0)
+    phi = scaled.initial_weights(Rng(0, "phi")).to(dtype)
+    scaled, plain = scaled.with_weights(phi), LSTM(hidden=4, preprocessing=kind, p=3.0, weights=phi)
+    grads = (10.0 ** (-4 * Rng(1, "sizes").uniform(5, 2, 6)) * Rng(1, "g").normal(5, 2, 6)).to(
+        dtype
+    )
+    grads, weights = grads / 64, Rng(2, "weights").uniform(4, 2).to(dtype)
+    close = {"rtol": 1e-5, "atol": 1e-7}
+    torch.testing.assert_close(updates(scaled, grads), updates(plain, 64 * grads), **close)
+    state = scaled.init(SPEC, 2).to(dtype)
+    of_windows = (
+        scaled.window_gradient(grads, state, 64 * grads),
+        plain.window_gradient(64 * grads, state, 64 * grads),
+    )
+    torch.testing.assert_close(*of_windows, **close)
+    # λ are sums of later gradients, which here are 1/64 of the others.
+    of_losses = (
+        64 * scaled.loss_gradient([*grads], state, weights, 1.0),
+        plain.loss_gradient([*(64 * grads)], state, weights, 1.0),
+    )
+    torch.testing.assert_close(*of_losses, **close)
+    one = scaled.adjoints(grads[0], state, grads[1], [])
+    other = plain.adjoints(64 * grads[0], state, grads[1], [])
+    torch.testing.assert_close(one.grads, 64 * other.grads, **close)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+def test_scale_of_the_inputs_must_be_a_finite_number_above_0(scale: float) -> None:
+    with pytest.raises(ValueError, match="input_scale must be above 0 and finite"):
+        ScaledLSTM(input_scale=scale)
 
 
 def test_first_phi_has_forget_biases_of_1_and_no_others() -> None:

@@ -1,4 +1,4 @@
-// From gradients to the network's inputs: with two of them by Appendix A, with one by a factor.
+// From gradients, times a factor, to the network's inputs: two of them by Appendix A, or one.
 
 #pragma once
 
@@ -17,9 +17,9 @@ class Preprocessing {
 
   void operator()(const vec (&gradient)[V], vec (&x)[F][V]) const {
     for (int v = 0; v < V; v++) {
-      const vec g = gradient[v];
+      const vec g = gradient_scale_ * gradient[v];
       if constexpr (F == 1) {
-        x[0][v] = gradient_scale_ * g;
+        x[0][v] = g;
       } else {
         constexpr float LARGEST = std::numeric_limits<float>::max();
         const vec finite = g > LARGEST ? splat(LARGEST) : g < -LARGEST ? splat(-LARGEST) : g;
