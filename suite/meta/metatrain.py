@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from l2l.optimizers.learned.checkpoint import save_optimizer
-from l2l.suite.core.convert import plain
 from l2l.suite.core.registry import estimators, optimizers, problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
@@ -23,7 +22,7 @@ from l2l.suite.files.progress import Progress, silent
 from l2l.suite.inner.evaluate import evaluate, final_steps
 from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.meta_optimizers import meta_optimizer
-from l2l.suite.meta.schedule import Phase, Schedule
+from l2l.suite.meta.schedule import Phase, Schedule, as_tables
 from l2l.suite.meta.state import TrainingState, load_state, save_state
 
 # In the header of an optimizer's file, why training left φ as it was.
@@ -48,7 +47,8 @@ def metatrain(
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
 
-    Where the best φ is the one it began with, the file's header and the log say so.
+    Where the best φ is the one it began with, the file's header and the log say so. A phase may end
+    before all of its runs, and training before its last phase (`Phase.until_worse`).
 
     A run that was interrupted at any point goes on from its last validation, and ends with the
     same bits as one that was not. With `until`, training ends with the first validation after so
@@ -65,41 +65,45 @@ def metatrain(
     total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)
     if state.runs == 0:
-        _validate(problem, untrained, schedule, seed, device, state, math.nan)
-    first = 0
+        _validate(problem, untrained, schedule, 0, seed, device, state, math.nan)
     for number, phase in enumerate(schedule.phases):
-        if state.validated >= until:
+        if state.over or state.validated >= until:
             break
+        stretch = schedule.stretches(state.early)[number]
         within = _within(untrained, phase)
         # Only odd phases project what was trained before them.
         onto = within if phase.odd is True else _as_it_is
         mixed = [problem, *map(problems.make, phase.also)]
-        if state.runs < first + phase.runs:
+        if state.runs < stretch.stop and state.phase != number:
             state.enter(number, within if state.phase < 0 else onto)
-        while state.runs < first + phase.runs and state.validated < until:
-            rate = _rate(phase, (state.runs - first) / phase.runs)
+            if schedule.measures_anew(number):
+                _validate(problem, untrained, schedule, number, seed, device, state, math.nan, True)
+        while state.runs < stretch.stop and state.validated < until:
+            rate = _rate(phase, (state.runs - stretch.start) / phase.runs)
             # The last ones may be fewer, so that the next phase begins with instances of its own.
-            runs = range(state.runs, min(state.runs + phase.batch, first + phase.runs))
+            runs = range(state.runs, min(state.runs + phase.batch, stretch.stop))
             drawn = mixed[phase.drawn(seed, runs.start)]
             _update_over_run(drawn, untrained, phase, runs, rate, seed, device, state)
             state.runs = runs.stop
-            if state.due(schedule.validate_every) or state.runs == first + phase.runs:
-                _validate(problem, untrained, schedule, seed, device, state, rate)
+            if state.due(schedule.validate_every) or state.runs == stretch.stop:
+                _validate(problem, untrained, schedule, number, seed, device, state, rate)
                 if phase.patience is not None:
                     state.retreat(phase.patience, onto)
+                if phase.until_worse is not None:
+                    state.end_if_worse(stretch, phase.until_worse)
+                    stretch = schedule.stretches(state.early)[number]
                 save_state(folder, state)
                 write_text_atomic(folder / TRAINING_LOG, state.log_csv())
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
-        first += phase.runs
     write_text_atomic(folder / TRAINING_LOG, state.log_csv())
     about = {
         **about,
         "seed": seed,
         "validation": state.best,
         "runs": state.best_runs,
-        "phases": plain(schedule.phases),
+        "phases": as_tables(schedule.phases),
     }
-    failed = untrained_because(state, schedule.phases, seed)
+    failed = untrained_because(state, schedule, seed)
     if failed:
         log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
         about[UNTRAINED] = failed
@@ -107,26 +111,25 @@ def metatrain(
     save_optimizer(folder / OPTIMIZER, optimizer_spec, weights, about)
 
 
-def untrained_because(state: TrainingState, phases: Sequence[Phase], seed: int) -> str:
+def untrained_because(state: TrainingState, schedule: Schedule, seed: int) -> str:
     """Why the φ that is kept is the one that training began with; empty if it is not."""
-    windows = _windows(phases, state.runs, seed)
+    windows = _windows(state, schedule, seed)
     if windows and state.skipped == windows:
         return f"none of {windows} windows gave a meta-gradient that is finite and not 0"
     if state.best_runs == 0 and state.runs:
-        validations = len(state.log) - 1
+        validations = len({row["runs"] for row in state.log}) - 1
         return f"none of {validations} validations was better than the one before training"
     return ""
 
 
-def _windows(phases: Sequence[Phase], runs: int, seed: int) -> int:
-    """How many windows the first `runs` optimizee runs of a schedule have."""
-    windows = first = 0
-    for phase in phases:
+def _windows(state: TrainingState, schedule: Schedule, seed: int) -> int:
+    """How many windows the optimizee runs so far have."""
+    windows = 0
+    stretches = schedule.stretches(state.early)
+    for phase, stretch in zip(schedule.phases, stretches, strict=True):
         estimator = estimators.make(phase.estimator)
-        end = first + phase.runs
-        for run in range(first, min(runs, end), phase.batch):
+        for run in range(stretch.start, min(state.runs, stretch.stop), phase.batch):
             windows += len(estimator.windows(phase.steps(seed, run)))
-        first = end
     return windows
 
 
@@ -197,14 +200,19 @@ def _validate(
     problem: Problem,
     untrained: Any,
     schedule: Schedule,
+    number: int,
     seed: int,
     device: str | torch.device,
     state: TrainingState,
     rate: float,
+    again: bool = False,
 ) -> None:
-    """Run the averaged φ, frozen, on validation instances; keep it if it is the best so far."""
-    steps = max(phase.longest for phase in schedule.phases)
-    optimizer = untrained.with_weights(state.average)
+    """Run the averaged φ, frozen, on a phase's validation runs; keep it if it is the best so far.
+
+    With `again` it is the best φ itself, which so far was validated over other steps.
+    """
+    steps = schedule.validation_steps(number)
+    optimizer = untrained.with_weights(state.best_weights if again else state.average)
     losses = evaluate(
         problem, optimizer, steps, schedule.validation_instances, seed, device, "validation"
     )
@@ -214,4 +222,6 @@ def _validate(
         final=tail.mean().item(),
         total=losses[:, :steps].sum(1).mean().item(),
         rate=rate,
+        steps=steps if schedule.says_steps else None,
+        again=again,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,6 +18,7 @@ from l2l.suite.core.bounds import (
     OptimizerSpec,
     ProblemSpec,
 )
+from l2l.suite.core.convert import plain
 from l2l.suite.core.estimator import MetaLoss
 from l2l.suite.core.seeds import Rng
 from l2l.suite.meta.meta_optimizers import Method
@@ -70,6 +71,11 @@ class Phase:
             far; never if not given.
         also: problems to train on beside the training's own. Each run, or batch of runs, is on one
             of them all, drawn with equal chances. Validations stay on the training's own.
+        validation_steps: steps of the phase's validation runs; the longest horizon of all phases if
+            not given. Where they change from phase to phase, the best φ is validated once more.
+        until_worse: the phase ends with its first validation that is no new best, from this one of
+            its validations on; training ends there if the phase had no new best at all. The phase
+            ends after `runs` at the latest.
     """
 
     runs: Count
@@ -86,6 +92,8 @@ class Phase:
     average: Annotated[float, AtLeast(0), Below(1)] = 0.0
     patience: Count | None = None
     also: tuple[ProblemSpec, ...] = ()
+    validation_steps: Count | None = None
+    until_worse: Count | None = None
 
     @property
     def longest(self) -> int:
@@ -125,6 +133,16 @@ class Phase:
         return f"write estimator: {{{line}}}" if line.isprintable() else "it is an estimator's"
 
 
+# Fields of a phase that keys and files have only where they are given.
+IF_GIVEN = ("validation_steps", "until_worse")
+
+
+def as_tables(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    """Phases as plain data."""
+    tables = [plain(phase) for phase in phases]
+    return [{k: v for k, v in each.items() if k not in IF_GIVEN or v} for each in tables]
+
+
 @dataclass(frozen=True)
 class Population:
     """A search for the learning rate on φ (section 3) and among seeds; see `suite.plan.population`.
@@ -160,6 +178,39 @@ class Schedule:
     validate_every: Count = 50
     validation_instances: Count = 20
     criterion: Criterion = "final"
+
+    def validation_steps(self, number: int) -> int:
+        """Steps of the validation runs of a phase."""
+        longest = max(phase.longest for phase in self.phases)
+        return self.phases[number].validation_steps or longest
+
+    def measures_anew(self, number: int) -> bool:
+        """Whether the losses of a phase's validations are not those of the phase before it."""
+        return number > 0 and self.validation_steps(number) != self.validation_steps(number - 1)
+
+    @property
+    def says_steps(self) -> bool:
+        """Whether the log says the steps of validation runs."""
+        return any(phase.validation_steps for phase in self.phases)
+
+    def stretches(self, early: Sequence[int] = ()) -> list[range]:
+        """The runs of each phase, counted over all phases.
+
+        Args:
+            early: runs done at the end of each phase that ended before all of its runs, ascending.
+        """
+        found, first = [], 0
+        for phase in self.phases:
+            last = first + phase.runs
+            last = next((end for end in early if first < end < last), last)
+            found.append(range(first, last))
+            first = last
+        return found
+
+    @property
+    def most_validation_steps(self) -> int:
+        """The most steps that a validation run has."""
+        return max(map(self.validation_steps, range(len(self.phases))))
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class TrainingState:
         averaged: updates of φ that are in the average.
         norms: the last norms of the meta-gradient.
         log: one row a validation.
+        early: runs done at the end of each phase that ended before all of its runs.
+        over: whether training ended before its last phase.
     """
 
     weights: Tensor
@@ -63,6 +65,8 @@ class TrainingState:
     averaged: int = 0
     norms: list[float] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
+    early: list[int] = field(default_factory=list)
+    over: bool = False
 
     def move(self, weights: Tensor, decay: float) -> None:
         """Go to another φ, and take it into the average.
@@ -102,13 +106,48 @@ class TrainingState:
             self.stale = 0
             self._return(within)
 
+    def end_if_worse(self, runs: range, least: int) -> None:
+        """End a phase with a validation that is no new best, from its `least`-th validation on.
+
+        Training ends with it if none of the phase's validations was a new best.
+
+        Args:
+            runs: of the phase, in all phases' runs.
+            least: as `Phase.until_worse`.
+        """
+        validations = sum(row["runs"] > runs.start for row in self.log)
+        if validations < least or self.best_runs == self.runs:
+            return
+        self.over = self.best_runs <= runs.start
+        if self.runs < runs.stop:
+            self.early = [*self.early, self.runs]
+
     def due(self, every: int) -> bool:
         """Whether a validation is due after `every` runs."""
         return self.runs - self.validated >= every
 
-    def record(self, validation: float, final: float, total: float, rate: float) -> None:
-        """Log a validation, and keep φ if it is the best; a loss that is not finite never is."""
-        if validation < self.best or not self.log:
+    def record(
+        self,
+        validation: float,
+        final: float,
+        total: float,
+        rate: float,
+        steps: int | None = None,
+        again: bool = False,
+    ) -> None:
+        """Log a validation, and keep φ if it is the best; a loss that is not finite never is.
+
+        Args:
+            validation: the loss that φ are compared by.
+            final: the mean loss of the last tenth of the steps.
+            total: the losses' sum over the steps.
+            rate: on φ.
+            steps: of the validation runs, for the log; not in it if not given.
+            again: whether it was the best φ so far, over other steps than before.
+        """
+        if again:
+            self.best, self.stale = validation, 0
+        elif validation < self.best or not self.log:
             self.best, self.best_runs, self.stale = validation, self.runs, 0
             self.best_weights = self.average
         else:
@@ -122,6 +161,7 @@ class TrainingState:
                 "train": self.train_sum / self.train_runs if self.train_runs else math.nan,
                 "rate": rate,
                 "skipped": self.skipped,
+                **({} if steps is None else {"steps": steps}),
             }
         )
         self.validated, self.train_sum, self.train_runs = self.runs, 0.0, 0
@@ -141,6 +181,8 @@ NUMBERS = {
     for each in fields(TrainingState)
     if each.name not in ("weights", "average", "best_weights", "moments")
 }
+# Those that the file has only where a phase ended early.
+IF_EARLY = ("early", "over")
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
@@ -152,7 +194,10 @@ def save_state(folder: Path, state: TrainingState) -> None:
         **{f"moments.{name}": value for name, value in state.moments.items()},
     }
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-    header = {name: json.dumps(getattr(state, name)) for name in NUMBERS}
+    values = {name: getattr(state, name) for name in NUMBERS}
+    header = {
+        name: json.dumps(value) for name, value in values.items() if name not in IF_EARLY or value
+    }
     save_tensors(folder / TRAINING_STATE, tensors, header)
 
 
@@ -175,8 +220,10 @@ def load_state(folder: Path, device: str | torch.device = "cpu") -> TrainingStat
 
 
 def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
-    numbers = {name: json.loads(header[name]) for name in NUMBERS}
-    for name, kind in NUMBERS.items():
+    names = [name for name in NUMBERS if name not in IF_EARLY or name in header]
+    numbers = {name: json.loads(header[name]) for name in names}
+    for name in names:
+        kind = NUMBERS[name]
         if not isinstance(numbers[name], int | float if kind is float else kind):
             raise ValueError(f"{name} is not of type {kind.__name__}")
     weights, best = tensors["weights"], tensors["best_weights"]

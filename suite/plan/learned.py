@@ -14,7 +14,7 @@ from l2l.suite.core.errors import DataMissing, SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.registry import optimizers
 from l2l.suite.files.places import CHECKPOINTS
-from l2l.suite.meta.schedule import Schedule, Training
+from l2l.suite.meta.schedule import Schedule, Training, as_tables
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.population import population_cells
@@ -95,7 +95,7 @@ def _trained(training: Training, where: str) -> Trained:
         config["estimators"] = plugins
     validation = {
         "problem": problem,
-        "steps": max(phase.longest for phase in training.phases),
+        "steps": schedule.most_validation_steps,
         "instances": training.validation_instances,
         "criterion": training.criterion,
         "seed": SELECTION_SEED,
@@ -115,12 +115,11 @@ def _trained(training: Training, where: str) -> Trained:
 
 def _described(schedule: Schedule) -> dict[str, Any]:
     """As a table; `also` is part of the key only where it decides something."""
-    table: dict[str, Any] = plain(schedule)
     phases = [
         {key: value for key, value in phase.items() if key != "also" or value}
-        for phase in table["phases"]
+        for phase in as_tables(schedule.phases)
     ]
-    return {**table, "phases": phases}
+    return {**plain(schedule), "phases": phases}
 
 
 def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:

@@ -59,11 +59,11 @@ def test_windows_are_those_that_were_skipped_where_all_were(tmp_path: Path, unti
     state = load_state(tmp_path)
     assert state is not None
     assert state.skipped
-    assert f"none of {state.skipped} windows" in untrained_because(state, PHASES, seed=1)
+    assert f"none of {state.skipped} windows" in untrained_because(state, training(*PHASES), seed=1)
     # One of them that was not is enough.
     weights = torch.zeros(3)
     used = TrainingState(weights, weights, weights, runs=state.runs, skipped=state.skipped - 1)
-    assert "windows" not in untrained_because(used, PHASES, seed=1)
+    assert "windows" not in untrained_because(used, training(*PHASES), seed=1)
 
 
 def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: Path) -> None:

@@ -330,6 +330,27 @@ def test_problems_that_are_mixed_in_decide_what_is_trained(tmp_path: Path) -> No
         plan(tmp_path, "training.t.phases.0.also=[{name: quadratic, dim: 0.5}]")
 
 
+def test_fields_of_a_curriculum_are_part_of_a_key_only_where_they_are_given(
+    tmp_path: Path,
+) -> None:
+    (plain_,) = (cell for cell in plan(tmp_path).cells if cell.kind == "metatrain")
+    phase = plain_.config["training"]["phases"][0]
+    keys = {plain_.key}
+    for setting in ("validation_steps=30", "until_worse=3"):
+        assert setting.split("=")[0] not in phase
+        given = plan(tmp_path, f"training.t.phases.0.{setting}").cells
+        keys |= {cell.key for cell in given if cell.kind == "metatrain"}
+    assert len(keys) == 3
+
+
+def test_seeds_are_compared_over_the_most_steps_of_their_validations(tmp_path: Path) -> None:
+    seeds = "training.t.seeds=[1, 2]"
+    for steps, expected in ((None, 20), (30, 30), (12, 12)):
+        setting = f"training.t.phases.0.validation_steps={steps}"
+        cells = plan(tmp_path, seeds, *([] if steps is None else [setting])).cells
+        assert [cell.config["steps"] for cell in cells if cell.kind == "select"] == [expected]
+
+
 ESTIMATOR = """
 from dataclasses import dataclass
 from l2l import register_estimator
