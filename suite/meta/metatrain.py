@@ -21,6 +21,7 @@ from l2l.suite.files.places import OPTIMIZER, TRAINING_LOG
 from l2l.suite.files.progress import Progress, silent
 from l2l.suite.inner.evaluate import evaluate, final_steps
 from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.meta_optimizers import meta_optimizer
 from l2l.suite.meta.schedule import Phase, Schedule, as_tables
 from l2l.suite.meta.state import TrainingState, load_state, save_state
@@ -164,16 +165,22 @@ def _update_over_run(
 ) -> None:
     """One run of each of these fresh instances, with an update of φ after each window."""
     estimator = estimators.make(phase.estimator)
+    windows = estimator.windows(phase.steps(seed, instances.start))
+    imitates = phase.imitates(seed, instances.start)
+    if imitates and phase.imitate is not None:
+        estimator = Imitating(teacher=optimizers.make(phase.imitate.optimizer))
     objective = Objective(problem, instances, "train", seed, estimator.copies, device)
     optimizer = untrained.with_weights(state.weights)
     within = _within(untrained, phase)
     meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
-    state.moments = state.moments or meta.init(state.weights)
+    # Gradients of an imitation have another size: moments of both would fit neither.
+    moments = "imitation" if imitates else "moments"
+    setattr(state, moments, getattr(state, moments) or meta.init(state.weights))
     place, loss = estimator.begin(optimizer, objective)
     # Summed where it is, so that a GPU is waited for once a window, by the norm below.
     total = loss.mean().double()
     done = 0
-    for steps in estimator.windows(phase.steps(seed, instances.start)):
+    for steps in windows:
         done += steps
         rng = Rng(seed, "train/sample", instances.start, done)
         given = (optimizer, objective, place, steps, phase.objective, rng)
@@ -186,13 +193,16 @@ def _update_over_run(
         if not math.isfinite(norm) or norm == 0:
             state.skipped += 1
             continue
-        if phase.clip:
+        if phase.clip and not imitates:
             gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
-        update, state.moments = meta.update(gradient, state.moments, rate)
+        update, following = meta.update(gradient, getattr(state, moments), rate)
+        setattr(state, moments, following)
         state.move(state.weights + within(update), phase.average)
         optimizer = untrained.with_weights(state.weights)
-    state.train_sum += total.item() * len(instances)
-    state.train_runs += len(instances)
+    # On a trajectory of another optimizer, losses say nothing of φ.
+    if not imitates:
+        state.train_sum += total.item() * len(instances)
+        state.train_runs += len(instances)
 
 
 @torch.no_grad()

@@ -44,6 +44,23 @@ class Horizon:
 
 
 @dataclass(frozen=True)
+class Imitation:
+    """Runs on another optimizer's trajectory, whose updates φ is taught (Chen et al. 2020).
+
+    Args:
+        optimizer: with its rate, ``{name: adam, lr: 0.01}``.
+        share: the part of the runs that are such runs, each drawn by itself; at most 1.
+    """
+
+    optimizer: OptimizerSpec
+    share: Annotated[float, Above(0)]
+
+    def __post_init__(self) -> None:
+        if self.share > 1:
+            raise ValueError(f"share {self.share:g} must be at most 1, which is all runs")
+
+
+@dataclass(frozen=True)
 class Phase:
     """One stretch of a meta-training's schedule.
 
@@ -76,6 +93,9 @@ class Phase:
         until_worse: the phase ends with its first validation that is no new best, from this one of
             its validations on; training ends there if the phase had no new best at all. The phase
             ends after `runs` at the latest.
+        imitate: a part of the runs, or batches of runs, has the loss ½ Σ ‖Δ_other − Δ_learned‖² on
+            the trajectory of another optimizer, in the place of `objective`. Its gradients have
+            moments of their own, and are not clipped.
     """
 
     runs: Count
@@ -94,6 +114,7 @@ class Phase:
     also: tuple[ProblemSpec, ...] = ()
     validation_steps: Count | None = None
     until_worse: Count | None = None
+    imitate: Imitation | None = None
 
     @property
     def longest(self) -> int:
@@ -118,6 +139,12 @@ class Phase:
             return 0
         return int(Rng(seed, "train/problem", run).integers(1 + len(self.also)).item())
 
+    def imitates(self, seed: int, run: int) -> bool:
+        """Whether the runs side by side from this one on are on another optimizer's trajectory."""
+        if self.imitate is None:
+            return False
+        return Rng(seed, "train/imitation", run).uniform().item() < self.imitate.share
+
     @staticmethod
     def instead(key: str, given: Mapping[str, Any]) -> str:
         """A clause that says what to write where options of an estimator stand among a phase's."""
@@ -134,7 +161,7 @@ class Phase:
 
 
 # Fields of a phase that keys and files have only where they are given.
-IF_GIVEN = ("validation_steps", "until_worse")
+IF_GIVEN = ("validation_steps", "until_worse", "imitate")
 
 
 def as_tables(phases: Sequence[Phase]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ class TrainingState:
         weights: φ [size].
         average: a moving average of φ [size], or φ where the phase takes none.
         moments: the meta-optimizer's state; empty before the first update of a phase.
+        imitation: the same, of the runs that imitate another optimizer.
         best_weights: the φ with the lowest validation loss.
         phase: number of the phase that it is in; -1 before the first.
         runs: optimizee runs done.
@@ -53,6 +54,7 @@ class TrainingState:
     average: Tensor
     best_weights: Tensor
     moments: MetaState = field(default_factory=dict)
+    imitation: MetaState = field(default_factory=dict)
     phase: int = -1
     runs: int = 0
     best: float = math.inf
@@ -94,7 +96,8 @@ class TrainingState:
         The second moments of a wild stretch would hold ADAM's steps down for a thousand windows.
         """
         if phase != self.phase:
-            self.phase, self.stale, self.moments = phase, 0, {}
+            self.phase, self.stale = phase, 0
+            self.moments, self.imitation = {}, {}
             self._return(within)
 
     def retreat(self, patience: int, within: Callable[[Tensor], Tensor]) -> None:
@@ -179,7 +182,7 @@ class TrainingState:
 NUMBERS = {
     each.name: type(each.default) if each.default is not MISSING else list
     for each in fields(TrainingState)
-    if each.name not in ("weights", "average", "best_weights", "moments")
+    if each.name not in ("weights", "average", "best_weights", "moments", "imitation")
 }
 # Those that the file has only where a phase ended early.
 IF_EARLY = ("early", "over")
@@ -192,6 +195,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
         "best_weights": state.best_weights,
         **({} if state.average is state.weights else {"average": state.average}),
         **{f"moments.{name}": value for name, value in state.moments.items()},
+        **{f"imitation.{name}": value for name, value in state.imitation.items()},
     }
     tensors = {name: value.detach().cpu().clone() for name, value in tensors.items()}
     values = {name: getattr(state, name) for name in NUMBERS}
@@ -230,9 +234,12 @@ def _state(header: dict[str, str], tensors: dict[str, Tensor]) -> TrainingState:
     average = tensors.get("average", weights)
     if weights.ndim != 1 or not weights.shape == average.shape == best.shape:
         raise ValueError("its vectors of weights are not of the same size")
-    moments = {
-        name.removeprefix("moments."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("moments.")
-    }
-    return TrainingState(weights, average, best, moments, **numbers)
+    moments, imitation = (
+        {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        for prefix in ("moments.", "imitation.")
+    )
+    return TrainingState(weights, average, best, moments, imitation, **numbers)

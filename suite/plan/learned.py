@@ -18,7 +18,12 @@ from l2l.suite.meta.schedule import Schedule, Training, as_tables
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.population import population_cells
-from l2l.suite.plan.resolved import estimator_config, optimizer_config, problem_config
+from l2l.suite.plan.resolved import (
+    estimator_config,
+    optimizer_config,
+    problem_config,
+    teacher_config,
+)
 from l2l.suite.plan.trainable import check_trainable
 
 # Seeds of a training are compared on validation instances that none of them has seen.
@@ -70,8 +75,8 @@ def _trained(training: Training, where: str) -> Trained:
     name = str(training.optimizer["name"])
     also = []
     for number, phase in enumerate(training.phases):
-        for place, spec in enumerate(phase.also):
-            also.append(problem_config(spec, f"{where}.phases[{number}].also[{place}]"))
+        for index, spec in enumerate(phase.also):
+            also.append(problem_config(spec, f"{where}.phases[{number}].also[{index}]"))
             # The optimizer must work on it, too.
             optimizer_config(training.optimizer, spec, f"{where}.optimizer")
     check_trainable(training, where)
@@ -82,15 +87,22 @@ def _trained(training: Training, where: str) -> Trained:
         estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
         for number, phase in enumerate(training.phases)
     ]
-    phases = tuple(
-        replace(phase, estimator=estimator["spec"])
-        for phase, estimator in zip(training.phases, found, strict=True)
-    )
-    schedule = replace(training.schedule, phases=phases)
+    phases, imitated = [], []
+    for number, (phase, estimator) in enumerate(zip(training.phases, found, strict=True)):
+        imitate = phase.imitate
+        if imitate is not None:
+            at = f"{where}.phases[{number}].imitate.optimizer"
+            teacher = teacher_config(imitate.optimizer, training.problem, at, phase.longest)
+            imitate = replace(imitate, optimizer=teacher["spec"])
+            imitated.append(teacher)
+        phases.append(replace(phase, estimator=estimator["spec"], imitate=imitate))
+    schedule = replace(training.schedule, phases=tuple(phases))
     config: dict[str, Any] = {"problem": problem, "optimizer": optimizer}
     config["training"] = _described(schedule)
     if also:
         config["also"] = also
+    if imitated:
+        config["imitated"] = imitated
     if plugins := [each for each in found if "code" in each]:
         config["estimators"] = plugins
     validation = {

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.blame import blamed
 from l2l.suite.core.bounds import Spec
 from l2l.suite.core.digests import definition_digest
@@ -60,6 +61,24 @@ def optimizer_config(
     if options_in(cls, given):
         # Part of the key only where it wraps, so that it decides no other optimizer's.
         config["wrapper"] = definition_digest(Wrapped)
+    return config
+
+
+def teacher_config(spec: Spec, problem: Spec, where: str, steps: int) -> dict[str, Any]:
+    """What decides an optimizer that another one is to imitate over runs of `steps`.
+
+    Raises:
+        SuiteError: it cannot be used as it is: it has no rate or no weights, or needs earlier runs.
+    """
+    config = optimizer_config(spec, problem, where, steps)
+    name, tuned = spec["name"], config["tuned"]
+    if tuned is not None:
+        raise SuiteError(f"{where}: {name!r} needs its rate: add {tuned}, such as {tuned}: 0.01")
+    made = optimizers.make(config["spec"], where)
+    if isinstance(made, Learned) and made.weights is None:
+        raise SuiteError(f"{where}: {name!r} has no weights, name one that needs no training")
+    if made.earlier_runs:
+        raise SuiteError(f"{where}.earlier_runs: imitated runs have none before them: omit it")
     return config
 
 
