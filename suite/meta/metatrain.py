@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +21,7 @@ from l2l.suite.files.places import OPTIMIZER, TRAINING_LOG
 from l2l.suite.files.progress import Progress, silent
 from l2l.suite.inner.evaluate import evaluate, final_steps
 from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.ages import in_turns
 from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.meta_optimizers import meta_optimizer
 from l2l.suite.meta.schedule import Phase, Schedule, as_tables
@@ -75,26 +76,31 @@ def metatrain(
         # Only odd phases project what was trained before them.
         onto = within if phase.odd is True else _as_it_is
         mixed = [problem, *map(problems.make, phase.also)]
+        windows = len(estimators.make(phase.estimator).windows(phase.shortest))
         if state.runs < stretch.stop and state.phase != number:
             state.enter(number, within if state.phase < 0 else onto)
             if schedule.measures_anew(number):
                 _validate(problem, untrained, schedule, number, seed, device, state, math.nan, True)
         while state.runs < stretch.stop and state.validated < until:
-            rate = _rate(phase, (state.runs - stretch.start) / phase.runs)
-            # The last ones may be fewer, so that the next phase begins with instances of its own.
-            runs = range(state.runs, min(state.runs + phase.batch, stretch.stop))
-            drawn = mixed[phase.drawn(seed, runs.start)]
-            _update_over_run(drawn, untrained, phase, runs, rate, seed, device, state)
-            state.runs = runs.stop
-            if state.due(schedule.validate_every) or state.runs == stretch.stop:
-                _validate(problem, untrained, schedule, number, seed, device, state, rate)
-                if phase.patience is not None:
-                    state.retreat(phase.patience, onto)
-                if phase.until_worse is not None:
-                    state.end_if_worse(stretch, phase.until_worse)
-                    stretch = schedule.stretches(state.early)[number]
-                save_state(folder, state)
-                write_text_atomic(folder / TRAINING_LOG, state.log_csv())
+            batches = _until_validation(schedule, phase, state.runs, stretch.stop)
+            rates = [_rate(phase, (each.start - stretch.start) / phase.runs) for each in batches]
+            begun = []
+            for runs, rate in zip(batches, rates, strict=True):
+                drawn = mixed[phase.drawn(seed, runs.start)]
+                given = (drawn, untrained, phase, runs, rate, seed, device, state)
+                begun.append(_update_over_run(*given))
+            for ended in in_turns(begun, phase.ages or 1, windows):
+                state.runs += len(batches[ended])
+                if state.runs < batches[-1].stop:
+                    progress(min(state.runs, until), until, f"validation {state.best:.4g}")
+            _validate(problem, untrained, schedule, number, seed, device, state, rates[-1])
+            if phase.patience is not None:
+                state.retreat(phase.patience, onto)
+            if phase.until_worse is not None:
+                state.end_if_worse(stretch, phase.until_worse)
+                stretch = schedule.stretches(state.early)[number]
+            save_state(folder, state)
+            write_text_atomic(folder / TRAINING_LOG, state.log_csv())
             progress(min(state.runs, until), until, f"validation {state.best:.4g}")
     write_text_atomic(folder / TRAINING_LOG, state.log_csv())
     about = {
@@ -146,6 +152,13 @@ def _as_it_is(vector: Tensor) -> Tensor:
     return vector
 
 
+def _until_validation(schedule: Schedule, phase: Phase, runs: int, stop: int) -> list[range]:
+    """The batches of runs after so many, up to the next validation or the end of the phase."""
+    starts = range(runs, min(runs + schedule.validate_every, stop), phase.batch)
+    # The last ones may be fewer, so that the next phase begins with instances of its own.
+    return [range(first, min(first + phase.batch, stop)) for first in starts]
+
+
 def _rate(phase: Phase, done: float) -> float:
     """The rate after this part of the phase: a half cosine from `rate` to `rate_end`."""
     end = phase.rate if phase.rate_end is None else phase.rate_end
@@ -162,26 +175,31 @@ def _update_over_run(
     seed: int,
     device: str | torch.device,
     state: TrainingState,
-) -> None:
-    """One run of each of these fresh instances, with an update of φ after each window."""
+) -> Iterator[None]:
+    """One run of each of these fresh instances, with an update of φ after each window.
+
+    Between windows, others may update φ: nothing is kept of it meanwhile.
+    """
     estimator = estimators.make(phase.estimator)
     windows = estimator.windows(phase.steps(seed, instances.start))
     imitates = phase.imitates(seed, instances.start)
     if imitates and phase.imitate is not None:
         estimator = Imitating(teacher=optimizers.make(phase.imitate.optimizer))
     objective = Objective(problem, instances, "train", seed, estimator.copies, device)
-    optimizer = untrained.with_weights(state.weights)
     within = _within(untrained, phase)
     meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
     # Gradients of an imitation have another size: moments of both would fit neither.
     moments = "imitation" if imitates else "moments"
     setattr(state, moments, getattr(state, moments) or meta.init(state.weights))
-    place, loss = estimator.begin(optimizer, objective)
+    place, loss = estimator.begin(untrained.with_weights(state.weights), objective)
     # Summed where it is, so that a GPU is waited for once a window, by the norm below.
     total = loss.mean().double()
     done = 0
     for steps in windows:
+        if done > 0:
+            yield
         done += steps
+        optimizer = untrained.with_weights(state.weights)
         rng = Rng(seed, "train/sample", instances.start, done)
         given = (optimizer, objective, place, steps, phase.objective, rng)
         estimate = estimator.gradient(*given)
@@ -198,7 +216,6 @@ def _update_over_run(
         update, following = meta.update(gradient, getattr(state, moments), rate)
         setattr(state, moments, following)
         state.move(state.weights + within(update), phase.average)
-        optimizer = untrained.with_weights(state.weights)
     # On a trajectory of another optimizer, losses say nothing of φ.
     if not imitates:
         state.train_sum += total.item() * len(instances)

@@ -96,6 +96,8 @@ class Phase:
         imitate: a part of the runs, or batches of runs, has the loss ½ Σ ‖Δ_other − Δ_learned‖² on
             the trajectory of another optimizer, in the place of `objective`. Its gradients have
             moments of their own, and are not clipped.
+        ages: so many runs, or batches of runs, at different steps of their horizons take turns:
+            each update of φ is from a window of the next of them. They all end before a validation.
     """
 
     runs: Count
@@ -115,6 +117,7 @@ class Phase:
     validation_steps: Count | None = None
     until_worse: Count | None = None
     imitate: Imitation | None = None
+    ages: Annotated[int, AtLeast(2)] | None = None
 
     @property
     def longest(self) -> int:
@@ -161,7 +164,7 @@ class Phase:
 
 
 # Fields of a phase that keys and files have only where they are given.
-IF_GIVEN = ("validation_steps", "until_worse", "imitate")
+IF_GIVEN = ("validation_steps", "until_worse", "imitate", "ages")
 
 
 def as_tables(phases: Sequence[Phase]) -> list[dict[str, Any]]:

@@ -125,10 +125,6 @@ class TrainingState:
         if self.runs < runs.stop:
             self.early = [*self.early, self.runs]
 
-    def due(self, every: int) -> bool:
-        """Whether a validation is due after `every` runs."""
-        return self.runs - self.validated >= every
-
     def record(
         self,
         validation: float,

@@ -31,6 +31,8 @@ def check_trainable(training: Training, where: str) -> None:
         )
     for number, phase in enumerate(training.phases):
         _check_estimator(phase, training, optimizer, f"{where}.phases[{number}].estimator")
+        if phase.ages is not None:
+            _check_ages(phase, phase.ages, training, f"{where}.phases[{number}].ages")
         if phase.odd:
             if not has(optimizer, "odd_part"):
                 kind = type(optimizer).__name__
@@ -52,3 +54,21 @@ def _check_estimator(phase: Phase, training: Training, optimizer: Learned, where
             estimator.check(optimizer, reduced(param_spec(problems.make(spec, where))))
         except ValueError as error:
             raise SuiteError(f"{where}: {error}") from error
+
+
+def _check_ages(phase: Phase, ages: int, training: Training, where: str) -> None:
+    """That so many runs can be at different windows, and are there between two validations."""
+    windows = len(estimators.make(phase.estimator).windows(phase.longest))
+    if windows < ages:
+        raise SuiteError(
+            f"{where} is {ages}, but must be at most {windows}, the windows of a run of "
+            f"{phase.longest} steps"
+        )
+    together = ages * phase.batch
+    between = {"validate_every": training.validate_every, "the runs of the phase": phase.runs}
+    for name, runs in between.items():
+        if runs < together:
+            raise SuiteError(
+                f"{where}: {name} is {runs}, but must be at least {together} (ages × batch), "
+                "because all runs end before a validation"
+            )

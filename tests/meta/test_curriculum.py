@@ -136,9 +136,9 @@ def test_runs_after_an_early_end_are_on_fresh_instances_and_count_as_windows(
     runs: list[range] = []
     plain = l2l.suite.meta.metatrain._update_over_run
 
-    def spy(problem: Any, untrained: Any, phase: Phase, runs_: range, *given: Any) -> None:
+    def spy(problem: Any, untrained: Any, phase: Phase, runs_: range, *given: Any) -> Any:
         runs.append(runs_)
-        plain(problem, untrained, phase, runs_, *given)
+        return plain(problem, untrained, phase, runs_, *given)
 
     monkeypatch.setattr(l2l.suite.meta.metatrain, "_update_over_run", spy)
     train(tmp_path, *STAGES, every=4)

@@ -21,9 +21,9 @@ def dimensions(monkeypatch: pytest.MonkeyPatch, folder: Path, *stops: int | None
     seen: list[int] = []
     plain = module._update_over_run
 
-    def spy(problem: Any, *given: Any) -> None:
+    def spy(problem: Any, *given: Any) -> Any:
         seen.append(problem.dim)
-        plain(problem, *given)
+        return plain(problem, *given)
 
     monkeypatch.setattr(module, "_update_over_run", spy)
     folder.mkdir()
