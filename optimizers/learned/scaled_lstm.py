@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,8 @@ class ScaledLSTM(LSTM):
     to e^−p/`input_scale`, and brings the usual log|∇|/p nearer to 0. It is what the loss in
     another unit would do: 128 turns the mean over a minibatch of 128 into the sum.
     """
+
+    fused: ClassVar[bool] = True  # `scales` tells the kernel what `features` does.
 
     input_scale: float = 1.0
 

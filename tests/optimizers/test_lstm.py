@@ -16,6 +16,7 @@ from l2l.optimizers.learned.lstm import LSTM
 from l2l.optimizers.learned.scaled_lstm import ScaledLSTM
 from l2l.optimizers.preprocessing import PREPROCESSINGS
 from l2l.problems.quadratic import Quadratic
+from l2l.suite.core.abilities import has
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
@@ -126,6 +127,13 @@ def test_scaled_lstm_does_what_an_lstm_does_on_scaled_gradients(
     one = scaled.adjoints(grads[0], state, grads[1], [])
     other = plain.adjoints(64 * grads[0], state, grads[1], [])
     torch.testing.assert_close(one.grads, 64 * other.grads, **close)
+
+
+def test_scaled_lstm_has_the_abilities_of_an_lstm() -> None:
+    names = {name for each in LSTM.__mro__ for name in vars(each).get("OPTIONAL", ())}
+    abilities = {name: has(LSTM(), name) for name in names}
+    assert abilities["fused"]
+    assert {name: has(ScaledLSTM(), name) for name in names} == abilities
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
