@@ -88,27 +88,35 @@ const entriesOf = (labels, own, extra = []) => [
   ...extra,
 ];
 
-const curves = (problem, own) => {
-  const from = problem.steps.findIndex((step) => step >= 1);
-  const all = Object.values(problem.curves).flatMap(([mean]) => mean.slice(from)).filter((y) => y !== null);
+// Mean losses of all optimizers, over the steps from the one with the index `from`.
+const curves = ({ title, steps, curves: means, target = null }, own, name, from) => {
+  const all = Object.values(means).flatMap(([mean]) => mean.slice(from)).filter((y) => y !== null);
   let [low, high] = [Math.min(...all), Math.max(...all)];
   if (low === high) [low, high] = [low - Math.abs(low || 1), high + Math.abs(high || 1)];
   const heights = [BOX.height - BOX.bottom, BOX.top];
   const ys = low > 0 ? logarithmic(low, high, ...heights) : linear(low, high, ...heights);
   const clamp = (y) => Math.min(heights[0], Math.max(heights[1], ys.at(low > 0 ? Math.max(y, low / 10) : y)));
-  const xs = linear(0, problem.steps.at(-1), BOX.left, BOX.width - BOX.right);
+  const xs = linear(0, steps.at(-1), BOX.left, BOX.width - BOX.right);
   const points = (values) =>
-    values.map((y, i) => (y === null || i < from ? null : [xs.at(problem.steps[i]), clamp(y)])).filter(Boolean);
-  const svg = frame(xs, ys, `Losses on ${problem.title}; ${own} is highlighted`, ["updates", "mean loss"]);
-  const [, bottom, top] = problem.curves[own];
+    values.map((y, i) => (y === null || i < from ? null : [xs.at(steps[i]), clamp(y)])).filter(Boolean);
+  const svg = frame(xs, ys, `${title}: ${name}; ${own} is highlighted`, ["updates", name]);
+  const [, bottom, top] = means[own];
   line(svg, [...points(bottom), ...points(top).reverse()], "band");
-  if (problem.target !== null && problem.target >= low && problem.target <= high)
-    line(svg, [[BOX.left, ys.at(problem.target)], [BOX.width - BOX.right, ys.at(problem.target)]], "target", "target");
-  const labels = Object.keys(problem.curves);
-  for (const label of inOrder(labels, own)) line(svg, points(problem.curves[label][0]), kindOf(label, own), label);
+  if (target !== null && target >= low && target <= high)
+    line(svg, [[BOX.left, ys.at(target)], [BOX.width - BOX.right, ys.at(target)]], "target", "target");
+  const labels = Object.keys(means);
+  for (const label of inOrder(labels, own)) line(svg, points(means[label][0]), kindOf(label, own), label);
   const chart = element("div", "chart");
   chart.append(svg);
-  return [chart, legend(entriesOf(labels, own, [["target", "target"]]))];
+  return chart;
+};
+const charts = (problem, own) => {
+  const from = problem.steps.findIndex((step) => step >= 1);
+  const drawn = [curves(problem, own, "mean loss", from)];
+  const { title, held_out: apart } = problem;
+  // Merged results may lack some.
+  if (apart && own in apart.curves) drawn.push(curves({ title, ...apart }, own, "mean held-out loss", 0));
+  return [...drawn, legend(entriesOf(Object.keys(problem.curves), own, [["target", "target"]]))];
 };
 
 const profiles = (own) => {
@@ -181,7 +189,7 @@ const openers = rows.map((row, place) => {
     const inner = element("div");
     const facts = element("dl");
     for (const [name, text] of Object.entries(origin)) facts.append(element("dt", "", name), element("dd", "", text || "unknown"));
-    inner.append(...curves(data.problems[problem], optimizer), facts);
+    inner.append(...charts(data.problems[problem], optimizer), facts);
     cell.append(inner);
     row.after(detail);
   });

@@ -36,14 +36,15 @@ def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Ta
     """
     panel = recorded.panel
     scores = scores_of(experiment, panel)
-    curves, losses, scored = [], [], []
+    curves, losses, held_out, scored = [], [], [], []
     for optimizer in panel.optimizers:
         owner = {"experiment": experiment.name, "panel": panel.name, "optimizer": optimizer}
         runs = recorded.runs.get(optimizer)
         if runs is not None:
-            curve = pd.DataFrame(vars(curve_of(runs))).rename(columns={"steps": "step"})
-            curves.append(curve.assign(problem=problem, **owner))
+            curves.append(_curve(runs).assign(problem=problem, **owner))
             losses.append(thin(runs).assign(**owner))
+        if optimizer in recorded.held_out:
+            held_out.append(_curve(recorded.held_out[optimizer]).assign(**owner))
         for score in scores:
             values = score.of(recorded, optimizer)
             table = pd.DataFrame({"instance": values.index, "value": values.to_numpy()})
@@ -62,11 +63,17 @@ def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Ta
     return Tables(
         _together(curves),
         _together(losses),
+        _together(held_out),
         _together(scored),
         _together(ended),
         traces,
         responses,
     )
+
+
+def _curve(runs: Runs) -> pd.DataFrame:
+    """The mean curve of `runs`, a row a step."""
+    return pd.DataFrame(vars(curve_of(runs))).rename(columns={"steps": "step"})
 
 
 def anytime(runs: Runs) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def curve_of(runs: Runs) -> Curve:
 
 
 def curves_by_optimizer(table: pd.DataFrame) -> dict[tuple[str, str, str], Curve]:
-    """The curve of each (experiment, panel, optimizer) of `curves.parquet`.
+    """The curve of each (experiment, panel, optimizer) of `curves.parquet` or `held-out.parquet`.
 
     Raises:
         SuiteError: an optimizer has more than one mean for a step.
@@ -70,6 +70,6 @@ def curves_by_optimizer(table: pd.DataFrame) -> dict[tuple[str, str, str], Curve
             high=high,
             n=int(first["n"]),
             diverged=int(first["diverged"]),
-            learning_rate=float(first["learning_rate"]),
+            learning_rate=float(first.get("learning_rate", np.nan)),
         )
     return curves

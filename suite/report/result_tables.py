@@ -15,6 +15,7 @@ from l2l.suite.files.parquet import REAL, TEXT, WHOLE, load_result, save_parquet
 OWNER = {"experiment": TEXT, "panel": TEXT}
 CURVE = {**OWNER, "optimizer": TEXT}
 RUN = {**CURVE, "instance": WHOLE}
+MEAN = {"step": WHOLE, "mean": REAL, "low": REAL, "high": REAL, "n": WHOLE, "diverged": WHOLE}
 COORDINATE = {**RUN, "coordinate": WHOLE, "step": WHOLE, "gradient": REAL, "update": REAL}
 COLUMNS = {
     "curves": {
@@ -22,21 +23,17 @@ COLUMNS = {
         "problem": TEXT,
         "optimizer": TEXT,
         "learning_rate": REAL,
-        "step": WHOLE,
-        "mean": REAL,
-        "low": REAL,
-        "high": REAL,
-        "n": WHOLE,
-        "diverged": WHOLE,
+        **MEAN,
     },
     "losses": {**RUN, "step": WHOLE, "loss": REAL},
+    "held_out": {**CURVE, **MEAN},
     "scores": {**CURVE, "score": TEXT, "instance": WHOLE, "value": REAL},
     "anytime": {**RUN, "step": WHOLE, "loss": REAL},
     "traces": COORDINATE,
     "responses": COORDINATE,
 }
-# Most experiments trace nothing, and are no benchmark.
-OPTIONAL = ("anytime", "traces", "responses")
+# Most experiments have no held-out data, trace nothing, and are no benchmark.
+OPTIONAL = ("held_out", "anytime", "traces", "responses")
 # A rate is given to a claim and a reader as it was tuned.
 DOUBLE = ("learning_rate",)
 
@@ -48,6 +45,7 @@ class Tables:
     Args:
         curves: the mean loss of each optimizer at every step, with its band.
         losses: the loss of each run at some steps.
+        held_out: the mean held-out loss of each optimizer at a few steps, with its band.
         scores: what claims and final losses are computed from, for each run.
         anytime: of benchmarks, the final loss of each run had it ended at some steps.
         traces: the gradients and updates of the coordinates that figures show.
@@ -56,6 +54,7 @@ class Tables:
 
     curves: pd.DataFrame
     losses: pd.DataFrame
+    held_out: pd.DataFrame
     scores: pd.DataFrame
     anytime: pd.DataFrame
     traces: pd.DataFrame
@@ -96,7 +95,7 @@ def save_tables(folder: Path, tables: Tables) -> None:
         SuiteError: as `suite.files.atomic.atomic_path`.
     """
     for name, rows in join_tables([tables]).by_name().items():
-        path = folder / f"{name}.parquet"
+        path = _path(folder, name)
         if name in OPTIONAL and not len(rows):
             path.unlink(missing_ok=True)
             continue
@@ -120,7 +119,7 @@ def load_tables(folder: Path) -> Tables:
     """
     found = {}
     for name, columns in COLUMNS.items():
-        path = folder / f"{name}.parquet"
+        path = _path(folder, name)
         if path.exists():
             found[name] = load_result(path, columns)
         elif name in OPTIONAL:
@@ -128,6 +127,10 @@ def load_tables(folder: Path) -> Tables:
         else:
             raise SuiteError(f"{path} is missing: run the experiment into this folder first")
     return join_tables([Tables(**found)])
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace('_', '-')}.parquet"
 
 
 def _type(column: str, kind: str) -> str:

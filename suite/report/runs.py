@@ -51,14 +51,14 @@ def load_runs(path: Path, max_rows: int) -> Runs:
     return runs_of(load_result(path, RUN_COLUMNS, max_rows), str(path))
 
 
-def load_held_out(path: Path, max_rows: int) -> pd.Series:
-    """The last held-out loss of each run, by instance, of an evaluation's `held-out.parquet`.
+def load_held_out(path: Path, max_rows: int) -> Runs:
+    """Read an evaluation's `held-out.parquet`: its runs with held-out losses, at fewer steps.
 
     Raises:
-        SuiteError: the file is damaged, or has more than `max_rows` rows.
+        SuiteError: as `load_runs`.
     """
     table = load_result(path, HELD_OUT_COLUMNS, max_rows)
-    return table[table["step"] == table["step"].max()].set_index("instance")["loss"]
+    return runs_of(table.assign(learning_rate=np.nan), str(path))
 
 
 def runs_of(table: pd.DataFrame, where: str) -> Runs:

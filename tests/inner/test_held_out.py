@@ -30,7 +30,7 @@ from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.report.collect import collect_tables, experiment_infos
 from l2l.suite.report.curves import curves_by_optimizer
 from l2l.suite.report.final import COLUMNS, final_losses
-from l2l.suite.report.results import Results, store_results
+from l2l.suite.report.results import Results, load_results, store_results
 from l2l.suite.report.scores.losses import scores_by_run
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.store import run_cell
@@ -268,6 +268,17 @@ def test_final_csv_tells_them_where_there_are_some(root: Path) -> None:
     store_results(root, Results(tuple(infos), tables, {"commit": None}))
     report = publish_again(root)
     assert "Held-out loss" in report.html.read_text()
+    assert "mean loss on held-out data" in report.markdown.read_text()
+    curve = pd.read_parquet(root / HELD_OUT).set_index("step")
+    assert set(zip(curve["panel"], curve["optimizer"], strict=True)) == {("wine", "SGD")}
+    means = table.groupby("step")["loss"].mean()
+    assert curve["mean"].to_dict() == pytest.approx(means.to_dict(), rel=1e-6)
+    assert set(curve["n"]) == {3}
+    assert (curve["low"] <= curve["mean"]).all()
+    assert (curve["mean"] <= curve["high"]).all()
+    kept = load_results(root)
+    store_results(root, kept.without(["apart"]))
+    assert not (root / HELD_OUT).exists(), "no experiment has any"
     without = {key: value for key, value in known[1].items() if key[3] != "held-out loss"}
     assert list(final_losses(infos, known[0], without)) == COLUMNS
 

@@ -146,7 +146,8 @@ HOSTILE = "</script><script>alert(1)</script>"
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a benchmark's page."""
     folder = tmp_path_factory.mktemp("page")
-    found = alike({**SPEEDS, HOSTILE: 1.5}, in_distribution={"one": ("LSTM",)})
+    speeds = {**SPEEDS, HOSTILE: 1.5}
+    found = alike(speeds, in_distribution={"one": ("LSTM",)}, held_out=("two",))
     store_results(folder, found)
     write_benchmark(load_results(folder), folder)
     return folder
@@ -221,10 +222,15 @@ const button = document.querySelectorAll("#table-rows td button")[5];
 button.click();
 const detail = document.querySelector("tr.detail");
 say.detail = detail.textContent;
-say.lines = detail.querySelectorAll("svg[role=img] path:is(.own, .adam, .other)").length;
+say.charts = [...detail.querySelectorAll("svg[role=img]")].map((svg) => [
+  svg.getAttribute("aria-label"), svg.querySelectorAll("path:is(.own, .adam, .other)").length,
+]);
+say.points = detail.querySelectorAll("path.own:has(title)")[1].getAttribute("d").split("L").length;
 say.own = detail.querySelector("path.own").getAttribute("d").length;
 say.bad = [...document.querySelectorAll("svg path")]
   .filter((path) => /NaN|Infinity/.test(path.getAttribute("d"))).length;
+document.querySelectorAll("#table-rows td button")[0].click();
+say.without = document.querySelectorAll("tr.detail")[0].querySelectorAll("svg[role=img]").length;
 document.querySelectorAll("#table-rows th button")[6].click();
 say.closed = document.querySelectorAll("tr.detail").length;
 document.querySelectorAll("#table-overall td button")[1].click();
@@ -241,7 +247,12 @@ def test_page_filters_sorts_and_shows_curves(page: Path, tmp_path: Path, width: 
     assert say["in"] == ["One LSTM"]
     assert say["two"] == ["Two ADAM", "Two Muon", "Two LSTM", f"Two {HOSTILE}"]
     assert "evaluate-bench-two-Muon tune-Muon" in say["detail"]
-    assert say["lines"] == 4
+    assert say["charts"] == [
+        ["Two: mean loss; Muon is highlighted", 4],
+        ["Two: mean held-out loss; Muon is highlighted", 4],
+    ]
+    assert say["points"] == 11, "one after each tenth of the updates, and one before"
+    assert say["without"] == 1, "the other problems have no held-out data"
     assert say["own"] > 100
     assert (say["bad"], say["closed"]) == (0, 0)
     assert say["followed"] in {*SPEEDS, HOSTILE}

@@ -26,7 +26,8 @@ def draw(curves, **panel):
 def drawn(info, runs):
     curves, scores = known(condensed(info, runs))
     styles = curve_styles(name for panel in info.panels for name in panel.optimizers)
-    return draw_experiment(info, curves, final_losses([info], curves, scores), styles)
+    final = final_losses([info], curves, scores)
+    return draw_experiment(info, curves, {}, final, styles)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,46 @@ def test_paper_is_drawn_under_ours_and_named():
     assert len(lines) == 3
     assert max(line.get_zorder() for line in lines[:2]) < lines[2].get_zorder()
     assert "the paper's curves" in texts(figure)
+
+
+def test_held_out_losses_are_drawn_below_the_panels_that_have_some():
+    panels = tuple(PanelInfo(f"p{i}", f"P{i}", STEPS, tuple(NAMES)) for i in range(5))
+    info = ExperimentInfo("e", "E", panels)
+    runs = pd.concat([rows(name, 0.1, panel=p.name) for p in panels for name in NAMES])
+    curves, scores = known(condensed(info, runs))
+    held_out = {
+        key: replace(curve, steps=curve.steps[::2], mean=2 * curve.mean[::2])
+        for key, curve in curves.items()
+        if key[1] in ("p1", "p2")
+    }
+    held_out = {
+        key: replace(curve, low=curve.mean, high=curve.mean) for key, curve in held_out.items()
+    }
+    final = final_losses([info], curves, scores)
+    figure = draw_experiment(info, curves, held_out, final, curve_styles(NAMES))
+    labels = [axis.get_ylabel() for axis in figure.axes]
+    # A row of four, one below two of them, and one for the fifth.
+    assert labels == ["Loss", *[""] * 4, "Held-out loss", "", "", "Loss", "", "", ""]
+    below = figure.axes[4:8]
+    assert [axis.get_visible() for axis in below] == [False, True, True, False]
+    for axis, upper in zip(below[1:3], figure.axes[1:3], strict=True):
+        assert [len(line.get_xdata()) for line in axis.lines] == [11] * 3
+        assert axis.lines[0].get_ydata()[-1] == 2 * upper.lines[0].get_ydata()[-1]
+        assert axis.get_xlim() == upper.get_xlim()
+    only = draw_experiment(info, curves, {}, final, curve_styles(NAMES))
+    assert only.get_figheight() < figure.get_figheight()
+    assert "Held-out loss" not in [axis.get_ylabel() for axis in only.axes]
+
+
+def test_runs_of_which_only_the_held_out_loss_diverged_are_said():
+    curves = condensed(experiment(NAMES), rows("LSTM", 0.1))
+    every, _ = known(curves)
+    fewer = {key: replace(curve, n=38, diverged=2) for key, curve in every.items()}
+    info = experiment(NAMES)
+    final = final_losses([info], *known(curves))
+    figure = draw_experiment(info, every, fewer, final, curve_styles(NAMES))
+    said = " ".join(texts(figure).split())
+    assert "LSTM has held-out losses that are not finite in 2 more runs" in said
 
 
 def test_notices_diverged_and_missing_runs_are_said():

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from l2l.suite.files.places import ROWS
 from l2l.suite.plan.definitions import ExperimentInfo
+from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.pages import profiles_told, provenance_facts, rendered
 from l2l.suite.report.scores.benchmark import Scores
 from l2l.suite.report.scores.entries import ADAM, Contest
@@ -52,6 +53,7 @@ class BenchmarkContent:
     left_out: Table
     rows: Table
     scores: Scores
+    held_out: CurveTable
     provenance: Mapping[str, Any]
 
     @property
@@ -75,7 +77,8 @@ class BenchmarkContent:
 
 def html_page(content: BenchmarkContent) -> str:
     """Self-contained HTML; everything from outside is escaped."""
-    data = json.dumps(embedded(content.scores), ensure_ascii=False, separators=(",", ":"))
+    drawn = embedded(content.scores, content.held_out)
+    data = json.dumps(drawn, ensure_ascii=False, separators=(",", ":"))
     return rendered(
         "benchmark.html.j2",
         content=content,
@@ -88,13 +91,13 @@ def html_page(content: BenchmarkContent) -> str:
     )
 
 
-def embedded(scores: Scores) -> dict[str, Any]:
+def embedded(scores: Scores, held_out: CurveTable) -> dict[str, Any]:
     """What the page's curves and profiles are drawn from, as plain data."""
     places = [(i, label) for i, each in enumerate(scores.contests) for label in each.entries]
     return {
         "adam": ADAM,
         "problems": [
-            _curves(contest, float(target))
+            _curves(contest, float(target)) | {"held_out": _held_out(contest, held_out)}
             for contest, target in zip(scores.contests, scores.targets["target"], strict=True)
         ],
         "ratios": {
@@ -128,6 +131,30 @@ def _curves(contest: Contest, target: float) -> dict[str, Any]:
         "target": _numbers([target])[0],
         "steps": _numbers(first.steps),
         "curves": curves,
+    }
+
+
+def _held_out(contest: Contest, curves: CurveTable) -> dict[str, Any] | None:
+    """Mean held-out losses over updates, with their bands; None if no optimizer has any."""
+    places = {
+        label: (entry.experiment, entry.panel, entry.optimizer)
+        for label, entry in contest.entries.items()
+    }
+    found = {
+        label: curve
+        for label, place in places.items()
+        if (curve := curves.get(place)) is not None and curve.n
+    }
+    if not found:
+        return None
+    # The same for all, because all have as many updates.
+    steps = next(iter(found.values())).steps
+    return {
+        "steps": _numbers(steps),
+        "curves": {
+            label: [_numbers(each) for each in (curve.mean, curve.low, curve.high)]
+            for label, curve in found.items()
+        },
     }
 
 

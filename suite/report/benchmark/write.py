@@ -64,6 +64,7 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
         left_out=left_out_table(benchmarks),
         rows=rows_table(found.rows),
         scores=found,
+        held_out=curves_by_optimizer(results.tables.held_out),
         provenance=results.provenance,
     )
     for name, table in ((OVERALL, found.overall), (ROWS, found.rows)):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from l2l.suite.files.places import FIGURES
 from l2l.suite.plan.definitions import ExperimentInfo
-from l2l.suite.report.curves import CurveTable
+from l2l.suite.report.curves import CurveTable, curves_by_optimizer
 from l2l.suite.report.results import Results
 
 if TYPE_CHECKING:
@@ -46,13 +46,14 @@ def draw_figures(
     """Draw and write each experiment's figures; its own comes first, then those of its panels.
 
     Raises:
-        SuiteError: the folder cannot be written.
+        SuiteError: the folder cannot be written, or the table of held-out losses is damaged.
     """
+    held_out = curves_by_optimizer(results.tables.held_out)
     try:
-        every = _drawings(results, curves, final)
+        every = _drawings(results, curves, held_out, final)
     except Exception as error:  # matplotlib cannot be imported in some users' surroundings
         return [
-            [_failed(each.name, caption(each), folder / FIGURES, error)]
+            [_failed(each.name, caption(each, held_out), folder / FIGURES, error)]
             for each in results.experiments
         ]
     return [
@@ -66,7 +67,9 @@ def failures(figures: Sequence[Sequence[Shown]]) -> dict[str, str]:
     return {each.name: each.failure for own in figures for each in own if each.failure}
 
 
-def _drawings(results: Results, curves: CurveTable, final: pd.DataFrame) -> list[list[Drawing]]:
+def _drawings(
+    results: Results, curves: CurveTable, held_out: CurveTable, final: pd.DataFrame
+) -> list[list[Drawing]]:
     from l2l.suite.report.figures.experiment import draw_experiment
     from l2l.suite.report.figures.files import Drawing
     from l2l.suite.report.figures.pictures import picture_sheets
@@ -77,7 +80,11 @@ def _drawings(results: Results, curves: CurveTable, final: pd.DataFrame) -> list
     styles = curve_styles(o for e in experiments for p in e.panels for o in p.optimizers)
     return [
         [
-            Drawing(e.name, caption(e), partial(draw_experiment, e, curves, final, styles)),
+            Drawing(
+                e.name,
+                caption(e, held_out),
+                partial(draw_experiment, e, curves, held_out, final, styles),
+            ),
             *picture_sheets(e, results.pictures),
             *draw_traces(e, results.tables, styles),
         ]
@@ -108,8 +115,8 @@ def _failed(name: str, caption: str, folder: Path, error: Exception) -> Shown:
     return Shown(name, caption, failure=sentence)
 
 
-def caption(experiment: ExperimentInfo) -> str:
-    """What an experiment's figure shows."""
+def caption(experiment: ExperimentInfo, held_out: CurveTable) -> str:
+    """What an experiment's figure shows, below also the curves of `held_out` that are its own."""
     source = f" ({experiment.source} of the paper)" if experiment.source else ""
     what, band = "loss", "a bootstrap band, the 2.5th to 97.5th percentile of the mean"
     if all(panel.grid for panel in experiment.panels):
@@ -117,4 +124,11 @@ def caption(experiment: ExperimentInfo) -> str:
     text = f"{experiment.title}{source}. Mean {what} over fresh test runs, with {band}"
     if any(panel.paper for panel in experiment.panels):
         text += "; dotted, with hollow markers, the curves of the paper's own figure"
-    return text + "."
+    text += "."
+    ungridded = {panel.name for panel in experiment.panels if not panel.grid}
+    if any(name == experiment.name and panel in ungridded for name, panel, _ in held_out):
+        text += (
+            " The lower panels show the mean loss on held-out data, after each tenth of the "
+            "updates, of the same runs."
+        )
+    return text

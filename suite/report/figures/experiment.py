@@ -1,14 +1,15 @@
-"""The figures: our mean curves with their bootstrap bands, the paper's own curves under them."""
+"""The figures: our mean curves with their bands, the paper's under them, held-out losses below."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -26,36 +27,42 @@ from l2l.suite.report.figures.text import shown, unreadable, wrapped
 log = logging.getLogger("suite")
 
 PER_ROW = 4
-# Inches: of a panel without its title, of a line of a title, and of a note.
-PANEL, TITLE_LINE, NOTE_LINE = 2.6, 0.15, 0.16
+# Inches: of a panel without its title, of a line of a title, of a panel of held-out losses, and of
+# a note.
+PANEL, TITLE_LINE, HELD_OUT, NOTE_LINE = 2.6, 0.15, 2.1, 0.16
 
 
 def draw_experiment(
     experiment: ExperimentInfo,
     curves: CurveTable,
+    held_out: CurveTable,
     final: pd.DataFrame,
     styles: Mapping[str, CurveStyle],
 ) -> Figure:
     """One figure, a panel for each of the experiment's, in rows of up to four.
 
-    Panels of a grid that differ in its last field alone share one. Notices on the data, and runs
-    that diverged or are missing, are footnotes of the figure. To be called within
-    `suite.report.figures.style.own_settings`.
+    Panels of a grid that differ in its last field alone share one. A panel with held-out losses has
+    these below it, on an axis of their own: they may be far from the losses of minibatches. Notices
+    on the data, and runs that diverged or are missing, are footnotes of the figure. To be called
+    within `suite.report.figures.style.own_settings`.
 
     Args:
         experiment: whose panels are drawn.
         curves: of the figure's panels.
+        held_out: the same of held-out losses, where there are any.
         final: from `suite.report.final.final_losses`, for the panels of grids.
         styles: by optimizer.
     """
     slots = [tuple(own) for _, own in itertools.groupby(experiment.panels, same_axis)]
     columns = min(PER_ROW, len(slots))
-    rows = math.ceil(len(slots) / columns)
     width = max(3.1 * columns, 6.2)
-    found = [[_curves_of(experiment.name, panel, curves) for panel in slot] for slot in slots]
+    found, apart = (
+        [[_curves_of(experiment.name, panel, some) for panel in slot] for slot in slots]
+        for some in (curves, held_out)
+    )
     remarks = [
-        [remark for each in zip(slot, own, strict=True) for remark in _remarks(*each)]
-        for slot, own in zip(slots, found, strict=True)
+        [remark for each in zip(*parts, strict=True) for remark in _remarks(*each)]
+        for parts in zip(slots, found, apart, strict=True)
     ]
     notes = list(dict.fromkeys(remark for own in remarks for remark in own))
     titles = [
@@ -74,25 +81,62 @@ def draw_experiment(
     figure = Figure(figsize=(width, 1), layout="constrained")
     legend_height = place_legend(figure, _handles(experiment, styles))
     titles_height = TITLE_LINE * max(title.count("\n") + 1 for title in titles)
-    height = (PANEL + titles_height) * rows + legend_height + notes_height
+    # A grid's axes show final losses, which have no steps.
+    below = [bool(own[0]) and not slot[0].grid for slot, own in zip(slots, apart, strict=True)]
+    rows = [below[start : start + columns] for start in range(0, len(slots), columns)]
+    heights = [[PANEL + titles_height, HELD_OUT][: 1 + any(row)] for row in rows]
+    height = sum(map(sum, heights)) + legend_height + notes_height
     figure.set_figheight(height)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     share = notes_height / height
     engine.set(rect=(0.0, share, 1.0, 1.0 - share), w_pad=0.06)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, slot, own, title in zip(axes, slots, found, titles, strict=False):
+    axes = _axes(figure, rows, heights)
+    for (axis, under), slot, own, other, title in zip(
+        axes, slots, found, apart, titles, strict=False
+    ):
         if slot[0].grid:
             draw_grid(axis, slot, final[final["experiment"] == experiment.name], styles)
         else:
             draw_panel(axis, slot[0], own[0], styles)
         axis.set_title(title)
-    for axis in axes[::columns]:
+        if under is not None:
+            draw_panel(under, replace(slot[0], paper=None), other[0], styles, mark_all=True)
+            axis.set_xlabel("")
+    for axis, _ in axes[::columns]:
         axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
-    for axis in axes[len(slots) :]:
+    for axis, _ in axes[len(slots) :]:
         axis.set_visible(False)
     figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
     return figure
+
+
+def _axes(
+    figure: Figure, rows: Sequence[Sequence[bool]], heights: Sequence[Sequence[float]]
+) -> list[tuple[Axes, Axes | None]]:
+    """An axis for each place of each row, and one below it where `rows` says so.
+
+    Args:
+        figure: gets the axes.
+        rows: whether a panel has held-out losses; the last row may be shorter.
+        heights: of each row's own axes, and of those below where it has such.
+    """
+    columns = len(rows[0])
+    ratios = [each for row in heights for each in row]
+    lines = iter(figure.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios))
+    found: list[tuple[Axes, Axes | None]] = []
+    for row in rows:
+        upper = next(lines)
+        below = [*row, *[False] * (columns - len(row))]
+        if not any(row):
+            found += [(axis, None) for axis in upper]
+            continue
+        lower = next(lines)
+        lower[below.index(True)].set_ylabel("Held-out loss")
+        for axis, under, there in zip(upper, lower, below, strict=True):
+            under.set_visible(there)
+            found.append((axis, under if there else None))
+    return found
 
 
 def _curves_of(experiment: str, panel: PanelInfo, curves: CurveTable) -> dict[str, Curve]:
@@ -100,7 +144,9 @@ def _curves_of(experiment: str, panel: PanelInfo, curves: CurveTable) -> dict[st
     return {name: curves[key] for name, key in keys.items() if key in curves}
 
 
-def _remarks(panel: PanelInfo, curves: Mapping[str, Curve]) -> list[str]:
+def _remarks(
+    panel: PanelInfo, curves: Mapping[str, Curve], held_out: Mapping[str, Curve]
+) -> list[str]:
     """What a reader must know of a panel: notices on its data, missing and diverged runs."""
     remarks = list(panel.notices())
     missing = [name for name in panel.optimizers if name not in curves]
@@ -112,10 +158,20 @@ def _remarks(panel: PanelInfo, curves: Mapping[str, Curve]) -> list[str]:
                 f"{panel.title}: {name} diverged on {curve.diverged} of "
                 f"{curve.n + curve.diverged} runs, which its curve leaves out."
             )
-    means = [curve.mean for curve in curves.values() if curve.n]
-    if is_logarithmic(means) and any((mean == 0).any() for mean in means):
+    for name, curve in held_out.items():
+        if name in curves and curve.n < curves[name].n:
+            remarks.append(
+                f"{panel.title}: {name} has held-out losses that are not finite in "
+                f"{curves[name].n - curve.n} more runs, which their curve leaves out."
+            )
+    if _below_axis(curves) or _below_axis(held_out):
         remarks.append(f"{panel.title}: losses of 0 lie below the logarithmic axis.")
     return remarks
+
+
+def _below_axis(curves: Mapping[str, Curve]) -> bool:
+    means = [curve.mean for curve in curves.values() if curve.n]
+    return is_logarithmic(means) and any((mean == 0).any() for mean in means)
 
 
 def _of_letters(experiment: ExperimentInfo) -> list[str]:

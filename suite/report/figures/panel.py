@@ -22,9 +22,16 @@ MOST_POINTS = 400
 
 
 def draw_panel(
-    axis: Axes, panel: PanelInfo, curves: Mapping[str, Curve], styles: Mapping[str, CurveStyle]
+    axis: Axes,
+    panel: PanelInfo,
+    curves: Mapping[str, Curve],
+    styles: Mapping[str, CurveStyle],
+    mark_all: bool = False,
 ) -> None:
-    """Draw one panel from `curves` by optimizer."""
+    """Draw one panel from `curves` by optimizer, a marker at each of their steps or at some five.
+
+    `mark_all` is for curves of a few steps: it shows which these are.
+    """
     drawn = []
     if panel.paper is not None:
         theirs = panel_curves(panel.paper)
@@ -47,9 +54,9 @@ def draw_panel(
         if len(at) > MOST_POINTS:
             at = at[np.linspace(0, len(at) - 1, MOST_POINTS).round().astype(int)]
         if len(at):
-            markers = _spread_markers(len(at), place, len(panel.optimizers))
-            band = (own.low[at], own.high[at])
-            draw_own(axis, own.steps[at], own.mean[at], band, styles[name], place, markers)
+            spread = _spread_markers(len(at), place, len(panel.optimizers))
+            band, marked = (own.low[at], own.high[at]), None if mark_all else spread
+            draw_own(axis, own.steps[at], own.mean[at], band, styles[name], place, marked)
             drawn.append(own.mean[at])
     scale_losses(axis, drawn)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))

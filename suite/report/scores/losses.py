@@ -26,13 +26,13 @@ SMALLEST_LOSS = 1e-12  # keeps the logarithm of a loss of exactly 0 finite
 class Recorded:
     """All that the finished cells of one panel recorded: runs by optimizer, and traces.
 
-    `held_out` has the last held-out loss of each run, where the problem has held-out data.
+    `held_out` has the held-out losses of the runs, where the problem has held-out data.
     """
 
     panel: PanelInfo
     runs: Mapping[str, Runs]
     traces: Traces = field(default_factory=no_traces)
-    held_out: Mapping[str, pd.Series] = field(default_factory=dict)
+    held_out: Mapping[str, Runs] = field(default_factory=dict)
 
     def whole(self, optimizer: str) -> Runs | None:
         """The runs of `optimizer` if they reach the panel's last step, or None."""
@@ -84,7 +84,8 @@ class HeldOut:
         return "held-out loss"
 
     def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        return recorded.held_out.get(optimizer, nothing())
+        runs = recorded.held_out.get(optimizer)
+        return nothing() if runs is None else pd.Series(runs.loss[:, -1], index=runs.instances)
 
 
 @dataclass(frozen=True)
