@@ -53,8 +53,9 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
             lambda: sweeps(min(repeats, 3), 10 if quick else 1),
         ),
         "from_torch": (
-            "100 steps of MNIST's network with classes of torch.optim: one run, and a sweep of 13 "
-            "rates with 10 instances each, beside as many single runs of the suite",
+            "100 steps of MNIST's network with classes of torch.optim, by the processor's time on "
+            "one thread: one run, and a sweep of 13 rates with 10 instances each, beside as many "
+            "runs of the loop by hand",
             lambda: from_torch(min(repeats, 3), 1 if quick else 10),
         ),
         "small": (
