@@ -112,13 +112,8 @@ def test_it_steps_in_forked_processes(tmp_path: Path) -> None:
     assert done.stdout == "done 2\n", done.stderr
 
 
-def test_the_page_about_it_runs_as_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
-) -> None:
+def test_the_page_about_it_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "runs").mkdir()
-    checkpoint.rename(tmp_path / "runs" / "optimizer.safetensors")
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 4
     torch.manual_seed(0)
