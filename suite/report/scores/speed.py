@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from l2l.suite.report.scores.anytime import Course, envelope, loss_at, reached
 from l2l.suite.report.statistics.intervals import Floats
@@ -107,5 +106,8 @@ def profile_score(ratio: Floats) -> Floats:
 
 def rank(finals: Mapping[str, Floats]) -> dict[str, Floats]:
     """Places [B] by final loss, 1 for the lowest; equals share the mean of their places."""
-    found = stats.rankdata(np.stack([*finals.values()]), axis=0)
+    # Imported on use: it takes a second, and only benchmarks have ranks.
+    from scipy.stats import rankdata
+
+    found = rankdata(np.stack([*finals.values()]), axis=0)
     return dict(zip(finals, found, strict=True))

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit  # not scipy.stats: that takes a second to import
 
 Floats = NDArray[np.float64]
 # From means [..., k] to the value [...] and its gradient [..., k].
@@ -49,7 +49,7 @@ def interval_ends(samples: Floats, statistic: Statistic, tail: float = TAIL) -> 
     error = np.sqrt(_variance(gradient, np.atleast_2d(np.cov(centred.T)), n))
     if error == 0:
         return float(estimate), float(estimate)
-    above = float(stats.t.ppf(1 - tail, n - 1))
+    above = float(stdtrit(n - 1, 1 - tail))
     below = -above
     if n >= FEWEST_RESAMPLED:
         t = _resampled_t(centred, centre, statistic)
@@ -74,7 +74,7 @@ def lognormal_ends(values: Floats, tail: float = TAIL) -> tuple[float, float]:
     logs = np.log(values)
     n, variance = len(logs), logs.var(ddof=1)
     error = np.sqrt(variance / n + variance**2 / (2 * (n - 1)))
-    reach = stats.t.ppf(1 - tail, n - 1) * error
+    reach = stdtrit(n - 1, 1 - tail) * error
     middle = logs.mean() + variance / 2
     return float(np.exp(middle - reach)), float(np.exp(middle + reach))
 

@@ -9,7 +9,7 @@ Satterthwaite's degrees of freedom, and the equal-tailed and the symmetric boots
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit  # not scipy.stats: that takes a second to import
 
 from l2l.suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Floats
 from l2l.suite.report.statistics.intervals import Interval, paired_difference
@@ -45,7 +45,7 @@ def difference_over_trainings(lower: Floats, higher: Floats, tail: float = TAIL)
     t = _resampled_t(differences)
     equal = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
     symmetric = np.quantile(np.abs(t), 1 - 2 * tail, method="inverted_cdf")
-    plain = float(stats.t.ppf(1 - tail, freedom[0]))
+    plain = float(stdtrit(freedom[0], 1 - tail))
     above, below = max(plain, symmetric, equal[1]), min(-plain, -symmetric, equal[0])
     return Interval(estimate, float(estimate - above * error), float(estimate - below * error), n)
 
