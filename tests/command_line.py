@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
-from l2l.suite.commands.command_line import app
+import l2l.suite.report.figures.files
+from l2l.suite.commands.command_line import app, main
+from l2l.suite.report.figures.files import Drawing, Rendered
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +39,22 @@ claims:
 
 def command(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def as_program(*words: object) -> None:
+    """The command line as `reproduce.py` is called, in a process that is there for it alone."""
+    os.chdir(ROOT)
+    sys.argv = ["reproduce.py", *map(str, words)]
+    main()
+
+
+def leave_figures_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is in tables: a small run takes half its time to draw."""
+
+    def empty(drawing: Drawing, text: str = "") -> Rendered:
+        return Rendered("<svg/>", b"")
+
+    monkeypatch.setattr(l2l.suite.report.figures.files, "render", empty)
 
 
 def write_experiment(folder: Path, text: str = EXPERIMENT) -> Path:

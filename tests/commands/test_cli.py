@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from command_line import EXPERIMENT, ROOT, command, write_experiment
+from command_line import (
+    EXPERIMENT,
+    ROOT,
+    as_program,
+    command,
+    leave_figures_empty,
+    write_experiment,
+)
+from forked import forked
 
 import l2l.suite.commands.request
 
@@ -28,6 +40,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "T-1" in done.output
     assert str(folder / "out" / "report.html") in done.output
     return folder / "out"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_figures_empty(monkeypatch)
+
+
+def copied(finished: Path, to: Path) -> Path:
+    """A results folder to be changed."""
+    return shutil.copytree(finished, to, symlinks=True)
 
 
 def test_run_leaves_everything_that_users_read(finished: Path) -> None:
@@ -86,32 +108,26 @@ def test_second_run_computes_nothing(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def start_run(folder: Path, *words: str) -> subprocess.Popen[str]:
-    fixed = ["reproduce.py", "run", folder / "tiny.yaml", "--results", folder / "out"]
-    return subprocess.Popen(
-        [sys.executable, *map(str, fixed), *words],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@contextmanager
+def started_run(folder: Path, *words: str) -> Iterator[BaseProcess]:
+    """A run in a process of its own, once it trains; what it prints is in `printed`."""
+    fixed = ("run", folder / "tiny.yaml", "--results", folder / "out")
+    with forked(folder / "printed", as_program, *fixed, *words) as process:
+        deadline = time.monotonic() + 40
+        while not list(folder.glob("out/cells/metatrain-*/log.csv")):
+            assert time.monotonic() < deadline, "the run never began to train"
+            time.sleep(0.02)
+        yield process
 
 
-def wait_for_training(folder: Path) -> None:
-    deadline = time.monotonic() + 40
-    while not list(folder.glob("out/cells/metatrain-*/log.csv")):
-        assert time.monotonic() < deadline, "the run never began to train"
-        time.sleep(0.02)
-
-
+@pytest.mark.usefixtures("undrawn")
 def test_killed_run_goes_on_and_ends_with_the_same_tables(tmp_path: Path) -> None:
     long = EXPERIMENT.replace("runs: 8", "runs: 120").replace("every: 2", "every: 10")
     write_experiment(tmp_path, long)
-    killed = start_run(tmp_path)
-    wait_for_training(tmp_path)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    with started_run(tmp_path) as killed:
+        killed.kill()
+        killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     assert not list(tmp_path.glob("out/cells/metatrain-*/cell.json"))
     yaml = tmp_path / "tiny.yaml"
     assert command("run", yaml, "--results", tmp_path / "out").exit_code == 0
@@ -125,16 +141,18 @@ def test_killed_run_goes_on_and_ends_with_the_same_tables(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     write_experiment(tmp_path, EXPERIMENT.replace("runs: 8", "runs: 100000"))
-    stopped = start_run(tmp_path, "--set", "sizes.test_instances=3")
-    wait_for_training(tmp_path)
-    stopped.send_signal(number)
-    _, errors = stopped.communicate(timeout=30)
-    assert stopped.returncode == 130
-    assert "To resume: python reproduce.py run" in errors
-    assert "--set sizes.test_instances=3" in errors
-    assert "Traceback" not in errors
+    with started_run(tmp_path, "--set", "sizes.test_instances=3") as stopped:
+        assert stopped.pid is not None
+        os.kill(stopped.pid, number)
+        stopped.join(30)
+    assert stopped.exitcode == 130
+    told = (tmp_path / "printed").read_text(encoding="utf-8")
+    assert "To resume: python reproduce.py run" in told
+    assert "--set sizes.test_instances=3" in told
+    assert "Traceback" not in told
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     plugin = tmp_path / "abyss.py"
     plugin.write_text(
@@ -172,23 +190,31 @@ def test_failed_cell_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     assert (tmp_path / "alone" / "out" / "report.html").exists()
 
 
-def test_disk_without_room_is_a_sentence_and_the_run_can_go_on(tmp_path: Path) -> None:
-    words = [sys.executable, "reproduce.py", "run", str(write_experiment(tmp_path))]
-    words += ["--results", str(tmp_path / "out")]
-    full = subprocess.run(
-        # The report's files are larger than that.
-        ["bash", "-c", 'ulimit -f 20 && exec "$@"', "bash", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert full.returncode == 2, full.stderr
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Within the block no file of this process can be longer, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_disk_without_room_is_a_sentence_and_the_run_can_go_on(
+    finished: Path, tmp_path: Path
+) -> None:
+    """After a finished run, so that what is compiled or cached once for all is there."""
+    words = ("run", write_experiment(tmp_path), "--results", tmp_path / "out")
+    with largest_file(20 * 1024):  # the report's files are larger
+        full = command(*words)
+    assert full.exit_code == 2, full.stderr
     assert "finished cells are kept" in full.stderr
     assert "Traceback" not in full.stderr
-    again = command(*words[2:])
+    again = command(*words)
     assert again.exit_code == 0
     assert "[1/" not in again.stderr, "no cell was computed again"
+    assert (tmp_path / "out" / "final.csv").read_bytes() == (finished / "final.csv").read_bytes()
 
 
 def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,9 +228,10 @@ def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert "bug in the suite" in done.stderr
 
 
-def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+def test_report_keeps_what_is_known_of_where_its_results_come_from(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path / "out")
     recorded = json.loads((out / "provenance.json").read_text())
     recorded["commit"] = "of another day"
     (out / "provenance.json").write_text(json.dumps(recorded))
@@ -213,9 +240,9 @@ def test_report_keeps_what_is_known_of_where_its_results_come_from(tmp_path: Pat
     assert "of another day" in (out / "report.md").read_text()
 
 
-def test_merge_is_as_if_both_had_been_run_into_one_folder(tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert command("run", write_experiment(tmp_path), "--results", first).exit_code == 0
+@pytest.mark.usefixtures("undrawn")
+def test_merge_is_as_if_both_had_been_run_into_one_folder(finished: Path, tmp_path: Path) -> None:
+    first, second = copied(finished, tmp_path / "first"), tmp_path / "second"
     other = tmp_path / "other.yaml"
     other.write_text(EXPERIMENT.replace("T-1", "O-1").replace("title: Tiny", "title: Other"))
     assert command("run", other, "--results", second).exit_code == 0
@@ -230,6 +257,7 @@ def test_merge_is_as_if_both_had_been_run_into_one_folder(tmp_path: Path) -> Non
     assert "nothing" in refused.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_merge_unites_one_experiment_of_two_folders(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     text = EXPERIMENT.replace("title: Tiny", "benchmark: true\ntitle: Tiny").split("claims:")[0]
@@ -267,9 +295,10 @@ def test_benchmark_needs_an_experiment_that_is_one(finished: Path, tmp_path: Pat
     assert not (tmp_path / "page" / "curves.parquet").exists()
 
 
-def test_run_of_another_experiment_keeps_the_report_of_those_before(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+def test_run_of_another_experiment_keeps_the_report_of_those_before(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path / "out")
     curves = pd.read_parquet(out / "curves.parquet")
     other = tmp_path / "other.yaml"
     other.write_text(EXPERIMENT.replace("T-1", "O-1").replace("title: Tiny", "title: Other"))
@@ -287,21 +316,22 @@ def test_run_of_another_experiment_keeps_the_report_of_those_before(tmp_path: Pa
     assert (out / "report.html").read_text() == page
 
 
-def test_damaged_tables_of_earlier_runs_are_told_and_left_out(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+@pytest.mark.usefixtures("undrawn")
+def test_damaged_tables_of_earlier_runs_are_told_and_left_out(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path / "out")
     whole = (out / "claims.csv").read_text()
     (out / "experiments.json").write_text("{")
-    assert command("run", tmp_path / "tiny.yaml", "--results", out).exit_code == 0
+    assert command("run", finished.parent / "tiny.yaml", "--results", out).exit_code == 0
     told = (out / "logs" / "latest.log").read_text()
     assert "leaves out what was run before" in told
     assert "experiments.json" in told
     assert (out / "claims.csv").read_text() == whole
 
 
-def test_clean_that_nobody_answers_deletes_nothing(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert command("run", write_experiment(tmp_path), "--results", out).exit_code == 0
+def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path / "out")
     cells = sorted(out.glob("cells/*-*"))
     done = command("clean", "--results", out)
     assert done.exit_code == 2
@@ -381,12 +411,12 @@ def test_own_experiments_stand_beside_the_papers(tmp_path: Path) -> None:
     assert l2l.suite.commands.request.find_experiments([str(write_experiment(tmp_path)), "fig4"])
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("place", ["{out}/figures/../cells/evil.py", "{tmp}/evil.py"])
 def test_code_that_results_name_is_not_run_by_looking_at_them(
     finished: Path, tmp_path: Path, place: str
 ) -> None:
-    out, mark = tmp_path / "out", tmp_path / "it ran"
-    shutil.copytree(finished, out, symlinks=True)
+    out, mark = copied(finished, tmp_path / "out"), tmp_path / "it ran"
     evil = place.format(out=out, tmp=tmp_path)
     Path(evil).write_text(f"open({str(mark)!r}, 'w')")
     path = out / "cells" / "request.json"
@@ -419,8 +449,7 @@ def test_code_that_results_name_is_not_run_by_looking_at_them(
 def test_link_inside_a_results_folder_is_refused_and_not_followed(
     finished: Path, tmp_path: Path, place: str
 ) -> None:
-    out, outside = tmp_path / "out", tmp_path / "outside"
-    shutil.copytree(finished, out, symlinks=True)
+    out, outside = copied(finished, tmp_path / "out"), tmp_path / "outside"
     cell = next((out / "cells").glob("evaluate-*")).name
     link = out / place.format(cell=cell)
     link.rename(outside)
