@@ -7,6 +7,8 @@ it is written as: an optimizer may be called ``on``, ``1e-3`` or ``null``.
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,12 @@ def _check_size(
     return values, levels
 
 
+@functools.lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """Remembered, because it takes PyYAML 0.1 s, and planning reads each experiment twice."""
+    return yaml.load(text, _StrictLoader)
+
+
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text.
 
@@ -130,7 +138,8 @@ def parse_yaml(text: str) -> Any:
     if len(text) > MAX_BYTES:
         raise ValueError(f"is more than {MAX_BYTES:,} characters long")
     try:
-        return yaml.load(text, _StrictLoader)
+        # A copy, which may be changed.
+        return copy.deepcopy(_parsed(text))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         problem = (
