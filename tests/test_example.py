@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from fake_kinds import forget_kinds
+from forked import forked
 from typer.testing import CliRunner
 
 from l2l.problems.quadratic import Quadratic
@@ -22,7 +23,8 @@ from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Params, ParamSpec
 from l2l.suite.inner.objective import Objective
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +295,12 @@ class States(Optimizer):
 """
 
 
+def run_tests(words: list[str]) -> None:
+    """In a process of its own."""
+    os.chdir(ROOT)
+    sys.exit(pytest.main(words))
+
+
 def test_conformance_tests_take_in_files_of_ones_own(tmp_path: Path) -> None:
     """The example passes them, as does a state of all kinds; drawing outside of `rng` does not."""
     states = tmp_path / "states.py"
@@ -306,21 +314,22 @@ def test_conformance_tests_take_in_files_of_ones_own(tmp_path: Path) -> None:
         .replace("0.5 * rng.normal(2)", "torch.randn(2)")
         .replace("from torch import Tensor", "import torch\nfrom torch import Tensor")
     )
-    words = [sys.executable, "-m", "pytest", "-q", "-rfp", "-p", "no:cacheprovider"]
+    words = ["-q", "-rfp", "-p", "no:cacheprovider"]
     words += [
-        "tests/test_conformance.py",
+        f"--rootdir={ROOT}",
+        str(ROOT / "tests" / "test_conformance.py"),
         "-k",
         "rosenbrock or signed or digits-net or wrong or states or lion",
     ]
     shipped = (EXAMPLES / name for name in ("rosenbrock.py", "digits_net.py"))
     for plugin in (*shipped, states, wrong):
         words += ["--plugin", str(plugin)]
-    done = subprocess.run(
-        words, cwd=EXAMPLES.parents[1], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stdout
+    with forked(tmp_path / "printed", run_tests, words) as process:
+        process.join()
+    told = (tmp_path / "printed").read_text(encoding="utf-8")
+    assert process.exitcode == 1, told
     test = "test_draws_repeat_and_differ_between_instances"
-    ended = re.findall(r"^(FAILED|PASSED) \S*::(\S+)", done.stdout, re.MULTILINE)
+    ended = re.findall(r"^(FAILED|PASSED) \S*::(\S+)", told, re.MULTILINE)
     assert ("FAILED", f"{test}[wrong]") in ended
     assert ("PASSED", f"{test}[rosenbrock]") in ended
     assert ("PASSED", "test_state_is_data_and_a_run_can_stop_and_go_on[signed]") in ended

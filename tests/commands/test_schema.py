@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command_line import as_program
+from forked import forked
 from jsonschema import Draft7Validator
 from typer.testing import CliRunner
 
@@ -49,14 +49,15 @@ def complaints(data: Any) -> list[str]:
     return [error.message for error in Draft7Validator(schema).iter_errors(data)]
 
 
-def test_schema_is_that_of_what_there_is() -> None:
+def test_schema_is_that_of_what_there_is(tmp_path: Path) -> None:
     """If not: python reproduce.py list --schema > experiments/schema.json"""
     # In a process of its own, which has no plugins of other tests.
-    words = [sys.executable, "reproduce.py", "list", "--schema"]
-    told = subprocess.run(words, cwd=EXPERIMENTS.parent, capture_output=True, text=True, check=True)
+    with forked(tmp_path / "printed", as_program, "list", "--schema") as process:
+        process.join()
+    assert process.exitcode == 0
     kept = SCHEMA.read_text(encoding="utf-8")
     Draft7Validator.check_schema(json.loads(kept))
-    assert kept == told.stdout
+    assert kept == (tmp_path / "printed").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import ROOT, write_experiment
+from command_line import command, leave_figures_empty, write_experiment
 from fake_kinds import fake_kind
 
 from l2l.optimizers.learned.checkpoint import load_optimizer
@@ -106,15 +104,23 @@ def test_cell_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     assert settings() == before
 
 
-def test_command_gives_equal_tables_whatever_its_jobs_threads_and_batches(tmp_path: Path) -> None:
+def test_command_gives_equal_tables_whatever_its_jobs_threads_and_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second run's cells are computed in two processes, with half of the threads each."""
+    leave_figures_empty(monkeypatch)
     experiment = write_experiment(tmp_path, ON_IMAGES)
-    found = []
-    for jobs, memory in (("1", "4096"), ("2", "1")):
-        out = tmp_path / jobs
-        words = [sys.executable, "reproduce.py", "run", str(experiment), "--profile", "smoke"]
-        words += ["--deterministic", "--jobs", jobs, "--results", str(out)]
-        environment = {**os.environ, "OMP_NUM_THREADS": jobs, "L2L_MEMORY_MIB": memory}
-        subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
+    threads, found = torch.get_num_threads(), []
+    for jobs, memory in ((1, "4096"), (2, "1")):
+        out = tmp_path / str(jobs)
+        words = ["run", experiment, "--profile", "smoke", "--deterministic", "--jobs", jobs]
+        monkeypatch.setenv("L2L_MEMORY_MIB", memory)
+        torch.set_num_threads(2)
+        try:
+            done = command(*words, "--results", out)
+        finally:
+            torch.set_num_threads(threads)
+        assert done.exit_code == 0, done.output
         names = ("losses.parquet", "scores.parquet", "final.csv")
         found.append({name: (out / name).read_bytes() for name in names})
     assert found[0] == found[1]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from example_problems import Cliff
+from forked import forked
 from moved import moved
 from safetensors import safe_open
 from torch import Tensor
@@ -471,26 +470,16 @@ def test_finished_training_is_not_done_again(
 def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     """A real kill −9, somewhere after the first state was written."""
     folder, expected = tmp_path / "killed", tmp_path / "expected"
-    phase = Phase(250, 10, {"name": "truncated", "window": 10}, rate=0.01, clip=True)
-    code = (
-        "import sys; sys.path[:0] = ['tests', 'tests/meta']\n"
-        "from pathlib import Path\n"
-        "from l2l.suite.meta.schedule import Phase\n"
-        "from test_metatrain import train\n"
-        f"train(Path({str(folder)!r}), {phase!r}, every=10)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    deadline = time.monotonic() + 40
-    while not (folder / TRAINING_STATE).exists():
-        assert time.monotonic() < deadline, "it never wrote a state"
-        assert process.poll() is None, "it ended before it was killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    phase = Phase(120, 10, {"name": "truncated", "window": 10}, rate=0.01, clip=True)
+    with forked(tmp_path / "printed", partial(train, folder, phase, every=10)) as process:
+        deadline = time.monotonic() + 40
+        while not (folder / TRAINING_STATE).exists():
+            assert time.monotonic() < deadline, "it never wrote a state"
+            assert process.is_alive(), "it ended before it was killed"
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (folder / "optimizer.safetensors").exists()
     before = load_state(folder)
     assert before is not None

@@ -88,7 +88,7 @@ def test_a_step_may_write_over_its_state() -> None:
 def test_programs_that_take_several_blocks_change_nothing_but_rounding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    case = make_case(LSTMShape(2, 5, 2), 100, 1, seed=2, scale=0.3)
+    case = make_case(LSTMShape(1, 5, 2), 70, 1, seed=2, scale=0.3)
     arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state, case.cotangents)]
     results = []
     for programs in (1, 2, 256):
@@ -110,10 +110,17 @@ def operators_by_triton(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("operators_by_triton")
-def test_kernel_that_agrees_is_taken() -> None:
-    shape = LSTMShape(2, 20, 2)
-    assert dispatch.self_check(shape, torch.device(DEVICE)) < 1e-5
-    assert dispatch._fused_gpu(shape, torch.device(DEVICE))
+def test_kernel_that_agrees_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[float] = []
+    check = dispatch.self_check
+
+    def noted(shape: LSTMShape, device: torch.device) -> float:
+        errors.append(check(shape, device))
+        return errors[-1]
+
+    monkeypatch.setattr(dispatch, "self_check", noted)
+    assert dispatch._fused_gpu(LSTMShape(2, 5, 2), torch.device(DEVICE))
+    assert len(errors) == 1 and errors[0] < 1e-5
 
 
 @pytest.mark.usefixtures("operators_by_triton")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 pytest.importorskip("triton.backends.nvidia", reason="Triton for NVIDIA GPUs is not installed")
 
+CAPABILITIES = ("80", "90")
 PROGRAM = """
+import itertools
 import sys
 import triton
 from triton.backends.compiler import GPUTarget
@@ -21,7 +24,8 @@ from l2l.optimizers.kernels.shape import LSTMShape
 
 INTEGERS = {"n", "state_row", "last_row", "d_row", "steps", "kept", "size"}
 sizes = triton_lstm._sizes(LSTMShape(layers=1, hidden=4, inputs=1))
-for kernel, own in ((triton_lstm._forward, {}), (triton_lstm._backward, {"FEATURES": False})):
+kernels = ((triton_lstm._forward, {}), (triton_lstm._backward, {"FEATURES": False}))
+for capability, (kernel, own) in itertools.product(map(int, sys.argv[1:]), kernels):
     constants = sizes | own
     kinds = {
         name: "constexpr" if name in constants else "i32" if name in INTEGERS else "*fp32"
@@ -29,18 +33,17 @@ for kernel, own in ((triton_lstm._forward, {}), (triton_lstm._backward, {"FEATUR
     }
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(kernel, kinds, constexprs=places)
-    compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
-    print(kernel.__name__, len(compiled.asm["cubin"]))
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+    print(capability, kernel.__name__, len(compiled.asm["cubin"]))
 """
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-def test_kernels_compile_to_machine_code(capability: int, tmp_path: Path) -> None:
+def test_kernels_compile_to_machine_code(tmp_path: Path) -> None:
     # In the interpreter, which the other tests use, nothing is compiled.
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(capability)],
+        [sys.executable, "-c", PROGRAM, *CAPABILITIES],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
@@ -49,6 +52,6 @@ def test_kernels_compile_to_machine_code(capability: int, tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    sizes = dict(line.split() for line in done.stdout.splitlines())
-    assert sizes.keys() == {"_forward", "_backward"}
-    assert all(int(size) > 1000 for size in sizes.values())
+    sizes = {tuple(words[:2]): int(words[2]) for words in map(str.split, done.stdout.splitlines())}
+    assert sizes.keys() == set(itertools.product(CAPABILITIES, ("_forward", "_backward")))
+    assert all(size > 1000 for size in sizes.values())

@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_kinds import fake_kind
+from forked import forked
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.kind import Job, Kind
@@ -184,45 +182,30 @@ def test_names_never_leave_the_folder() -> None:
     assert cell.label.startswith("tune-etc-n-me-x-")
 
 
-SLOW = """
-import sys, time
-from pathlib import Path
-from l2l.suite.plan.cells import make_cell
-from l2l import Kind, register_kind
-from l2l.suite.run.store import run_cell
+def run_slow_cell(root: Path) -> None:
+    """In a process of its own."""
 
-def work(job):
-    job.progress(1, 4, "on its way")
-    print("at work", flush=True)
-    time.sleep(60)
+    def work(job: Job) -> None:
+        job.progress(1, 4, "on its way")
+        print("at work", flush=True)
+        time.sleep(60)
 
-@register_kind("fake")
-class Fake(Kind):
-    def run(self, job):
-        work(job)
-
-run_cell(make_cell("fake", "a", {"text": "a"}), Path(sys.argv[1]), "cpu")
-"""
+    with pytest.MonkeyPatch.context() as patch:
+        fake_kind(patch, work)
+        run_cell(fake(), root, "cpu")
 
 
 def test_lock_keeps_others_out_and_is_free_once_its_owner_is_killed(
     root: Path, calls: list[str]
 ) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(root)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        text=True,
-    )
-    try:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "at work\n"
+    printed = root / "printed"
+    with forked(printed, run_slow_cell, root) as owner:
+        while not printed.exists() or printed.read_text() != "at work\n":
+            assert owner.is_alive(), printed.read_text()
+            time.sleep(0.02)
         assert state_of(fake(), root) == "running"
         assert run_cell(fake(), root, "cpu").state == "busy"
         assert read_progress(fake().folder(root)).pid == owner.pid
-    finally:
-        owner.send_signal(signal.SIGKILL)
-        owner.wait()
     deadline = time.monotonic() + 5
     while state_of(fake(), root) == "running" and time.monotonic() < deadline:
         time.sleep(0.05)

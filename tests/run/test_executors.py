@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_kinds import fake_kind, forget_kinds
+from forked import forked
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import load_plugin
@@ -25,9 +22,6 @@ from l2l.suite.run.records import failure_of, state_of
 from l2l.suite.run.scheduler import run_all
 from l2l.suite.run.store import Outcome
 from l2l.suite.run.workers import Settings
-
-ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "tests"
 
 # A kind of cell whose configuration says what to do; the worker processes import it as a plugin.
 PLUGIN = """
@@ -186,54 +180,35 @@ def test_interrupted_workers_are_gone_at_once_and_other_processes_go_on(
     assert state_of(slow, settings(2).root) == "missing"
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from l2l.suite.run.executors import Settings, local
-from l2l.suite.core.plugins import load_plugin
-from l2l.suite.run.scheduler import run_all
-from tests.run.test_executors import Seen, fake
-
-if __name__ == "__main__":
-    plugin, root, jobs, seconds, count = sys.argv[1:]
-    load_plugin(Path(plugin))
-    cells = [fake(f"cell{n}", seconds=float(seconds)) for n in range(int(count))]
-    with local(Settings(Path(root), "cpu", int(jobs), (Path(plugin),))) as workers:
-        outcomes = run_all(cells, Path(root), workers, Seen())
+def run_slow_cells(settings: Settings, seconds: float, count: int) -> None:
+    """In a process of its own, which prints how they ended."""
+    for plugin in settings.plugins:
+        load_plugin(plugin)
+    cells = [fake(f"cell{n}", seconds=seconds) for n in range(count)]
+    outcomes, _ = run(cells, settings)
     print(sorted(outcome.state for outcome in outcomes.values()))
-"""
-
-
-def start(settings: Settings, seconds: float, count: int) -> subprocess.Popen[str]:
-    script = settings.root / "script.py"
-    script.write_text(SCRIPT)
-    words = [settings.plugins[0], settings.root, settings.jobs, seconds, count]
-    return subprocess.Popen(
-        [sys.executable, str(script), *map(str, words)],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_two_processes_on_one_folder_compute_each_cell_once(
-    settings: Callable[[int], Settings],
+    settings: Callable[[int], Settings], tmp_path: Path
 ) -> None:
-    both = [start(settings(1), 0.1, 12) for _ in range(2)]
-    outputs = [each.communicate(timeout=60)[0] for each in both]
-    assert outputs == [f"{['done'] * 12}\n"] * 2
+    printed = [tmp_path / "first", tmp_path / "second"]
+    first, second = (forked(path, run_slow_cells, settings(1), 0.1, 12) for path in printed)
+    with first as one, second as other:
+        one.join(60)
+        other.join(60)
+    assert [path.read_text() for path in printed] == [f"{['done'] * 12}\n"] * 2
     assert sorted(calls(settings(1))) == sorted(f"cell{n}" for n in range(12))
 
 
-def test_workers_end_with_a_parent_that_is_killed(settings: Callable[[int], Settings]) -> None:
-    owner = start(settings(2), 60, 2)
+def test_workers_end_with_a_parent_that_is_killed(
+    settings: Callable[[int], Settings], tmp_path: Path
+) -> None:
     cells = [fake(f"cell{n}", seconds=60.0) for n in range(2)]
     root = settings(2).root
-    try:
+    with forked(tmp_path / "printed", run_slow_cells, settings(2), 60.0, 2) as owner:
         wait_for(lambda: all(state_of(cell, root) == "running" for cell in cells))
-    finally:
-        owner.send_signal(signal.SIGKILL)
-        owner.communicate()
+        owner.kill()
     wait_for(lambda: all(state_of(cell, root) == "missing" for cell in cells))
 
 
