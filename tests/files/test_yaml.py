@@ -173,3 +173,9 @@ def test_text_of_other_encodings_is_a_sentence_and_a_mark_of_utf_8_none(tmp_path
     path.write_text("title: é", encoding="cp1252")
     with pytest.raises(SuiteError, match="must be text in UTF-8"):
         read_yaml(path)
+
+
+def test_what_was_read_may_be_changed_without_changing_what_is_read_next() -> None:
+    text = "a: {b: [1]}"
+    parse_yaml(text)["a"]["b"].append(2)
+    assert parse_yaml(text) == {"a": {"b": [1]}}

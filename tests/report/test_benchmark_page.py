@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from pathlib import Path
@@ -35,8 +36,14 @@ def alike(speeds: dict[str, float], **options: object) -> Results:
     return results(dict.fromkeys(PANELS, speeds), **options)  # type: ignore[arg-type]
 
 
+@functools.cache
+def usual() -> Scores:
+    """Those of `SPEEDS` alone; tests only read them."""
+    return scored(alike(SPEEDS))
+
+
 def test_scores_of_runs_are_those_of_their_speeds() -> None:
-    overall = scored(alike(SPEEDS)).overall.set_index("optimizer")
+    overall = usual().overall.set_index("optimizer")
     # Within what lies between recorded updates.
     assert overall.speedup.to_dict() == pytest.approx({"ADAM": 1, "Muon": 2, "LSTM": 0.5}, rel=0.01)
     assert overall["rank"].to_dict() == {"Muon": 1, "ADAM": 2, "LSTM": 3}
@@ -65,7 +72,7 @@ def test_seconds_are_those_of_an_update() -> None:
 
 
 def test_costs_stand_in_each_row() -> None:
-    rows = scored(alike(SPEEDS)).rows.set_index("optimizer").loc
+    rows = usual().rows.set_index("optimizer").loc
     assert rows["Muon"].rates.to_list() == [13] * 6
     assert rows["Muon"].tuning_instances.to_list() == [4] * 6
     assert rows["Muon"].state_bytes.to_list() == [8] * 6
@@ -76,14 +83,14 @@ def test_costs_stand_in_each_row() -> None:
 
 
 def test_smaller_budgets_of_tuning_are_medians_over_problems() -> None:
-    overall = scored(alike(SPEEDS)).overall.set_index("optimizer")
+    overall = usual().overall.set_index("optimizer")
     assert overall.with_four_rates["Muon"] == 3.5
     assert overall.with_default_rate["Muon"] == 4.5
     assert overall.with_four_rates.isna()["LSTM"]
 
 
 def test_targets_stay_when_a_better_baseline_comes() -> None:
-    first = scored(alike(SPEEDS))
+    first = usual()
     faster = alike({**SPEEDS, "Better": 3.0})
     again, anew = scored(faster, first.targets), scored(faster)
     assert again.targets.target.to_list() == first.targets.target.to_list()
