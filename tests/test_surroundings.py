@@ -18,7 +18,7 @@ from l2l.suite.core.native_build import BuildError, compiler
 # Runs the command line with the suite's own uses of the locale's encoding as errors.
 STRICT = """
 import runpy, sys, warnings
-own = r"(suite|problems|optimizers|reproduce|__main__)\\b"
+own = r"(l2l|reproduce|__main__)\\b"
 warnings.filterwarnings("error", category=EncodingWarning, module=own)
 words = sys.argv[1:]
 while words:

@@ -30,6 +30,14 @@ def test_mean_interval_has_about_the_width_of_the_normal_one():
     assert found == mean_interval(values)
 
 
+def test_interval_of_few_runs_is_students():
+    """Before resamples tell anything; 4.302653 is the 97.5th percentile of t with 2 degrees."""
+    values = np.array([1.0, 2.0, 4.0])
+    reach = 4.302653 * values.std(ddof=1) / np.sqrt(3)
+    ends = values.mean() - reach, values.mean() + reach
+    assert interval_ends(values[:, None], plain_mean) == pytest.approx(ends)
+
+
 def test_diverged_runs_are_left_out_of_means():
     found = mean_interval(np.array([1.0, 2.0, np.inf, 3.0, np.nan]))
     assert (found.estimate, found.n) == (2.0, 3)
