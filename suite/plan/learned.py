@@ -70,6 +70,10 @@ def find_trained(spec: Spec, trained: Mapping[str, Trained | DataMissing], where
 
 
 def _trained(training: Training, where: str) -> Trained:
+    if training.use == "shipped":
+        # Nothing is trained, so data of further problems need not be there.
+        alone = tuple(replace(phase, also=()) for phase in training.phases)
+        training = replace(training, phases=alone)
     problem = problem_config(training.problem, f"{where}.problem")
     optimizer = optimizer_config(training.optimizer, training.problem, f"{where}.optimizer")
     name = str(training.optimizer["name"])

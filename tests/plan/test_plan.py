@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from flax_files import flax_file, small_fc_lopt
@@ -197,6 +199,24 @@ def test_shipped_checkpoint_replaces_training_and_its_content_is_in_the_key(
     assert "metatrain" not in kinds(before)
     assert keys(before)["p", "LSTM"] != keys(after)["p", "LSTM"]
     assert keys(before)["p", "SGD"] == keys(after)["p", "SGD"]
+
+
+def test_shipped_checkpoint_needs_no_data_of_problems_that_training_mixes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(l2l.suite.plan.learned, "CHECKPOINTS", tmp_path)
+    save_checkpoint(tmp_path, seed=1)
+    own = experiment(tmp_path)
+    (phase,) = own.training["t"].phases
+    phase = replace(phase, also=({"name": "convnet", "dataset": "svhn"},))
+    training = replace(own.training["t"], phases=(phase,))
+
+    def planned(use: Literal["train", "shipped"]) -> Plan:
+        return make_plan([replace(own, training={"t": replace(training, use=use)})])
+
+    with pytest.raises(DataMissing):
+        planned("train")
+    assert keys(planned("shipped")) == keys(plan(tmp_path, "training.t.use=shipped"))
 
 
 def save_checkpoint(folder: Path, seed: int) -> None:
