@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Before PyTorch is imported, and inherited by every process that a test starts. Tests side by side
-# take one thread each: with more they would wait for each other's.
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "2" if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1" else "1"
-)
+# take one thread each: with more they would wait for each other's. The process that starts them
+# reads this too, and they inherit what it chose for itself, so they must know whose choice it was.
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["L2L_TESTS_CHOSE_THREADS"] = "1"
+if "L2L_TESTS_CHOSE_THREADS" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = (
+        "2" if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1" else "1"
+    )
 os.environ["L2L_OFFLINE"] = "1"
 # Whoever has weights that others published has other rows in the benchmark.
 os.environ.pop("L2L_WEIGHTS", None)

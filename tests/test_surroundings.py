@@ -186,3 +186,12 @@ def test_run_in_an_ascii_locale_and_in_folders_of_other_letters(tmp_path: Path) 
     assert "f(θ) ≥ −1" in page
     assert str(folder) in page  # in the command
     assert ".yaml cannot be read: No such file or directory" in done.stderr
+
+
+@pytest.mark.skipif(
+    "L2L_TESTS_CHOSE_THREADS" not in os.environ, reason="the user chose the number of threads"
+)
+def test_tests_side_by_side_have_one_thread_each() -> None:
+    """With more, threads of one wait for a processor that the other's spin on."""
+    alone = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1"
+    assert os.environ["OMP_NUM_THREADS"] == ("2" if alone else "1")
