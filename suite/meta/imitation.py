@@ -13,7 +13,7 @@ from l2l.suite.core.abilities import has
 from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
-from l2l.suite.inner.loop import Point, advance, start
+from l2l.suite.inner.loop import Point, start, walk
 from l2l.suite.inner.objective import Objective
 
 
@@ -73,18 +73,13 @@ class Imitating(Estimator):
         rng: Rng,
     ) -> Estimate:
         """As `Estimator.gradient`; the meta-loss is not used."""
-        taught = Taught(self.teacher, optimizer)
-        points, gaps = [place], []
-        for _ in range(steps):
-            points.append(advance(objective, taught, points[-1]))
-            gaps.append(points[-1].state.gap)
-        objective.release_batch()
+        points = walk(objective, Taught(self.teacher, optimizer), place, steps, whole=True)
         alive = points[-1].alive.unsqueeze(1)
 
         def of_those_alive(each: list[Tensor]) -> Tensor:
             return torch.where(alive, torch.stack(each), 0.0)
 
-        cotangents = of_those_alive(gaps) / len(alive)
+        cotangents = of_those_alive([point.state.gap for point in points[1:]]) / len(alive)
         grads = of_those_alive([point.grads for point in points[:-1]])
         params = None
         if not has(optimizer, "ignores_params"):

@@ -189,8 +189,9 @@ def _update_over_run(
     within = _within(untrained, phase)
     meta = meta_optimizer(phase.method, phase.beta2, untrained.layout)
     # Gradients of an imitation have another size: moments of both would fit neither.
-    moments = "imitation" if imitates else "moments"
-    setattr(state, moments, getattr(state, moments) or meta.init(state.weights))
+    moments = state.imitation if imitates else state.moments
+    if not moments:
+        moments.update(meta.init(state.weights))
     place, loss = estimator.begin(untrained.with_weights(state.weights), objective)
     # Summed where it is, so that a GPU is waited for once a window, by the norm below.
     total = loss.mean().double()
@@ -213,8 +214,8 @@ def _update_over_run(
             continue
         if phase.clip and not imitates:
             gradient = gradient * min(1.0, state.median_norm(norm, NORMS) / norm)
-        update, following = meta.update(gradient, getattr(state, moments), rate)
-        setattr(state, moments, following)
+        update, following = meta.update(gradient, moments, rate)
+        moments.update(following)
         state.move(state.weights + within(update), phase.average)
     # On a trajectory of another optimizer, losses say nothing of φ.
     if not imitates:

@@ -164,7 +164,7 @@ class Phase:
 
 
 # Fields of a phase that keys and files have only where they are given.
-IF_GIVEN = ("validation_steps", "until_worse", "imitate", "ages")
+IF_GIVEN = ("also", "validation_steps", "until_worse", "imitate", "ages")
 
 
 def as_tables(phases: Sequence[Phase]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from l2l.suite.core.errors import DataMissing, SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.registry import optimizers
 from l2l.suite.files.places import CHECKPOINTS
-from l2l.suite.meta.schedule import Schedule, Training, as_tables
+from l2l.suite.meta.schedule import Training, as_tables
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.population import population_cells
@@ -102,7 +102,7 @@ def _trained(training: Training, where: str) -> Trained:
         phases.append(replace(phase, estimator=estimator["spec"], imitate=imitate))
     schedule = replace(training.schedule, phases=tuple(phases))
     config: dict[str, Any] = {"problem": problem, "optimizer": optimizer}
-    config["training"] = _described(schedule)
+    config["training"] = {**plain(schedule), "phases": as_tables(schedule.phases)}
     if also:
         config["also"] = also
     if imitated:
@@ -127,15 +127,6 @@ def _trained(training: Training, where: str) -> Trained:
     if len(cells) > 1:
         cells = (make_cell("select", label, validation, cells),)
     return Trained({"optimizer": optimizer}, cells, name)
-
-
-def _described(schedule: Schedule) -> dict[str, Any]:
-    """As a table; `also` is part of the key only where it decides something."""
-    phases = [
-        {key: value for key, value in phase.items() if key != "also" or value}
-        for phase in as_tables(schedule.phases)
-    ]
-    return {**plain(schedule), "phases": phases}
 
 
 def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from moved import moved
-from test_metatrain import PROBLEM, SPEC, outcome, train, training
+from test_metatrain import PROBLEM, SPEC, outcome, train, train_until
 from torch import Tensor
 
 from l2l.optimizers.hand_designed.adam import Adam
@@ -25,7 +25,6 @@ from l2l.suite.meta.ages import in_turns
 from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
-from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Horizon, Imitation, Phase
 from l2l.suite.meta.state import load_state
 from l2l.suite.plan.plan import make_plan
@@ -135,25 +134,8 @@ MANY = (
 @pytest.mark.parametrize("last", [6, 7, 9, 14])
 def test_resume_equals_uninterrupted_run(tmp_path: Path, last: int) -> None:
     train(tmp_path / "whole", *MANY, every=6)
-
-    class Killed(Exception):
-        pass
-
-    def progress(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            raise Killed
-
     folder = tmp_path / "killed"
-    folder.mkdir()
-    for _ in range(100):
-        calls = 0
-        try:
-            metatrain(PROBLEM, SPEC, training(*MANY, every=6), 1, folder, progress=progress)
-            break
-        except Killed:
-            continue
+    assert any(train_until(folder, last, *MANY, every=6) for _ in range(100))
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 

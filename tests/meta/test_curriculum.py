@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_metatrain import FOUR, PROBLEM, SPEC, log_of, outcome, train, training
+from test_metatrain import FOUR, PROBLEM, SPEC, log_of, outcome, train, train_until, training
 from torch import Tensor
 
 import l2l.suite.meta.metatrain
@@ -180,22 +180,7 @@ def test_real_stages_end_early(undisturbed: Path) -> None:
 def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Path, last: int) -> None:
     """Killed with the `last` word of progress, again and again: also at ends of phases."""
 
-    class Killed(Exception):
-        pass
-
-    def progress(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            raise Killed
-
-    for _ in range(200):
-        calls = 0
-        try:
-            metatrain(PROBLEM, SPEC, training(*REAL, every=4), 1, tmp_path, progress=progress)
-            break
-        except Killed:
-            continue
+    assert any(train_until(tmp_path, last, *REAL, every=4) for _ in range(200))
     assert outcome(tmp_path) == outcome(undisturbed)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from example_problems import Cliff, InDouble
 from moved import moved
-from test_metatrain import FIVE, PROBLEM, SPEC, log_of, outcome, train, training
+from test_metatrain import FIVE, PROBLEM, SPEC, log_of, outcome, train, train_until, training
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -182,26 +182,8 @@ def test_first_update_on_an_imitated_run_is_adam_s_on_its_gradient(tmp_path: Pat
 @pytest.mark.parametrize("last", [2, 5, 9])
 def test_resume_equals_uninterrupted_run(tmp_path: Path, last: int) -> None:
     train(tmp_path / "whole", *PHASES, every=2)
-
-    class Killed(Exception):
-        pass
-
-    def progress(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            raise Killed
-
     folder = tmp_path / "killed"
-    folder.mkdir()
-    for _ in range(100):
-        calls = 0
-        try:
-            given = (PROBLEM, SPEC, training(*PHASES, every=2), 1, folder)
-            metatrain(*given, progress=progress)
-            break
-        except Killed:
-            continue
+    assert any(train_until(folder, last, *PHASES, every=2) for _ in range(100))
     assert outcome(folder) == outcome(tmp_path / "whole")
     state = load_state(folder)
     assert state is not None and state.imitation and state.moments, "both kinds of runs came"

@@ -412,8 +412,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return outcome(folder)
 
 
-def train_until(folder: Path, call: int) -> bool:
+def train_until(folder: Path, call: int, *phases: Phase, every: int = 6) -> bool:
     """Train until the progress is told for the `call`-th time; whether it came to its end."""
+    folder.mkdir(exist_ok=True)
     calls = 0
 
     def progress(done: int, total: int, note: str) -> None:
@@ -423,7 +424,7 @@ def train_until(folder: Path, call: int) -> bool:
             raise Killed
 
     try:
-        metatrain(PROBLEM, SPEC, training(*PHASES), 1, folder, progress=progress)
+        metatrain(PROBLEM, SPEC, training(*phases, every=every), 1, folder, progress=progress)
     except Killed:
         return False
     return True
@@ -433,7 +434,7 @@ def train_until(folder: Path, call: int) -> bool:
 def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, seed: int) -> None:
     rng = Rng(seed, "interruptions")
     for _ in range(50):
-        if train_until(tmp_path, 1 + int(rng.integers(8))):
+        if train_until(tmp_path, 1 + int(rng.integers(8)), *PHASES):
             break
     else:
         train(tmp_path, *PHASES)
@@ -449,7 +450,7 @@ def test_resume_equals_uninterrupted_run_when_killed_before_writing(
     def die(*_: Any) -> None:
         raise Killed
 
-    train_until(tmp_path, 5)
+    train_until(tmp_path, 5, *PHASES)
     with monkeypatch.context() as patch:
         patch.setattr(l2l.suite.meta.metatrain, name, die)
         with pytest.raises(Killed):
