@@ -24,7 +24,7 @@ SPEC = Fit(
 
 def test_sgd_on_quadratics_is_found(tmp_path: Path) -> None:
     """docs/calibration.md: uniform ones, at a rate of .016, outside of where the search begins."""
-    table = Table(tmp_path / "fit.csv")
+    table = Table(tmp_path / "fit.csv", "rms")
     run_fit(SPEC, table)
     best = min(table.rows, key=lambda row: float(row["rms"]))
     assert best["problem"] == '{"distribution": "uniform"}'
@@ -34,23 +34,23 @@ def test_sgd_on_quadratics_is_found(tmp_path: Path) -> None:
 
 def test_trials_of_another_problem_or_seed_are_not_taken_for_these(tmp_path: Path) -> None:
     path = tmp_path / "fit.csv"
-    run_fit(replace(SPEC, instances=4), Table(path))
-    number = len(Table(path).rows)
-    run_fit(replace(SPEC, instances=4, seed=2), Table(path))
-    assert len(Table(path).rows) >= number + len(SPEC.rates["SGD"])
-    number = len(Table(path).rows)
-    run_fit(replace(SPEC, instances=4, problem={"name": "quadratic", "dim": 5}), Table(path))
-    assert len(Table(path).rows) >= number + len(SPEC.rates["SGD"])
+    run_fit(replace(SPEC, instances=4), Table(path, "rms"))
+    number = len(Table(path, "rms").rows)
+    run_fit(replace(SPEC, instances=4, seed=2), Table(path, "rms"))
+    assert len(Table(path, "rms").rows) >= number + len(SPEC.rates["SGD"])
+    number = len(Table(path, "rms").rows)
+    run_fit(replace(SPEC, instances=4, problem={"name": "quadratic", "dim": 5}), Table(path, "rms"))
+    assert len(Table(path, "rms").rows) >= number + len(SPEC.rates["SGD"])
 
 
 def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "fit.csv"
-    run_fit(SPEC, Table(path))
+    run_fit(SPEC, Table(path, "rms"))
     before = path.read_text()
 
     def fail(*_: object) -> None:
         raise AssertionError("a trial was run again")
 
     monkeypatch.setattr(fit, "mean_curve", fail)
-    run_fit(SPEC, Table(path))
+    run_fit(SPEC, Table(path, "rms"))
     assert path.read_text() == before
