@@ -113,7 +113,7 @@ class Table:
         return self._known.get(trial)
 
     def add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
+        self.rows = [each for each in self.rows if each.get("trial") != row["trial"]] + [row]
         self._known[row["trial"]] = row
         table = pd.DataFrame(self.rows).sort_values(["panel", "optimizer", self.by])
         write_text_atomic(self.path, table.to_csv(index=False, float_format="%.4g"))
@@ -155,7 +155,7 @@ def search_rate(
         decides = (fit.figure, problem, dict(settings), f"{rate:.4g}", fit.seed)
         row["trial"] = digest([panel, name, fit.steps, fit.instances, *decides])
         known = table.find(row["trial"])
-        if known is None:
+        if known is None or pd.isna(known.get(fit.best)):
             runs = curves(problem, {**settings, "lr": rate}, fit.steps, fit.instances, fit.seed)
             losses = runs.mean(1)
             _, ratios = log_ratios(losses, PaperPanel(fit.figure, panel), name)

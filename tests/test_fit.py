@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks import fit
@@ -51,6 +52,32 @@ def test_finished_trials_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise AssertionError("a trial was run again")
 
-    monkeypatch.setattr(fit, "mean_curve", fail)
+    monkeypatch.setattr(fit, "curves", fail)
     run_fit(SPEC, Table(path, "rms"))
     assert path.read_text() == before
+
+
+def test_tuning_takes_the_rate_that_ends_lowest_not_the_nearest_to_the_figure(
+    tmp_path: Path,
+) -> None:
+    """docs/calibration.md: SGD ends lower at .024 than at the figure's .016."""
+    tuning = replace(
+        SPEC,
+        problem={"name": "quadratic", "distribution": "uniform"},
+        vary={},
+        best="end",
+        refine=0,
+    )
+    table = Table(tmp_path / "fit.csv", tuning.best)
+    run_fit(replace(tuning, rates={"SGD": [0.016, 0.024]}), table)
+    ends = {float(row["learning_rate"]): float(row["end"]) for row in table.rows}
+    nearness = {float(row["learning_rate"]): float(row["rms"]) for row in table.rows}
+    assert ends[0.024] < ends[0.016]
+    assert nearness[0.016] < nearness[0.024]
+    written = pd.read_csv(tmp_path / "fit.csv")
+    assert written.learning_rate[0] == 0.024
+    # The mean of the losses after updates 28 to 30, the last tenth.
+    losses = fit.curves(tuning.problem, {"name": "sgd", "lr": 0.024}, 30, 512, 1)
+    assert ends[0.024] == pytest.approx(losses[28:].mean())
+    error = losses[28:].mean(0).std(ddof=1) / 512**0.5
+    assert written.end_error[0] == pytest.approx(error, rel=1e-3)
