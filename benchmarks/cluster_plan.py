@@ -1,6 +1,6 @@
 """What a profile asks of a cluster, from its plan and from cells that were measured.
 
-    python -m benchmarks.cluster_plan --profile paper --measured results/reference
+    python -m benchmarks.cluster_plan --profile paper --measured DIR
 
 Time is that of one core of the machine that computed the measured cells, storage what they left;
 both go with a cell's work, optimizee steps times runs, within a kind and problem. Where no cell of
@@ -96,14 +96,17 @@ def main() -> None:
     """Print the plan as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="paper")
-    parser.add_argument("--measured", type=Path, default=Path("results/reference"))
+    parser.add_argument("--measured", type=Path, required=True, help="a results folder with cells")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     plan = plan_request(Request(tuple(given.names), given.profile))
     cells = plan.cells
     for name, reason in plan.without.items():
         print(f"Without {name}: {reason}")
-    speeds = with_inferred(cells, speeds_of(given.measured))
+    measured = speeds_of(given.measured)
+    if not measured:
+        parser.error(f"there are no measured cells in {given.measured / CELLS}: run some into it")
+    speeds = with_inferred(cells, measured)
     sizes = bytes_for_work(given.measured)
     seconds = {cell.key: seconds_for(cell, speeds) or 0.0 for cell in cells}
     print("| kind | cells | core hours | longest, min | MB |\n| --- | --- | --- | --- | --- |")
