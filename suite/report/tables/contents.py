@@ -154,10 +154,11 @@ def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = (
     columns = ("Id", "Verdict", "Claim", "Estimate", "95 % interval", "Runs", "Note")
     caption = (
         f"{CAPTIONS[kind]} A verdict is given where the 95 % interval of the estimate, paired "
-        "over test instances, lies wholly on one side of the claim's threshold. Where the note "
-        "says one training, it holds for other instances, not for other trainings. Where it names "
-        "several, the interval is a two-level bootstrap over trainings and instances, which with "
-        "five trainings is a nominal one: its coverage is .87 to .97."
+        "over test instances, lies wholly on one side of the claim's threshold. A claim of several "
+        "parts has the worst verdict of them, and the interval of the part that decides. Where the "
+        "note says one training, it holds for other instances, not for other trainings. Where it "
+        "names several, the interval is a two-level bootstrap over trainings and instances, which "
+        "with five trainings is a nominal one: its coverage is .87 to .97."
     )
     return Table(NAMES[kind], caption, columns, rows, claims, tuple(notes))
 
