@@ -83,5 +83,5 @@ class EndsBelowInGrid:
             return None
         names = evidence.baselines(panel.name, self._optimizers(), self.baselines)
         ours, *others = (final_loss(panel.paper, name) for name in (self.optimizer, *names))
-        known = [loss for loss in others if loss is not None]
-        return ours < min(known) if ours is not None and known else None
+        known = [loss for loss in others if math.isfinite(loss)]
+        return ours < min(known) if math.isfinite(ours) and known else None
