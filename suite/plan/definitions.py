@@ -84,7 +84,7 @@ class PanelInfo:
 class ClaimInfo:
     """A sentence and what decides on it.
 
-    `test` and its `options` name one of `suite.report.claims.tests`.
+    `test` and its `options` name one of the tests in `suite.report.claims`.
     `kind` tells a claim of the paper from a check of one's own. Fewer than `runs` runs decide
     nothing, and neither do runs of fewer than `steps` updates; without `steps`, of fewer than the
     paper's figure shows.

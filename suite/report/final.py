@@ -92,7 +92,4 @@ def final_losses(
 
 def paper_loss(panel: PanelInfo, optimizer: str) -> float:
     """The paper's mean loss after the panel's last step; NaN where the paper shows none."""
-    if panel.paper is None:
-        return float("nan")
-    loss = loss_after(panel.paper, optimizer, panel.steps)
-    return float("nan") if loss is None else loss
+    return loss_after(panel.paper, optimizer, panel.steps) if panel.paper else np.nan

@@ -40,9 +40,11 @@ def judged(verdict: str, reason: str) -> str:
 
 
 def measured(mean: float, half_width: float) -> str:
-    """Text such as "0.245 ± 0.012", with as many decimals for both."""
+    """Text such as "0.245 ± 0.012", with as many decimals for both, or "3.20e-13 ± 1.0e-14"."""
     if not math.isfinite(half_width) or not math.isfinite(mean):
         return number(mean)
+    if mean and not 1e-4 <= abs(mean) < 1e6:
+        return f"{number(mean)} ± {half_width:.1e}"
     places = decimals(mean)
     # At least one significant digit of the uncertainty.
     if half_width > 0:

@@ -125,7 +125,7 @@ def markdown_page(content: Content) -> str:
         parts += [*_markdown_figure(figure, experiment.title), markdown(final)]
         parts += [part for each in further for part in _markdown_figure(each, each.name)]
     parts += ["## All final losses", markdown(content.intervals)]
-    parts += ["## Tuned learning rates", markdown(content.rates)]
+    parts += ["## Learning rates", markdown(content.rates)]
     parts.append("## Settings")
     for experiment in content.experiments:
         indented = "\n".join(f"    {line}" for line in experiment.settings.splitlines())

@@ -82,19 +82,18 @@ def panel_curves(place: PaperPanel) -> dict[str, pd.DataFrame]:
     }
 
 
-def loss_after(place: PaperPanel, optimizer: str, updates: int) -> float | None:
-    """The paper's mean loss after `updates` updates; None where it shows no such value.
+def loss_after(place: PaperPanel, optimizer: str, updates: int) -> float:
+    """The paper's mean loss after `updates` updates; NaN where it shows no such value.
 
     The baselines' curves end one update early (their first value is θ_0's), so the last value also
     stands for the number of updates that follows.
     """
     curve = panel_curves(place).get(optimizer)
     if curve is None:
-        return None
+        return np.nan
     steps, losses = curve["updates"].to_numpy(), curve["loss"].to_numpy()
-    if not steps[0] <= updates <= steps[-1] + 1:
-        return None
-    return float(np.interp(updates, steps, losses))
+    is_shown = steps[0] <= updates <= steps[-1] + 1
+    return float(np.interp(updates, steps, losses)) if is_shown else np.nan
 
 
 def last_update(place: PaperPanel) -> int:
@@ -106,10 +105,10 @@ def last_update(place: PaperPanel) -> int:
     return int(min(ends))
 
 
-def final_loss(place: PaperPanel, optimizer: str) -> float | None:
-    """The last value of the paper's curve, or None if the panel has no such optimizer."""
+def final_loss(place: PaperPanel, optimizer: str) -> float:
+    """The last value of the paper's curve; NaN if the panel has no such optimizer."""
     curve = panel_curves(place).get(optimizer)
-    return None if curve is None else float(curve["loss"].iloc[-1])
+    return np.nan if curve is None else float(curve["loss"].iloc[-1])
 
 
 def _read(name: str) -> pd.DataFrame:

@@ -15,8 +15,8 @@ from torch import Tensor
 from l2l.suite.files.atomic import write_bytes_atomic
 from l2l.suite.inner.pictures import Pictures, read_pictures
 from l2l.suite.plan.definitions import PanelInfo
+from l2l.suite.report.figures.svg import jpeg_of
 
-QUALITY = 90
 # Of the file, and the pixels of one picture.
 MAX_BYTES, MAX_PIXELS = 2**26, 2**22
 # What a picture that was read has beside its pixels: compressed again, it would lose a little.
@@ -60,10 +60,8 @@ def _jpeg(picture: Tensor) -> Tensor:
     as_read = getattr(picture, COMPRESSED, None)
     if isinstance(as_read, Tensor):
         return as_read
-    buffer = io.BytesIO()
     image = Image.fromarray(picture.permute(1, 2, 0).cpu().contiguous().numpy())
-    image.save(buffer, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
-    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(jpeg_of(image)), dtype=torch.uint8)
 
 
 def _image(data: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from benchmark_runs import SETUP, results
 from browser import ask
 
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.report.benchmark.tables import overall_table
 from l2l.suite.report.benchmark.write import load_targets, write_benchmark
 from l2l.suite.report.condense import anytime_steps
 from l2l.suite.report.results import Results, load_results, store_results
@@ -120,6 +121,28 @@ def test_findings_say_who_is_ahead() -> None:
     bounds = findings(scored(alike({**SPEEDS, "LSTM": 9.0, "Muon": 8.0})))
     assert bounds[0].verdict == "open"  # both are at least 5
     assert "LSTM, is at least 5.00 [5.00, ∞]" in bounds[0].text
+
+
+def test_findings_do_not_compare_means_over_other_problems() -> None:
+    """Luck ran on one problem only, where it is the best."""
+    panels = dict.fromkeys(PANELS, SPEEDS) | {"two": {**SPEEDS, "Luck": 4.0}}
+    found = scored(results(panels, in_distribution={"one": ("LSTM",)}))
+    assert "the best tuned baseline, Muon, 2.00" in findings(found)[0].text
+    table = overall_table(found.overall, len(found.contests))
+    cells = {row[0].text: row[table.columns.index("Problems")].text for row in table.rows}
+    assert cells == {"ADAM": "6", "Muon": "6", "LSTM": "6", "Luck": "1 of 6"}
+    assert table.notes == ("Luck: over fewer problems than the others.",)
+
+
+def test_findings_without_a_learned_optimizer_or_problems_it_knows() -> None:
+    (alone,) = findings(scored(alike({"ADAM": 1.0, "Muon": 2.0})))
+    assert alone.text.startswith("The fastest tuned baseline but ADAM, Muon, is 2.00")
+    firsts = [each.text.partition(",")[0] for each in findings(usual())]
+    assert firsts == [
+        "On problems it was not trained on (6 problems)",
+        "In seconds instead of updates",
+        "The fastest tuned baseline but ADAM",
+    ]
 
 
 def test_rows_of_another_experiment_stand_beside_those_of_the_same_setup() -> None:

@@ -45,6 +45,27 @@ def test_every_stretch_must_be_lower():
         assert "updates 11 to 20: " in row.note
 
 
+def test_interval_is_that_of_the_stretch_that_decides():
+    """The second has the higher estimate, but hangs on no single instance; the first does."""
+    both = {**OPTIONS, "until": [STEPS // 2, STEPS]}
+    lstm, adam = rows("LSTM", 0.1), rows("ADAM", 0.2)
+    early = (lstm["step"] <= STEPS // 2) & (lstm["step"] > 0)
+    lstm.loc[early & (lstm["instance"] < 2), "loss"] *= 1e3
+    lstm.loc[early & (lstm["instance"] >= 2), "loss"] /= 2.2
+    lstm.loc[lstm["step"] > STEPS // 2, "loss"] *= 1.2
+    info = experiment(["LSTM", "ADAM"], "learns_faster", both)
+    row = check_claims([info], *known(condensed(info, pd.concat([lstm, adam])))).iloc[0]
+    assert row.note.count("(inconclusive)") == row.note.count("(reproduced)") == 1
+    assert row.verdict == "inconclusive"
+    assert row.ci_low < row.estimate < 0 < row.ci_high
+
+
+def test_interval_is_that_of_the_end_where_the_end_decides():
+    lstm = crossing("LSTM", 0.05, 0.5)
+    row = verdict("learns_faster_and_ends_below", lstm, rows("ADAM", 0.2))
+    assert (row.verdict, row.ci_low > 0) == ("contradicted", True)
+
+
 @pytest.mark.parametrize(
     ("early", "late", "expected"),
     [(0.05, 0.05, "reproduced"), (0.05, 0.5, "contradicted"), (0.5, 0.05, "contradicted")],

@@ -70,6 +70,38 @@ def test_bigger_than_the_biggest_of_the_others() -> None:
     assert row.estimate == pytest.approx(0.8)
 
 
+def test_updates_that_diverged_are_no_help_to_the_claim_that_they_are_bigger() -> None:
+    lost = optimizer("LSTM", 0.4)
+    lost.traces.loc[lost.traces["instance"] < 2, "update"] = np.inf
+    others = optimizer("SGD", 0.1), optimizer("ADAM", 0.5)
+    row = verdict("bigger_updates", ["SGD", "ADAM"], lost, *others)
+    assert (row.verdict, row.n) == ("contradicted", INSTANCES)
+    assert row.estimate == pytest.approx(0.8)
+
+
+def test_bigger_than_all_needs_the_interval_of_each() -> None:
+    """ADAM's updates are the bigger ones on average, SGD's the ones that differ most."""
+    sgd = optimizer("SGD", 0.9)
+    sgd.traces.loc[sgd.traces["instance"] < 3, "update"] *= 1.5
+    one, *_ = rows_ = [
+        verdict("bigger_updates", than, optimizer("LSTM", 1.04), sgd, optimizer("ADAM", 0.98))
+        for than in (["SGD", "ADAM"], ["ADAM"], ["SGD"])
+    ]
+    assert [row.verdict for row in rows_] == ["inconclusive", "reproduced", "inconclusive"]
+    assert one.estimate == pytest.approx(1.04 / 0.98)
+    assert one.ci_low < 1 < one.ci_high
+
+
+def test_noise_that_diverged_is_no_help_to_the_claim_of_more_noise() -> None:
+    adam, lost = optimizer("ADAM", memory=0.9), optimizer("LSTM", memory=0.5)
+    lost.traces.loc[lost.traces["instance"] < 2, "update"] = np.inf
+    adam.traces["update"] = np.tile([1.0, -1.0], len(adam.traces) // 2)  # noisier than any
+    row = verdict("short_noisy_momentum", "ADAM", lost, adam)
+    assert row.verdict == "contradicted"
+    # The estimate is that of the part which decides, the ratio of the noises.
+    assert row.estimate < row.ci_high < 1
+
+
 def test_short_noisy_momentum_needs_all_three() -> None:
     adam = optimizer("ADAM", memory=0.9)
     row = verdict("short_noisy_momentum", "ADAM", optimizer("LSTM", memory=0.5), adam)
@@ -92,9 +124,8 @@ def test_step_like_and_opposite_responses_are_counted() -> None:
         return -np.sign(x)
 
     row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=step), LINE)
-    assert row.estimate == 1.0
-    assert "(reproduced; ADAM 0)" in row.note
-    assert row.verdict == "contradicted"  # never the other way
+    assert "step-like: 1.00 (reproduced; ADAM 0)" in row.note
+    assert (row.verdict, row.estimate) == ("contradicted", 0.0)  # never the other way
     row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=np.sign), LINE)
     assert row.verdict == "reproduced"
     row = verdict("step_like_responses", "ADAM", optimizer("LSTM", response=np.sign), LINE, often=1)

@@ -1,5 +1,7 @@
 """The paper's curves are looked up by the number of updates."""
 
+import math
+
 import pytest
 
 from l2l.suite.core.errors import SuiteError
@@ -21,7 +23,7 @@ def test_first_value_is_at_theta_0_but_for_the_lstms_which_is_after_an_update():
 def test_final_losses_are_those_of_section_5_of_the_facts():
     assert final_loss(PaperPanel("fig4", "quadratics"), "ADAM") == pytest.approx(0.0511, abs=5e-5)
     assert final_loss(PaperPanel("fig4", "mnist_100_200"), "LSTM") == pytest.approx(0.215, abs=5e-4)
-    assert final_loss(PaperPanel("fig4", "mnist"), "LSTM-sub") is None
+    assert math.isnan(final_loss(PaperPanel("fig4", "mnist"), "LSTM-sub"))
 
 
 def test_loss_is_given_where_the_figure_shows_one_and_nowhere_else():
@@ -29,8 +31,8 @@ def test_loss_is_given_where_the_figure_shows_one_and_nowhere_else():
         PaperPanel("fig4", "mnist"), "NAG"
     )
     assert loss_after(PaperPanel("fig4", "mnist"), "NAG", 0) == pytest.approx(2.303, abs=0.01)
-    assert loss_after(PaperPanel("fig4", "mnist"), "NAG", 150) is None
-    assert loss_after(PaperPanel("fig4", "mnist_100_200"), "NAG", 30) is None
+    assert math.isnan(loss_after(PaperPanel("fig4", "mnist"), "NAG", 150))
+    assert math.isnan(loss_after(PaperPanel("fig4", "mnist_100_200"), "NAG", 30))
     between = loss_after(PaperPanel("fig7", "cifar10"), "NAG", 1000)
     assert between == pytest.approx(0.8, abs=0.05)
 
@@ -48,7 +50,7 @@ def test_figure_6_has_every_cell_of_its_grid():
     assert len(grid) == 3 * 2 * 10
     assert not grid.duplicated(["optimizer", "panel"]).any()
     assert loss_after(PaperPanel("fig6", "1x20"), "LSTM", 100) == pytest.approx(0.2448)
-    assert loss_after(PaperPanel("fig6", "1x20"), "LSTM", 50) is None
+    assert math.isnan(loss_after(PaperPanel("fig6", "1x20"), "LSTM", 50))
 
 
 def test_last_update_is_where_the_figure_ends() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from l2l.suite.report.scores.anytime import Course, course_of, envelope, loss_at, reached
 from l2l.suite.report.scores.speed import (
-    profile,
     profile_score,
     rank,
     ratios,
@@ -84,16 +83,21 @@ def test_an_optimizer_that_goes_nowhere_has_no_speed() -> None:
 def test_profile_is_the_share_of_problems_within_a_ratio() -> None:
     ratio = np.array([1.0, 2.5, 4.0, np.inf, np.nan])
     assert profile_score(ratio).tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0, 0.0])
-    assert profile(ratio, np.array([1.0, 2.5, 3.9, 4.0])).tolist() == [0.2, 0.4, 0.4, 0.6]
-    # The score of all problems is the mean of the profile.
+    # The score of all problems is the mean of the profile, the share of them within each ratio.
     taus = np.linspace(1, 4, 30001)
-    assert profile_score(ratio).mean() == pytest.approx(profile(ratio, taus).mean(), abs=1e-4)
+    assert profile_score(ratio).mean() == pytest.approx((ratio[:, None] <= taus).mean(), abs=1e-4)
 
 
 def test_ratios_are_to_the_best_that_reaches_the_target() -> None:
     found = ratios({"a": np.array([10.0, np.inf]), "b": np.array([25.0, np.inf])})
     assert found["a"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
     assert found["b"].tolist() == pytest.approx([2.5, np.nan], nan_ok=True)
+
+
+def test_all_are_best_where_all_have_the_target_from_the_start() -> None:
+    found = ratios({"a": np.zeros(1), "b": np.zeros(1), "c": np.ones(1)})
+    assert {name: ratio.item() for name, ratio in found.items()} == {"a": 1, "b": 1, "c": np.inf}
+    assert profile_score(found["a"]).item() == 1.0
 
 
 def test_target_is_what_the_best_baseline_has_after_three_quarters() -> None:

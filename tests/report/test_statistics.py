@@ -79,9 +79,16 @@ def test_divergence_of_the_higher_side_is_left_out_unless_all_of_it_is():
     some = LUCK.copy()
     some[:5] = np.inf
     found = paired_difference(LUCK * 0.5, some)
-    assert found.n == 95
+    assert found.n == 100, "as many were run"
     assert found.estimate == pytest.approx(-0.5 * LUCK[5:].mean())
-    assert paired_difference(LUCK, np.full(100, np.inf)).high == -np.inf
+    lost, one = np.full(100, np.inf), LUCK.copy()
+    assert paired_difference(LUCK, lost) == Interval(-np.inf, -np.inf, -np.inf, 100)
+    assert ratio_of_means(LUCK, lost) == Interval(0.0, 0.0, 0.0, 100)
+    # Where a run of the lower side diverged as well, nothing is known.
+    one[3] = np.inf
+    assert paired_difference(one, lost) == Interval(np.inf, -np.inf, np.inf, 100)
+    assert ratio_of_means(one, lost) == Interval(np.inf, 0.0, np.inf, 100)
+    assert paired_difference(lost, lost).low == np.inf
 
 
 def test_ratios_and_spreads():
@@ -90,6 +97,19 @@ def test_ratios_and_spreads():
     spread = spread_of_means(np.stack([LUCK, LUCK * 1.2, LUCK * 1.1], axis=1) * noise)
     assert spread.estimate == pytest.approx(1.2, rel=0.01)
     assert spread.low < spread.estimate < spread.high
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_spread_is_unknown_where_a_mean_has_no_logarithm(place):
+    samples = np.stack([LUCK, LUCK * 1.2, LUCK * 1.1], axis=1)
+    samples[:, place] -= 10
+    spread = spread_of_means(samples)
+    assert np.isnan([spread.estimate, spread.low, spread.high]).all()
+
+
+def test_inverse_turns_the_ends_around():
+    assert Interval(2.0, 0.0, 4.0, 5).inverted() == Interval(0.5, 0.25, np.inf, 5)
+    assert Interval(np.inf, 0.5, np.inf, 5).inverted() == Interval(0.0, 0.0, 2.0, 5)
 
 
 def test_band_is_around_the_mean_and_repeats():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,15 +61,41 @@ def test_divergence_counts_as_in_plain_differences() -> None:
     higher = np.zeros(30)
     higher[7] = np.inf
     sample[3, 7] = 0.0
-    assert difference_over_trainings(sample, higher).n == 29
+    found = difference_over_trainings(sample, higher)
+    assert (found.n, found.estimate) == (30, pytest.approx(np.delete(sample, 7, axis=1).mean()))
+    assert found.high < np.inf
 
 
-def verdict(test: str, ends: list[float], **options: object) -> pd.Series:
+def test_divergence_of_what_is_claimed_above_is_left_out_and_of_the_other_infinite() -> None:
+    sample = losses(np.random.default_rng(2), 30, 0.1) + 2
+    plain = difference_over_trainings(sample, np.zeros(30), above=True)
+    assert plain.estimate == pytest.approx(-sample.mean())
+    assert plain.low < plain.estimate < plain.high < 0
+    sample[3, 7] = np.inf
+    found = difference_over_trainings(sample, np.zeros(30), above=True)
+    assert found.estimate == pytest.approx(-np.delete(sample, 7, axis=1).mean())
+    assert found.high < 0, "still over trainings as well"
+    assert found.high - found.low > 0.7 * (plain.high - plain.low)
+    lost = np.full_like(sample, np.inf)
+    assert difference_over_trainings(lost, np.zeros(30), above=True).high == -np.inf
+    other = np.zeros(30)
+    other[2] = np.inf
+    assert difference_over_trainings(sample, other, above=True).high == np.inf
+
+
+def verdict(
+    test: str,
+    ends: list[float],
+    lost: Sequence[int] = (),
+    adam: Sequence[int] = (),
+    **options: object,
+) -> pd.Series:
+    """On trainings that end so, of which all diverged on instances `lost`, and ADAM on `adam`."""
     names = [f"LSTM {number}" for number in range(len(ends))]
     all_options = {"panel": "p", "optimizers": names, **options}
     info = experiment([*names, "ADAM"], test, all_options)
-    curves = [rows(name, end) for name, end in zip(names, ends, strict=True)]
-    tables = condensed(info, pd.concat([*curves, rows("ADAM", 0.2)]))
+    curves = [rows(name, end, diverged=lost) for name, end in zip(names, ends, strict=True)]
+    tables = condensed(info, pd.concat([*curves, rows("ADAM", 0.2, diverged=adam)]))
     return check_claims([info], *known(tables)).iloc[0]
 
 
@@ -82,6 +110,24 @@ def test_trainings_that_agree_decide_and_those_that_differ_do_not() -> None:
     )
     assert verdict("trainings_end_below_all", [0.3, 0.31, 0.29, 0.3, 0.3]).verdict == "contradicted"
     assert verdict("trainings_end_below_all", [0.15, 0.15]).verdict == "inconclusive"
+
+
+def test_divergence_is_above_any_baseline() -> None:
+    ends = [0.25, 0.251, 0.249, 0.252, 0.25]
+    for lost in ((), (3,), range(INSTANCES)):
+        row = verdict("trainings_end_above_all", ends, lost)
+        assert (row.verdict, row.n) == ("reproduced", INSTANCES)
+    assert row.ci_low == np.inf
+    assert "LSTM 0 diverged on 40 of 40, left out" in row.note
+    row = verdict("trainings_end_above_all", ends, adam=[3])
+    assert row.verdict == "inconclusive", "nor is a baseline below anything that diverged"
+    assert "ADAM diverged on 1 of 40, counted against the claim" in row.note
+
+
+def test_one_training_is_told_as_such() -> None:
+    row = verdict("trainings_end_below_all", [0.15])
+    assert row.verdict == "reproduced"
+    assert row.note.endswith("; one training")
 
 
 def test_sums_of_trainings_are_compared_with_the_bound() -> None:

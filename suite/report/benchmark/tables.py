@@ -17,8 +17,9 @@ KINDS = {"learned": "learned", "tuned": "tuned baseline", "untuned": "untuned ba
 INTERVALS = "bootstrap intervals (2.5 % to 97.5 %) over test instances"
 
 
-def overall_table(overall: pd.DataFrame) -> Table:
-    """A row an optimizer, the lowest mean rank first."""
+def overall_table(overall: pd.DataFrame, problems: int) -> Table:
+    """A row an optimizer, the lowest mean rank first, of scores over `problems` problems."""
+    of = f" of {problems}"
     rows = tuple(
         (
             Cell(str(row.optimizer)),
@@ -31,7 +32,7 @@ def overall_table(overall: pd.DataFrame) -> Table:
             _score(row, "profile_seconds"),
             _score(row, "rank"),
             Cell(f"{row.diverged} of {row.runs}", row.diverged),
-            Cell(str(row.problems), row.problems),
+            Cell(f"{row.problems}{of if row.problems < problems else ''}", row.problems),
             _tuning(row),
             _times(row.with_default_rate),
             _times(row.with_four_rates),
@@ -54,9 +55,11 @@ def overall_table(overall: pd.DataFrame) -> Table:
         "not, trained on. "
         "≥ says that ADAM's longest run did not get as far. Untuned, with 4 and 11 rates: the "
         "validation loss at the optimizer's default rate, or of the best of so many, over that of "
-        "the best of all; medians over problems."
+        "the best of all. These, tuning, meta-training and state are medians over problems."
     )
-    return Table("overall", caption, columns, rows, overall)
+    fewer = overall["optimizer"][overall["problems"] < problems]
+    notes = (f"{', '.join(fewer)}: over fewer problems than the others.",) if len(fewer) else ()
+    return Table("overall", caption, columns, rows, overall, notes)
 
 
 def rows_table(rows: pd.DataFrame) -> Table:

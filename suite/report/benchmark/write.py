@@ -60,7 +60,7 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
     content = BenchmarkContent(
         experiments=benchmarks,
         findings=findings(found),
-        overall=overall_table(found.overall),
+        overall=overall_table(found.overall, len(found.contests)),
         left_out=left_out_table(benchmarks),
         rows=rows_table(found.rows),
         scores=found,

@@ -70,7 +70,9 @@ class Evidence:
             raise SuiteError(f"experiment {self.experiment.name}: no grid {name!r}: {hint}")
         return panels
 
-    def baselines(self, panel: str, optimizer: str, named: Sequence[str] = ()) -> list[str]:
+    def baselines(
+        self, panel: str, optimizers: Sequence[str], named: Sequence[str] = ()
+    ) -> list[str]:
         """The `named` ones, or else the panel's other optimizers except those that are learned.
 
         Raises:
@@ -78,10 +80,11 @@ class Evidence:
         """
         info = self.panel(panel)
         found = list(named) or [
-            other for other in info.optimizers if other != optimizer and other not in info.learned
+            other for other in info.optimizers if other not in (*optimizers, *info.learned)
         ]
         if not found:
-            raise MissingRunsError(f"no baselines beside {optimizer} in panel {panel}")
+            names = ", ".join(optimizers)
+            raise MissingRunsError(f"no baselines beside {names} in panel {panel}")
         return found
 
     def scores(self, panel: str, optimizers: Sequence[str], score: Score) -> pd.DataFrame:
@@ -150,26 +153,29 @@ def judge_above(interval: Interval, threshold: float) -> Verdict:
     return judge(interval.negated(), -threshold)
 
 
-def turning(interval: Interval, threshold: float) -> str:
-    """A clause on a claim that its quantity is below `threshold`, and where its verdict turns."""
+def turning(interval: Interval, threshold: float, above: bool = False) -> str:
+    """A clause on a claim that its quantity is below `threshold`, and where its verdict turns.
+
+    Args:
+        interval: of the quantity.
+        threshold: what it is claimed to be below.
+        above: whether it is claimed to be above instead.
+    """
+    claimed, other = ("above", "below") if above else ("below", "above")
+    near, far = (interval.low, interval.high) if above else (interval.high, interval.low)
+    told = f"; claimed {claimed} {number(threshold)}"
+    if np.isnan([near, far]).any():
+        return told
     return (
-        f"; claimed below {number(threshold)}: reproduced with any above {number(interval.high)}, "
-        f"contradicted with any below {number(interval.low)}"
+        f"{told}: reproduced with any {other} {number(near)}, "
+        f"contradicted with any {claimed} {number(far)}"
     )
 
 
-def turning_above(interval: Interval, threshold: float) -> str:
-    """A clause on a claim that its quantity is above `threshold`, and where its verdict turns."""
-    return (
-        f"; claimed above {number(threshold)}: reproduced with any below {number(interval.low)}, "
-        f"contradicted with any above {number(interval.high)}"
-    )
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a claim that needs all of several things."""
+def deciding(parts: Iterable[tuple[Verdict, Interval]]) -> tuple[Verdict, Interval]:
+    """The verdict on a claim that needs all of several parts: the first of the worst ones."""
     order: tuple[Verdict, ...] = ("reproduced", "inconclusive", "contradicted")
-    return max(verdicts, key=order.index)
+    return max(parts, key=lambda part: order.index(part[0]))
 
 
 def divergence(losses: pd.DataFrame, lower: Sequence[str], higher: Sequence[str] = ()) -> str:

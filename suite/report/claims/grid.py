@@ -10,8 +10,7 @@ import numpy as np
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, MissingRunsError, Outcome, judge_above
 from l2l.suite.report.claims.registry import register_claim_test
-from l2l.suite.report.claims.tests import against_best
-from l2l.suite.report.claims.trainings import TrainingsEndBelowAll
+from l2l.suite.report.claims.tests import against_all
 from l2l.suite.report.formatting import number
 from l2l.suite.report.paper import final_loss
 from l2l.suite.report.statistics.intervals import Interval
@@ -43,9 +42,10 @@ class EndsBelowInGrid:
         counts = np.zeros(3)
         instances, differing, shown = [], [], []
         for panel in panels:
-            difference = self._difference(evidence, panel)
-            ends = (difference.high, difference.estimate, difference.low)
-            counts += [end < 0 for end in ends]
+            given = (panel.name, self._optimizers(), self.baselines, evidence.end(panel.name))
+            difference = against_all(evidence, *given).difference
+            # Where nothing is known of an end, it may be below.
+            counts += [difference.high < 0, difference.estimate < 0, not difference.low >= 0]
             instances.append(difference.n)
             below = self._below_in_the_paper(evidence, panel)
             if below is not None:
@@ -69,26 +69,19 @@ class EndsBelowInGrid:
         interval = Interval(middle, low, high, min(instances))
         return Outcome(judge_above(interval, share - TIE), interval, note)
 
-    def _name(self) -> str:
-        others = len(self.trainings)
-        return (
-            f"{self.optimizer}, on average over {others + 1} trainings,"
-            if others
-            else self.optimizer
-        )
+    def _optimizers(self) -> tuple[str, ...]:
+        return (self.optimizer, *self.trainings)
 
-    def _difference(self, evidence: Evidence, panel: PanelInfo) -> Interval:
-        if self.trainings:
-            names = (self.optimizer, *self.trainings)
-            return TrainingsEndBelowAll(panel.name, names, self.baselines).check(evidence).interval
-        given = (panel.name, self.optimizer, self.baselines)
-        return against_best(evidence, *given, evidence.end(panel.name))[0]
+    def _name(self) -> str:
+        count = len(self._optimizers())
+        over = f", on average over {count} trainings," if count > 1 else ""
+        return f"{self.optimizer}{over}"
 
     def _below_in_the_paper(self, evidence: Evidence, panel: PanelInfo) -> bool | None:
         """Whether the paper's optimizer ends below its baselines; None where it shows none."""
         if panel.paper is None:
             return None
-        names = evidence.baselines(panel.name, self.optimizer, self.baselines)
+        names = evidence.baselines(panel.name, self._optimizers(), self.baselines)
         ours, *others = (final_loss(panel.paper, name) for name in (self.optimizer, *names))
-        known = [loss for loss in others if loss is not None]
-        return ours < min(known) if ours is not None and known else None
+        known = [loss for loss in others if math.isfinite(loss)]
+        return ours < min(known) if math.isfinite(ours) and known else None

@@ -2,8 +2,8 @@
 
 A test is a frozen dataclass whose fields are its options in the experiment's YAML, and whose
 `check` weighs the evidence. To add one, write the class and register it; fields called `panel`,
-`optimizer`, `optimizers`, `baselines` and `than` are checked against the experiment. A test of one
-panel that weighs more of its runs than their final losses
+`optimizer`, `optimizers`, `trainings`, `baselines` and `than` are checked against the experiment. A
+test of one panel that weighs more of its runs than their final losses
 (`suite.report.scores.losses.last_tenth`) has a method `scores` that names it (`ScoringTest`).
 """
 

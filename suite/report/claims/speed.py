@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from l2l.suite.plan.definitions import PanelInfo
-from l2l.suite.report.claims.evidence import Evidence, Outcome, finite_mean, judge, worst
+from l2l.suite.report.claims.evidence import Evidence, Outcome, deciding, judge
 from l2l.suite.report.claims.registry import Numbers, register_claim_test
-from l2l.suite.report.claims.tests import EndsBelowAll, against_best
+from l2l.suite.report.claims.tests import EndsBelowAll, against_all, minus_baseline
 from l2l.suite.report.curves import Curve
 from l2l.suite.report.formatting import number
-from l2l.suite.report.scores.losses import MeanLog, Score
+from l2l.suite.report.scores.losses import MeanLoss, Score
 from l2l.suite.report.statistics.intervals import Floats
 
 
@@ -29,8 +29,9 @@ class LearnsFaster:
     is best there; the verdict is the worst of all.
 
     Estimate: paired mean difference, optimizer minus best baseline, in the stretch where it is
-    highest; claimed below 0, and its interval holds for all baselines at once. The note tells all
-    stretches, and how soon the mean curve is where the best baseline's is after the stretch.
+    highest of those that have this verdict; claimed below 0, and its interval holds for all
+    baselines at once. The note tells all stretches, and how soon the mean curve is where the best
+    baseline's is after the stretch.
     """
 
     panel: str
@@ -43,26 +44,24 @@ class LearnsFaster:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the losses with the best baseline's in each stretch."""
-        intervals, verdicts, notes = [], [], []
+        parts, notes = [], []
         for stretch in self._stretches(evidence.panel(self.panel)):
-            given = (self.panel, self.optimizer, self.baselines)
-            interval, best, scores = against_best(evidence, *given, stretch)
-            verdict = judge(interval, 0.0)
-            intervals.append(interval)
-            verdicts.append(verdict)
+            given = (self.panel, [self.optimizer], self.baselines)
+            found = against_all(evidence, *given, stretch)
+            verdict = judge(found.difference, 0.0)
+            parts.append((verdict, found.difference))
             notes.append(
-                f"updates {stretch.first} to {stretch.last}: mean log10 loss, {self.optimizer} "
-                f"{number(finite_mean(scores[self.optimizer]))} minus best baseline {best} "
-                f"{number(finite_mean(scores[best]))} ({verdict}); "
-                f"{self._how_soon(evidence, best, stretch.last)}"
+                f"updates {stretch.first} to {stretch.last}: mean log10 loss, "
+                f"{minus_baseline(found, self.optimizer)} ({verdict}); "
+                f"{self._how_soon(evidence, found.baseline, stretch.last)}"
             )
-        interval = max(intervals, key=lambda each: each.estimate)
-        return Outcome(worst(verdicts), interval, "; ".join(notes))
+        parts.sort(key=lambda part: part[1].estimate, reverse=True)
+        return Outcome(*deciding(parts), "; ".join(notes))
 
-    def _stretches(self, panel: PanelInfo) -> list[MeanLog]:
+    def _stretches(self, panel: PanelInfo) -> list[MeanLoss]:
         ends = [min(int(end), panel.steps) for end in sorted(self.until)]
         return [
-            MeanLog(before + 1, end)
+            MeanLoss(before + 1, end, log=True)
             for before, end in itertools.pairwise((0, *ends))
             if end > before
         ]
@@ -84,7 +83,8 @@ class LearnsFaster:
 class LearnsFasterAndEndsBelow:
     """As `learns_faster`, and in the end the optimizer is below the best baseline as well.
 
-    Estimate: that of `learns_faster`; the verdict is the worse of the two, and the note tells both.
+    Estimate: that of `learns_faster`, or if the end has the worse verdict, that of
+    `ends_below_all`. The verdict is the worse of the two, and the note tells both.
     """
 
     panel: str
@@ -99,9 +99,8 @@ class LearnsFasterAndEndsBelow:
         """Compare early losses, then final ones."""
         early = self._faster().check(evidence)
         end = EndsBelowAll(self.panel, self.optimizer, self.baselines).check(evidence)
-        verdict = worst((early.verdict, end.verdict))
         note = f"{early.note}; at the end, {end.note} ({end.verdict})"
-        return Outcome(verdict, early.interval, note)
+        return Outcome(*deciding((part.verdict, part.interval) for part in (early, end)), note)
 
     def _faster(self) -> LearnsFaster:
         return LearnsFaster(self.panel, self.optimizer, self.until, self.baselines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,20 +21,26 @@ from l2l.suite.report.claims.evidence import (
 )
 from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.formatting import number
-from l2l.suite.report.scores.losses import MeanLog, MeanLoss, Score, last_tenth
+from l2l.suite.report.scores.losses import MeanLoss, Score, last_tenth
+from l2l.suite.report.statistics.bootstrap import TAIL
 from l2l.suite.report.statistics.intervals import (
     Interval,
-    difference_of_all,
+    highest_of,
     paired_difference,
     ratio_of_means,
     spread_of_means,
 )
+from l2l.suite.report.statistics.two_level import difference_over_trainings
 
 
+@register_claim_test("below_all_at")
 @register_claim_test("ends_below_all")
 @dataclass(frozen=True)
 class EndsBelowAll:
     """The optimizer's mean final loss is below that of the best baseline.
+
+    With `until`, the loss at the end of the first so many updates: the mean over their last tenth.
+    Then the claim says nothing of runs that are shorter.
 
     Estimate: paired mean difference, optimizer minus best baseline; claimed below 0, and its
     interval holds for all baselines at once. Without `baselines`, all optimizers of the panel that
@@ -43,47 +50,25 @@ class EndsBelowAll:
     panel: str
     optimizer: str
     baselines: tuple[str, ...] = ()
+    until: float = math.inf
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (self._end(panel),)
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        given = (self.panel, self.optimizer, self.baselines)
-        interval, best, losses = against_best(evidence, *given, evidence.end(self.panel))
-        note = f"{_means(losses, self.optimizer, best)}{_paper(evidence, self, best)}"
-        note += divergence(losses, [self.optimizer], [best])
-        return Outcome(judge(interval, 0.0), interval, note)
+        end = self._end(evidence.panel(self.panel))
+        found = against_all(evidence, self.panel, [self.optimizer], self.baselines, end)
+        note = minus_baseline(found, self.optimizer)
+        if math.isfinite(self.until):
+            note = f"updates {end.first} to {end.last}: {note}"
+        else:
+            note += evidence.in_the_paper(self.panel, [self.optimizer, found.baseline])
+        difference = found.difference
+        return Outcome(judge(difference, 0.0), difference, note + found.divergence)
 
-
-@register_claim_test("below_all_at")
-@dataclass(frozen=True)
-class BelowAllAt:
-    """The optimizer's mean loss after some updates is below that of the best baseline.
-
-    The loss is the mean over the last tenth of the first `until` updates, as a final one of all.
-
-    Estimate: paired mean difference, optimizer minus best baseline; claimed below 0, and its
-    interval holds for all baselines at once. Without `baselines`, all optimizers of the panel that
-    were not meta-trained are meant. It says nothing of runs that are shorter.
-    """
-
-    panel: str
-    optimizer: str
-    until: float
-    baselines: tuple[str, ...] = ()
-
-    def scores(self, panel: PanelInfo) -> Iterable[Score]:
-        return (self._around(panel),)
-
-    def check(self, evidence: Evidence) -> Outcome:
-        """Compare the losses there with the best baseline's."""
-        around = self._around(evidence.panel(self.panel))
-        given = (self.panel, self.optimizer, self.baselines)
-        interval, best, losses = against_best(evidence, *given, around)
-        note = f"updates {around.first} to {around.last}: {_means(losses, self.optimizer, best)}"
-        note += divergence(losses, [self.optimizer], [best])
-        return Outcome(judge(interval, 0.0), interval, note)
-
-    def _around(self, panel: PanelInfo) -> MeanLoss:
-        return last_tenth(min(math.ceil(self.until), panel.steps))
+    def _end(self, panel: PanelInfo) -> MeanLoss:
+        return last_tenth(math.ceil(min(self.until, panel.steps)))
 
 
 @register_claim_test("area_below_all")
@@ -106,12 +91,11 @@ class AreaBelowAll:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the area under log10 loss with the best baseline's."""
         shown = _shown(evidence.panel(self.panel))
-        given = (self.panel, self.optimizer, self.baselines)
-        interval, best, areas = against_best(evidence, *given, shown)
-        note = f"mean log10 loss, {_means(areas, self.optimizer, best)}"
-        note += turning(interval, -self.margin)
-        note += divergence(areas, [self.optimizer], [best])
-        return Outcome(judge(interval, -self.margin), interval, note)
+        found = against_all(evidence, self.panel, [self.optimizer], self.baselines, shown)
+        difference = found.difference
+        note = f"mean log10 loss, {minus_baseline(found, self.optimizer)}"
+        note += f"{turning(difference, -self.margin)}{found.divergence}"
+        return Outcome(judge(difference, -self.margin), difference, note)
 
 
 @register_claim_test("sum_below")
@@ -159,15 +143,12 @@ class EndsAboveAll:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the worst baseline's."""
-        names = evidence.baselines(self.panel, self.optimizer, self.baselines)
-        end = evidence.end(self.panel)
-        losses = evidence.scores(self.panel, [self.optimizer, *names], end)
-        worst = str(losses[names].mean().idxmax())
-        ours = losses[self.optimizer].to_numpy()
-        below = difference_of_all({name: (losses[name].to_numpy(), ours) for name in names}, worst)
-        note = f"{_means(losses, self.optimizer, worst, 'worst')}{_paper(evidence, self, worst)}"
-        note += divergence(losses, [worst], [self.optimizer])
-        return Outcome(judge(below, 0.0), below.negated(), note)
+        given = (self.panel, [self.optimizer], self.baselines, evidence.end(self.panel))
+        found = against_all(evidence, *given, above=True)
+        note = minus_baseline(found, self.optimizer, "worst")
+        note += evidence.in_the_paper(self.panel, [self.optimizer, found.baseline])
+        below = found.difference
+        return Outcome(judge(below, 0.0), below.negated(), note + found.divergence)
 
 
 @register_claim_test("ends_within")
@@ -223,31 +204,62 @@ def summed_losses(panel: PanelInfo, until: float) -> MeanLoss:
     return MeanLoss(0, math.ceil(min(until, panel.steps)) - 1)
 
 
-def against_best(
-    evidence: Evidence, panel: str, optimizer: str, baselines: Sequence[str], score: Score
-) -> tuple[Interval, str, pd.DataFrame]:
-    """The paired difference to the best baseline, the name of that, and everyone's scores.
+class Against(NamedTuple):
+    """What optimizers are compared with the best or the worst of several baselines by.
 
-    Its interval holds for all baselines at once: those named, or else all of the panel.
+    Args:
+        difference: claimed to be below 0; its interval holds for all baselines at once.
+        baseline: the best or the worst one.
+        scores: everyone's.
+        divergence: a clause on runs that diverged.
     """
-    names = evidence.baselines(panel, optimizer, baselines)
-    scores = evidence.scores(panel, [optimizer, *names], score)
-    means = scores[names].apply(finite_mean)
-    best = str(means.idxmin()) if means.notna().any() else names[0]
-    ours = scores[optimizer].to_numpy()
-    pairs = {name: (ours, scores[name].to_numpy()) for name in names}
-    return difference_of_all(pairs, best), best, scores
+
+    difference: Interval
+    baseline: str
+    scores: pd.DataFrame
+    divergence: str
 
 
-def _shown(panel: PanelInfo) -> MeanLog:
+def against_all(
+    evidence: Evidence,
+    panel: str,
+    optimizers: Sequence[str],
+    baselines: Sequence[str],
+    score: Score,
+    above: bool = False,
+) -> Against:
+    """Compare an optimizer, or several trainings on average, with all baselines.
+
+    Args:
+        evidence: of the experiment.
+        panel: its name.
+        optimizers: one, or one for each training of a recipe.
+        baselines: their names; all of the panel if there are none.
+        score: what is compared.
+        above: whether the optimizers are claimed to be above the worst baseline, instead of below
+            the best; then the difference is that baseline's score minus the optimizers'.
+    """
+    names = evidence.baselines(panel, optimizers, baselines)
+    scores = evidence.scores(panel, [*optimizers, *names], score)
+    # A baseline that diverged is above all, but none that another must be below.
+    means = scores[names].mean() if above else scores[names].apply(finite_mean)
+    chosen = names[int(np.argmax(means if above else -means.fillna(np.inf)))]
+    ours = scores[[*optimizers]].to_numpy().T
+    plain, careful = (
+        [difference_over_trainings(ours, scores[name].to_numpy(), tail, above) for name in names]
+        for tail in (TAIL, TAIL / len(names))
+    )
+    difference = highest_of(plain, careful, names.index(chosen))
+    sides = ([chosen], optimizers) if above else (optimizers, [chosen])
+    return Against(difference, chosen, scores, divergence(scores, *sides))
+
+
+def _shown(panel: PanelInfo) -> MeanLoss:
     """Of the steps that the panel shows, without θ_0, which is the same for all."""
-    return MeanLog(panel.first_shown + 1, panel.steps)
+    return MeanLoss(panel.first_shown + 1, panel.steps, log=True)
 
 
-def _means(scores: pd.DataFrame, optimizer: str, baseline: str, kind: str = "best") -> str:
-    ours, theirs = finite_mean(scores[optimizer]), finite_mean(scores[baseline])
-    return f"{optimizer} {number(ours)} minus {kind} baseline {baseline} {number(theirs)}"
-
-
-def _paper(evidence: Evidence, test: EndsBelowAll | EndsAboveAll, baseline: str) -> str:
-    return evidence.in_the_paper(test.panel, [test.optimizer, baseline])
+def minus_baseline(found: Against, optimizer: str, kind: str = "best") -> str:
+    """A clause on the mean scores behind a difference, `kind` being what the baseline is."""
+    ours, theirs = (number(finite_mean(found.scores[x])) for x in (optimizer, found.baseline))
+    return f"{optimizer} {ours} minus {kind} baseline {found.baseline} {theirs}"

@@ -10,33 +10,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import (
     Evidence,
     Outcome,
+    deciding,
     judge,
     judge_above,
-    turning_above,
-    worst,
+    turning,
 )
 from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.formatting import interval, number
 from l2l.suite.report.scores.losses import Score
 from l2l.suite.report.scores.traces import (
+    WAYS,
     LaterEffect,
     MeanLag,
     MeanUpdate,
-    MostlyOpposite,
     Noise,
     Opposite,
-    OppositePoints,
     StepLike,
 )
+from l2l.suite.report.statistics.bootstrap import TAIL
 from l2l.suite.report.statistics.intervals import (
-    Floats,
-    Interval,
+    highest_of,
     mean_interval,
     paired_difference,
     ratio_of_means,
@@ -49,7 +47,7 @@ class BiggerUpdates:
     """The optimizer's updates are bigger than those that others propose at the same points.
 
     Estimate: the ratio of mean absolute updates, optimizer over the `than` with the biggest;
-    claimed above 1.
+    claimed above 1, and its interval holds for all of `than` at once.
     """
 
     panel: str
@@ -62,12 +60,17 @@ class BiggerUpdates:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare mean absolute updates."""
         means = evidence.scores(self.panel, (self.optimizer, *self.than), MeanUpdate())
-        ratios = {other: _ratio(means, self.optimizer, other) for other in self.than}
-        biggest = min(ratios, key=lambda other: ratios[other].estimate)
+        ours, *others = means.to_numpy().T
+        # Turned around, because what diverged counts against the side that is claimed lower.
+        plain, careful = (
+            [ratio_of_means(other, ours, tail) for other in others]
+            for tail in (TAIL, TAIL / len(others))
+        )
+        below = highest_of(plain, careful, int(np.argmax([each.estimate for each in plain])))
         note = "mean absolute update " + ", ".join(
             f"{name} {number(means[name].mean())}" for name in (self.optimizer, *self.than)
         )
-        return Outcome(judge_above(ratios[biggest], 1.0), ratios[biggest], note)
+        return Outcome(judge(below, 1.0), below.inverted(), note)
 
 
 @register_claim_test("short_noisy_momentum")
@@ -81,8 +84,9 @@ class ShortNoisyMomentum:
     noise and near 0 for smooth updates, each coordinate's updates in units of their root mean
     square.
 
-    Estimate: the mean lag minus that of `than`, claimed below 0. The verdict is the worst of the
-    three, and the note tells all.
+    Estimate: the mean lag minus that of `than`, claimed below 0; or if they have a worse verdict,
+    the share that is momentum, claimed above 0, or the ratio of the noises, claimed above 1. The
+    verdict is the worst of the three, and the note tells all.
     """
 
     panel: str
@@ -100,9 +104,13 @@ class ShortNoisyMomentum:
         noise = evidence.scores(self.panel, both, Noise())
 
         momentum = mean_interval(share[self.optimizer].to_numpy())
-        shorter = paired_difference(*_pair(scale, self.optimizer, self.than))
-        noisier = _ratio(noise, self.optimizer, self.than)
-        verdicts = (judge_above(momentum, 0.0), judge(shorter, 0.0), judge_above(noisier, 1.0))
+        shorter = paired_difference(*scale.to_numpy().T)
+        less_noisy = ratio_of_means(noise[self.than].to_numpy(), noise[self.optimizer].to_numpy())
+        parts = (
+            (judge(shorter, 0.0), shorter),
+            (judge_above(momentum, 0.0), momentum),
+            (judge(less_noisy, 1.0), less_noisy.inverted()),
+        )
         mean_scale, mean_noise = (
             f"{self.optimizer} {number(each[self.optimizer].mean())}, "
             f"{self.than} {number(each[self.than].mean())}"
@@ -110,10 +118,10 @@ class ShortNoisyMomentum:
         )
         note = (
             f"share of the effect after lag 0: {number(momentum.estimate)} "
-            f"{interval(momentum.low, momentum.high)} ({verdicts[0]}); "
-            f"mean lag {mean_scale} ({verdicts[1]}); noise {mean_noise} ({verdicts[2]})"
+            f"{interval(momentum.low, momentum.high)} ({parts[1][0]}); "
+            f"mean lag {mean_scale} ({parts[0][0]}); noise {mean_noise} ({parts[2][0]})"
         )
-        return Outcome(worst(verdicts), shorter, note)
+        return Outcome(*deciding(parts), note)
 
 
 @register_claim_test("step_like_responses")
@@ -126,9 +134,9 @@ class StepLikeResponses:
     other's sums up to less than 0, responses of the other sign at most gradients, or single points
     of responses. Where these lead to different verdicts, the claim is undecided by definition.
 
-    Estimate: the share of responses, one a coordinate and step, that are step-like; claimed above
-    `often`. The share that is opposite is claimed above `sometimes`. The verdict is the worse of
-    the two, and the note tells both.
+    Estimate: the share of responses, one a coordinate and step, that are step-like, claimed above
+    `often`; or if it has a worse verdict, the share that is opposite, claimed above `sometimes`.
+    The verdict is the worse of the two, and the note tells both.
     """
 
     panel: str
@@ -143,35 +151,24 @@ class StepLikeResponses:
     def check(self, evidence: Evidence) -> Outcome:
         """Count step-like responses, then opposite ones."""
         shares = evidence.scores(self.panel, (self.optimizer, self.than), StepLike())
-        steep, others = (mean_interval(_values(shares, n)) for n in (self.optimizer, self.than))
+        steep, others = (mean_interval(each) for each in shares.to_numpy().T)
         often = judge_above(steep, self.often)
         note = (
             f"step-like: {number(steep.estimate)} ({often}; {self.than} {number(others.estimate)})"
-            f"{turning_above(steep, self.often)}"
+            f"{turning(steep, self.often, above=True)}"
         )
-        verdicts = []
+        parts = [(often, steep)]
         for way in self._ways():
             turned = evidence.scores(self.panel, [self.optimizer], way)
-            opposite = mean_interval(_values(turned, self.optimizer))
-            verdicts.append(judge_above(opposite, self.sometimes))
-            note += f"; {way.name}: {number(opposite.estimate)} ({verdicts[-1]})"
-            note += turning_above(opposite, self.sometimes)
-        if len(set(verdicts)) == 1:
-            return Outcome(worst((often, *verdicts)), steep, note)
-        verdict = worst((often, "inconclusive"))
+            opposite = mean_interval(turned[self.optimizer].to_numpy())
+            verdict = judge_above(opposite, self.sometimes)
+            parts.append((verdict, opposite))
+            note += f"; {way.name}: {number(opposite.estimate)} ({verdict})"
+            note += turning(opposite, self.sometimes, above=True)
+        if len({verdict for verdict, _ in parts[1:]}) == 1:
+            return Outcome(*deciding(parts), note)
+        verdict, _ = deciding([parts[0], ("inconclusive", steep)])
         return Outcome(verdict, steep, note, reason="undecided by definition")
 
-    def _ways(self) -> tuple[Score, ...]:
-        return Opposite(self.than), MostlyOpposite(self.than), OppositePoints(self.than)
-
-
-def _values(scores: pd.DataFrame, optimizer: str) -> Floats:
-    return np.asarray(scores[optimizer])
-
-
-def _pair(scores: pd.DataFrame, one: str, other: str) -> tuple[Floats, Floats]:
-    return _values(scores, one), _values(scores, other)
-
-
-def _ratio(scores: pd.DataFrame, one: str, other: str) -> Interval:
-    return ratio_of_means(*_pair(scores, one, other))
+    def _ways(self) -> list[Opposite]:
+        return [Opposite(self.than, way) for way in WAYS]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import (
@@ -22,11 +23,9 @@ from l2l.suite.report.claims.evidence import (
     turning,
 )
 from l2l.suite.report.claims.registry import Names, register_claim_test
-from l2l.suite.report.claims.tests import summed_losses
+from l2l.suite.report.claims.tests import against_all, summed_losses
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import Score
-from l2l.suite.report.statistics.bootstrap import TAIL
-from l2l.suite.report.statistics.intervals import Interval
 from l2l.suite.report.statistics.two_level import difference_over_trainings
 
 
@@ -73,25 +72,13 @@ class TrainingsEndAboveAll(OfTrainings):
 def _ends_against_all(
     test: TrainingsEndBelowAll | TrainingsEndAboveAll, evidence: Evidence, above: bool
 ) -> Outcome:
-    names = evidence.baselines(test.panel, "", test.baselines)
-    losses = evidence.scores(test.panel, [*test.optimizers, *names], evidence.end(test.panel))
-    # Signed so that what is claimed is a difference below 0.
-    sign = -1.0 if above else 1.0
-    means = sign * losses[names].apply(finite_mean)
-    chosen = str(means.idxmin()) if means.notna().any() else names[0]
-    ours = sign * losses[[*test.optimizers]].to_numpy().T
-    others = {name: sign * losses[name].to_numpy() for name in names}
-    differences = {name: difference_over_trainings(ours, x) for name, x in others.items()}
-    careful = [difference_over_trainings(ours, x, TAIL / len(names)).low for x in others.values()]
-    high = float(np.max([each.high for each in differences.values()]))
-    interval = Interval(
-        differences[chosen].estimate, float(np.max(careful)), high, differences[chosen].n
-    )
-    ends = ", ".join(number(finite_mean(losses[name])) for name in test.optimizers)
+    given = (test.panel, test.optimizers, test.baselines, evidence.end(test.panel))
+    found = against_all(evidence, *given, above=above)
+    ends, baseline = _ends(found.scores, test.optimizers), found.baseline
     note = f"{len(test.optimizers)} trainings {ends} minus {'worst' if above else 'best'} baseline "
-    note += f"{chosen} {number(finite_mean(losses[chosen]))}"
-    note += divergence(losses, test.optimizers, [chosen])
-    return Outcome(judge(interval, 0.0), interval.negated() if above else interval, note)
+    note += f"{baseline} {number(finite_mean(found.scores[baseline]))}{found.divergence}"
+    below = found.difference
+    return Outcome(judge(below, 0.0), below.negated() if above else below, note)
 
 
 @register_claim_test("trainings_sum_below")
@@ -116,8 +103,11 @@ class TrainingsSumBelow(OfTrainings):
         sums = evidence.scores(self.panel, self.optimizers, summed)
         sums *= summed.last - summed.first + 1
         interval = difference_over_trainings(sums.to_numpy().T, np.full(len(sums), self.bound))
-        each = ", ".join(number(finite_mean(sums[name])) for name in self.optimizers)
-        note = f"sums of losses of {len(self.optimizers)} trainings {each}"
+        note = f"sums of losses of {len(self.optimizers)} trainings {_ends(sums, self.optimizers)}"
         note += turning(interval.shifted(self.bound), self.bound)
         note += divergence(sums, self.optimizers)
         return Outcome(judge(interval, 0.0), interval, note)
+
+
+def _ends(scores: pd.DataFrame, optimizers: Names) -> str:
+    return ", ".join(number(finite_mean(scores[name])) for name in optimizers)

@@ -30,7 +30,7 @@ COLUMNS = [
     *("id", "kind", "claim", "verdict", "reason"),
     *("estimate", "ci_low", "ci_high", "n", "note"),
 ]
-NAMES_OF_OPTIMIZERS = ("optimizer", "optimizers", "baselines", "than")
+NAMES_OF_OPTIMIZERS = ("optimizer", "optimizers", "trainings", "baselines", "than")
 
 
 def check_claims(
@@ -40,8 +40,9 @@ def check_claims(
 
     `verdict` is reproduced or contradicted where the 95 % interval of the estimate lies wholly on
     one side of the claim's threshold, inconclusive where it does not, and unchecked where runs are
-    missing, too few or too short. What the estimate is, the test's docstring in
-    `suite.report.claims.tests` says.
+    missing, too few or too short. A claim of several parts has the worst verdict of them, and the
+    estimate of the part that decides. What the estimate is, the test's docstring in
+    `suite.report.claims` says.
 
     Raises:
         SuiteError: a claim names no test that there is, or options that its test does not have.
@@ -138,7 +139,7 @@ def _outcome(claim: ClaimInfo, test: ClaimTest, evidence: Evidence) -> Outcome:
         found = test.check(evidence)
     except MissingRunsError as missing:
         return Outcome("unchecked", nothing, str(missing))
-    if panel is not None and not isinstance(test, OfTrainings) and _names(test) & {*panel.learned}:
+    if panel is not None and _trainings(test) < 2 and _names(test) & {*panel.learned}:
         found = replace(found, note=f"{found.note}; one training")
     if found.interval.n < claim.runs:
         reason = f"{found.interval.n:,} of at least {claim.runs:,} runs"
@@ -153,6 +154,13 @@ def _updates_meant(test: ClaimTest, panel: PanelInfo | None) -> int:
     if panel is not None and panel.paper is not None:
         ends.append(last_update(panel.paper))
     return max(ends, default=0)
+
+
+def _trainings(test: ClaimTest) -> int:
+    """How many trainings of one recipe a claim is about."""
+    if isinstance(test, OfTrainings):
+        return len(vars(test)["optimizers"])
+    return 1 + len(vars(test).get("trainings", ()))
 
 
 def _names(test: ClaimTest) -> set[str]:

@@ -40,6 +40,11 @@ MEANS: Mapping[str, Mean] = {
     "profile_seconds": plain_mean,
     "rank": plain_mean,
 }
+# What a row has of its problem, over the instances.
+OF_A_PROBLEM = (
+    *("speedup", "speedup_half", "speedup_seconds"),
+    *("updates", "ratio", "ratio_seconds", "rank"),
+)
 # What a row has from final.csv.
 FINAL = (
     *("learning_rate", "mean", "ci_low", "ci_high", "n", "diverged"),
@@ -55,9 +60,9 @@ class Scores:
         contests: the problems.
         rows: a row an optimizer and problem.
         overall: a row an optimizer.
-        targets: a row a problem: `name`, `target`, and whose loss that is.
-        values: of each score and optimizer, for each resample of instances (the first row is none)
-            and each problem; NaN where an optimizer was not run.
+        targets: a row a problem: `problem`, `setup`, `target`, and `optimizer`, whose loss that is.
+        values: of each score and optimizer, for each resample of instances (the first row is the
+            sample itself) and each problem; NaN where an optimizer was not run.
         masks: of each optimizer, which problems it ran on, and of a learned one those ``in`` and
             ``out`` of its distribution.
     """
@@ -215,20 +220,14 @@ def _rows(
             ended = finals.get((entry.experiment, entry.panel, entry.optimizer))
             for key in FINAL:
                 row[key] = getattr(ended, key, np.nan)
-            for score in ("speedup", "speedup_half", "speedup_seconds", "updates", "ratio"):
-                row |= _flat(score, _of_problem(values[score][label], place))
-            row |= _flat("ratio_seconds", _of_problem(values["ratio_seconds"][label], place))
-            row |= _flat("rank", _of_problem(values["rank"][label], place))
-            of = values["speedup"][label]
-            row["censored"] = bool(np.isinf(of.high[0, place]))
+            for score in OF_A_PROBLEM:
+                of = values[score][label]
+                found = interval_of(of.low[:, place], of.high[:, place], len(of.low))
+                row |= _flat(score, found)
+            row["censored"] = bool(np.isinf(values["speedup"][label].high[0, place]))
             row["target"] = targets["target"].iloc[place]
             rows.append({**row, **asdict(entry.cost)})
     return pd.DataFrame(rows)
-
-
-def _of_problem(of: Bounded, place: int) -> Interval:
-    """Of one problem, over its instances."""
-    return interval_of(of.low[:, place], of.high[:, place], len(of.low))
 
 
 def _told(entry: Entry) -> dict[str, object]:

@@ -51,7 +51,6 @@ def _all(scores: Scores) -> Iterator[Finding]:
         yield from _best_of_both(scores, where, words)
     yield from _elsewhere(scores)
     yield from _seconds(scores)
-    yield from _divergence(scores)
     yield from _best_baseline(scores)
 
 
@@ -61,10 +60,14 @@ def _kinds(scores: Scores, kind: str) -> list[str]:
 
 
 def _best(scores: Scores, score: str, names: Sequence[str], masks: Sequence[Mask]) -> str | None:
-    """The one with the highest mean over its problems, of those that have any; None if none has."""
+    """The one with the highest mean over its problems; None if there is none.
+
+    Who was not run on all of them takes no part: means over other problems cannot be compared.
+    """
     found = {
         name: scores.over(score, name, mask).estimate
         for name, mask in zip(names, masks, strict=True)
+        if not (mask & ~scores.masks["ran"][name]).any()
     }
     known = {name: value for name, value in found.items() if not np.isnan(value)}
     return max(known, key=lambda name: known[name]) if known else None
@@ -132,23 +135,6 @@ def _seconds(scores: Scores) -> Iterator[Finding]:
         f"In seconds instead of updates, over all problems, {best} is "
         f"{_told(scores, 'speedup_seconds', best, everywhere)} times as fast as tuned ADAM, and "
         f"{rival} {_told(scores, 'speedup_seconds', rival, everywhere)} times: {ENDS[verdict]}.",
-    )
-
-
-def _divergence(scores: Scores) -> Iterator[Finding]:
-    """How many runs diverged."""
-    counts = {}
-    for kind in ("learned", "tuned"):
-        own = scores.overall[scores.overall["kind"] == kind]
-        counts[kind] = (int(own["diverged"].sum()), int(own["runs"].sum()))
-    if not all(of for _, of in counts.values()):
-        return
-    (lost, of), (also, others) = counts["learned"], counts["tuned"]
-    better = lost / of - also / others
-    yield Finding(
-        "open" if better == 0 else "against" if better > 0 else "for",
-        f"Of {of:,} runs of learned optimizers {lost:,} diverged, of {others:,} of tuned baselines "
-        f"{also:,}.",
     )
 
 

@@ -59,20 +59,24 @@ ScoreTable = Mapping[tuple[str, str, str, str], pd.Series]
 
 @dataclass(frozen=True)
 class MeanLoss:
-    """The mean of the losses at the steps from `first` to `last`, both included."""
+    """The mean of the losses, or of their log10, at the steps from `first` to `last`, included."""
 
     first: int
     last: int
+    log: bool = False
 
     @property
     def name(self) -> str:
-        return f"mean loss, steps {self.first} to {self.last}"
+        return f"mean {'log10 ' if self.log else ''}loss, steps {self.first} to {self.last}"
 
     def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
         runs = recorded.whole(optimizer)
         if runs is None:
             return nothing()
-        return pd.Series(runs.between(self.first, self.last).mean(axis=1), index=runs.instances)
+        losses = runs.between(self.first, self.last)
+        if self.log:
+            losses = np.log10(np.maximum(losses, SMALLEST_LOSS))
+        return pd.Series(losses.mean(axis=1), index=runs.instances)
 
 
 @dataclass(frozen=True)
@@ -86,25 +90,6 @@ class HeldOut:
     def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
         runs = recorded.held_out.get(optimizer)
         return nothing() if runs is None else pd.Series(runs.loss[:, -1], index=runs.instances)
-
-
-@dataclass(frozen=True)
-class MeanLog:
-    """The mean of log10 of the losses at the steps from `first` to `last`, both included."""
-
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        return f"mean log10 loss, steps {self.first} to {self.last}"
-
-    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        runs = recorded.whole(optimizer)
-        if runs is None:
-            return nothing()
-        logs = np.log10(np.maximum(runs.between(self.first, self.last), SMALLEST_LOSS))
-        return pd.Series(logs.mean(axis=1), index=runs.instances)
 
 
 @dataclass(frozen=True)

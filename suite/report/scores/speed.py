@@ -85,16 +85,12 @@ def target_of(course: Course, steps: int) -> float:
 def ratios(costs: Mapping[str, Floats]) -> dict[str, Floats]:
     """Each one's cost [B] over the lowest of all; infinite where it is, NaN where all are."""
     best = np.min([*costs.values()], axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            name: np.where(np.isinf(cost), np.where(np.isinf(best), np.nan, np.inf), cost / best)
+            # The lowest cost may be 0.
+            name: np.where((cost == best) & np.isfinite(best), 1.0, cost / best)
             for name, cost in costs.items()
         }
-
-
-def profile(ratio: Floats, tau: Floats) -> Floats:
-    """ρ(τ) for each of `tau`: the share of problems whose ratio is at most τ."""
-    return np.asarray((ratio[:, None] <= tau).mean(axis=0))
 
 
 def profile_score(ratio: Floats) -> Floats:

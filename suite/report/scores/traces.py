@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,55 +90,34 @@ class StepLike:
         return steep.groupby("instance").mean()
 
 
+# From products of two optimizers' responses, a row a response and a column a gradient, to how far
+# each response is opposite.
+WAYS: Mapping[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "share of responses opposite": lambda products: products.sum(axis=1) < 0,
+    "share of responses mostly opposite": lambda products: (products < 0).mean(axis=1) > 0.5,
+    "share of points opposite": lambda products: (products < 0).mean(axis=1),
+}
+
+
 @dataclass(frozen=True)
 class Opposite:
-    """The share of responses whose product with that of `than` sums up to less than 0."""
+    """The share of what is opposite to the responses of `than`, in one of several `WAYS`.
+
+    These are responses whose product with the other's sums up to less than 0, responses of the
+    other sign at most gradients, and points of all responses that have the other sign.
+    """
 
     than: str
+    way: str
 
     @property
     def name(self) -> str:
-        return f"share of responses opposite to {self.than}"
+        return f"{self.way} to {self.than}"
 
     def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        products = _products(recorded, optimizer, self.than)
-        return (products.sum(axis=1) < 0).groupby("instance").mean()
-
-
-@dataclass(frozen=True)
-class MostlyOpposite:
-    """The share of responses that have the other sign than that of `than` at most gradients."""
-
-    than: str
-
-    @property
-    def name(self) -> str:
-        return f"share of responses mostly opposite to {self.than}"
-
-    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        opposite = _products(recorded, optimizer, self.than) < 0
-        return (opposite.mean(axis=1) > 0.5).groupby("instance").mean()
-
-
-@dataclass(frozen=True)
-class OppositePoints:
-    """The share of points of all responses that have the other sign than that of `than`."""
-
-    than: str
-
-    @property
-    def name(self) -> str:
-        return f"share of points opposite to {self.than}"
-
-    def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
-        opposite = _products(recorded, optimizer, self.than) < 0
-        return opposite.mean(axis=1).groupby("instance").mean()
-
-
-def _products(recorded: Recorded, optimizer: str, than: str) -> pd.DataFrame:
-    """Products of two optimizers' responses: a row a response, a column a gradient."""
-    ours, theirs = (_responses(recorded, name) for name in (optimizer, than))
-    return ours * theirs.reindex(ours.index, columns=ours.columns)
+        ours, theirs = (_responses(recorded, name) for name in (optimizer, self.than))
+        products = ours * theirs.reindex(ours.index, columns=ours.columns)
+        return WAYS[self.way](products).groupby("instance").mean()
 
 
 def _own(table: pd.DataFrame, optimizer: str) -> pd.DataFrame:

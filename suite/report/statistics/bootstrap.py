@@ -49,16 +49,25 @@ def interval_ends(samples: Floats, statistic: Statistic, tail: float = TAIL) -> 
     error = np.sqrt(_variance(gradient, np.atleast_2d(np.cov(centred.T)), n))
     if error == 0:
         return float(estimate), float(estimate)
-    above = float(stdtrit(n - 1, 1 - tail))
-    below = -above
-    if n >= FEWEST_RESAMPLED:
-        t = _resampled_t(centred, centre, statistic)
-        if np.isnan(t).any():
-            return np.nan, np.nan
-        equal = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
-        symmetric = np.quantile(np.abs(t), 1 - 2 * tail, method="inverted_cdf")
-        below, above = min(below, equal[0], -symmetric), max(above, equal[1], symmetric)
+    t = _resampled_t(centred, centre, statistic) if n >= FEWEST_RESAMPLED else np.zeros(1)
+    if np.isnan(t).any():
+        return np.nan, np.nan
+    below, above = reach_of(t, n - 1, tail)
     return float(estimate - above * error), float(estimate - below * error)
+
+
+def reach_of(t: Floats, freedom: float, tail: float) -> tuple[float, float]:
+    """How far an interval reaches to either side, in standard errors: the farthest of three.
+
+    Args:
+        t: how far the estimate of each resample is from that of the sample, in standard errors.
+        freedom: of Student's t.
+        tail: the probability beyond each end.
+    """
+    plain = float(stdtrit(freedom, 1 - tail))
+    low, high = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
+    reach = max(plain, float(np.quantile(np.abs(t), 1 - 2 * tail, method="inverted_cdf")))
+    return min(-reach, float(low)), max(reach, float(high))
 
 
 def lognormal_ends(values: Floats, tail: float = TAIL) -> tuple[float, float]:

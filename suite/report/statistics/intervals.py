@@ -3,17 +3,17 @@
 A run that diverged has a loss that is not finite. It is left out of plain means. In comparisons
 there is a side that a claim holds to be lower: a diverged run there makes the mean infinite, as it
 is, in every resample that has the run; a diverged run on the other side is left out, which never
-favours the claim.
+favours the claim. If all of the other side diverged, the lower one is below it by any amount; if
+some of its own runs diverged as well, nothing is known. `n` counts all compared runs.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l2l.suite.report.statistics.bootstrap import (
     RESAMPLES,
@@ -50,6 +50,12 @@ class Interval:
         """The interval of the negative quantity."""
         return Interval(-self.estimate, -self.high, -self.low, self.n)
 
+    def inverted(self) -> Interval:
+        """The interval of 1 / quantity, which is not negative."""
+        with np.errstate(divide="ignore"):
+            estimate, low, high = 1 / np.array([self.estimate, self.high, self.low])
+        return Interval(float(estimate), float(low), float(high), self.n)
+
 
 def mean_interval(values: Floats) -> Interval:
     """Mean of the finite ones of `values` [n]."""
@@ -81,12 +87,9 @@ def paired_difference(lower: Floats, higher: Floats, tail: float = TAIL) -> Inte
 
     Its interval has the probability `tail` beyond each end.
     """
-    keep, lost = _divergence(lower, higher)
-    if not keep.any() and not lost and np.isfinite(lower).any():
-        # Every run on the other side diverged: below by any amount.
-        return Interval(-np.inf, -np.inf, -np.inf, int(np.isfinite(lower).sum()))
-    differences = lower[keep] - higher[keep]
-    return _interval(differences[:, None], _mean, lost, tail)
+    kept = np.isfinite(lower) & np.isfinite(higher)
+    differences = lower[kept] - higher[kept]
+    return _compared(lower, higher, differences[:, None], _mean, tail)
 
 
 def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
@@ -95,46 +98,45 @@ def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interva
     Its interval has the probability `tail` beyond each end. It is that of the logarithm, whose
     distribution is nearer to symmetric, and is NaN where a mean may be 0 or less.
     """
-    keep, lost = _divergence(lower, higher)
-    found = _interval(np.stack([lower[keep], higher[keep]], axis=1), _log_ratio, lost, tail)
+    kept = np.isfinite(lower) & np.isfinite(higher)
+    pairs = np.stack([lower[kept], higher[kept]], axis=1)
+    found = _compared(lower, higher, pairs, _log_ratio, tail)
     with np.errstate(over="ignore"):
         estimate, low, high = np.exp([found.estimate, found.low, found.high])
     return Interval(float(estimate), float(low), float(high), found.n)
 
 
-def difference_of_all(pairs: Mapping[str, tuple[Floats, Floats]], nearest: str) -> Interval:
-    """Mean of lower − higher for the `nearest` of several pairs of losses (lower [n], higher [n]).
+def highest_of(plain: Sequence[Interval], careful: Sequence[Interval], highest: int) -> Interval:
+    """The highest of several quantities, all of which are claimed to be below a number.
 
-    In all pairs the first is claimed to be below. Which one is nearest to not being so is seen from
-    these runs, so the low end holds for all differences at once (Bonferroni). The high end is the
-    highest of all, as it is: the claim holds if it holds for each.
+    Which one is highest is seen from these runs, so the low end holds for all at once (Bonferroni).
+    The high end is the highest of all, as it is: the claim holds if it holds for each.
+
+    Args:
+        plain: the quantities.
+        careful: the same, with the probability `TAIL` / their number beyond each end.
+        highest: the place of the one that is taken for the highest.
     """
-    differences = {name: paired_difference(*pair) for name, pair in pairs.items()}
-    lows = [paired_difference(*pair, TAIL / len(pairs)).low for pair in pairs.values()]
-    highs = [each.high for each in differences.values()]
-    chosen = differences[nearest]
-    return Interval(chosen.estimate, float(np.max(lows)), float(np.max(highs)), chosen.n)
+    return replace(
+        plain[highest],
+        low=float(np.max([each.low for each in careful])),
+        high=float(np.max([each.high for each in plain])),
+    )
 
 
 def spread_of_means(samples: Floats) -> Interval:
-    """Highest over lowest of the k means of paired `samples` [n, k]; no run may diverge.
+    """Highest over lowest of the k means of paired `samples` [n, k].
 
-    The highest of several means that lie close together is high by chance. So the low end holds for
-    all ratios of two of them at once (Bonferroni); the spread is below a number if all of these
-    are, so the high end is the highest of theirs as it is.
+    A run that diverged makes the spread infinite.
     """
     finite = np.asarray(np.isfinite(samples).all(axis=1))
     kept = np.where(finite[:, None], samples, np.inf)
-    k = samples.shape[1]
-    pairs = list(itertools.permutations(range(k), 2))
-    wide = [ratio_of_means(kept[:, i], kept[:, j]) for i, j in pairs]
-    careful = [ratio_of_means(kept[:, i], kept[:, j], TAIL / len(pairs)) for i, j in pairs]
-    return Interval(
-        max(each.estimate for each in wide),
-        max(each.low for each in careful),
-        max(each.high for each in wide),
-        wide[0].n,
+    pairs = list(itertools.permutations(kept.T, 2))
+    plain, careful = (
+        [ratio_of_means(*pair, tail) for pair in pairs] for tail in (TAIL, TAIL / len(pairs))
     )
+    # The first that is NaN, if any is.
+    return highest_of(plain, careful, int(np.argmax([each.estimate for each in plain])))
 
 
 def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:
@@ -150,12 +152,6 @@ def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:
     return losses.mean(axis=0), low, high
 
 
-def _divergence(lower: Floats, higher: Floats) -> tuple[NDArray[np.bool_], int]:
-    """Which pairs are compared, and how many are lost because `lower` diverged."""
-    finite = np.isfinite(lower)
-    return finite & np.isfinite(higher), int((~finite).sum())
-
-
 def _mean(means: Floats) -> tuple[Floats, Floats]:
     return means[..., 0], np.ones_like(means)
 
@@ -164,6 +160,18 @@ def _log_ratio(means: Floats) -> tuple[Floats, Floats]:
     positive = np.where(means > 0, means, np.nan)
     over, under = positive[..., 0], positive[..., 1]
     return np.log(over) - np.log(under), np.stack([1 / over, -1 / under], axis=-1)
+
+
+def _compared(
+    lower: Floats, higher: Floats, samples: Floats, statistic: Statistic, tail: float
+) -> Interval:
+    """Of `statistic` of the means of `samples`, which come from the pairs that are finite."""
+    finite = np.isfinite(lower)
+    lost = int((~finite).sum())
+    if finite.any() and not np.isfinite(higher).any():
+        end = np.inf if lost else -np.inf
+        return Interval(end, -np.inf, end, len(lower))
+    return replace(_interval(samples, statistic, lost, tail), n=len(lower))
 
 
 def _interval(samples: Floats, statistic: Statistic, lost: int = 0, tail: float = TAIL) -> Interval:

@@ -8,32 +8,46 @@ Satterthwaite's degrees of freedom, and the equal-tailed and the symmetric boots
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.special import stdtrit  # not scipy.stats: that takes a second to import
+from dataclasses import replace
 
-from l2l.suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Floats
+import numpy as np
+
+from l2l.suite.report.statistics.bootstrap import RESAMPLES, SEED, TAIL, Floats, reach_of
 from l2l.suite.report.statistics.intervals import Interval, paired_difference
 
 FEWEST_TRAININGS = 3
 BATCH_VALUES = 2**18
 
 
-def difference_over_trainings(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
-    """Mean of lower − higher, where `lower` [trainings, n] is claimed to be below `higher` [n].
+def difference_over_trainings(
+    ours: Floats, other: Floats, tail: float = TAIL, above: bool = False
+) -> Interval:
+    """Mean of ours − other, where `ours` [trainings, n] is claimed to be below `other` [n].
 
-    An instance on which any training diverged makes the mean infinite; one on which `higher` did
-    is left out. `n` is the number of instances. Of fewer than three trainings the ends are NaN.
+    If it is claimed to be `above`, of other − ours. So the difference is claimed to be below 0, and
+    divergence counts as in `paired_difference`: on the lower side it makes the mean infinite, and
+    an instance on which any of the higher side diverged is left out. Of two trainings the ends are
+    NaN, of one they hold for other instances alone.
 
     Args:
-        lower: final losses of each training's optimizer on each instance.
-        higher: those of another optimizer on the same instances, or numbers.
+        ours: final losses of each training's optimizer on each instance.
+        other: those of another optimizer on the same instances, or numbers.
         tail: the probability beyond each end.
+        above: whether `ours` is claimed to be above.
     """
-    if not np.isfinite(lower).all() or not np.isfinite(higher).any():
-        # Too few trainings to tell how often one diverges: as if they were one.
-        return paired_difference(lower.mean(axis=0), higher, tail)
+    mean = ours.mean(axis=0)
+    lower, higher = (other, mean) if above else (mean, other)
     kept = np.isfinite(higher)
-    differences = lower[:, kept] - higher[kept]
+    if len(ours) == 1 or not np.isfinite(lower).all() or not kept.any():
+        # Too few trainings to tell how often one diverges: as if they were one.
+        return paired_difference(lower, higher, tail)
+    differences = (ours[:, kept] - other[kept]) * (-1 if above else 1)
+    found = _over_both(differences, tail)
+    return replace(found, n=len(other))
+
+
+def _over_both(differences: Floats, tail: float) -> Interval:
+    """The mean of a table with a row a training and a column an instance."""
     trainings, n = differences.shape
     estimate = float(differences.mean())
     if trainings < FEWEST_TRAININGS or n < 2:
@@ -42,11 +56,7 @@ def difference_over_trainings(lower: Floats, higher: Floats, tail: float = TAIL)
     error = np.sqrt(variance[0])
     if error == 0:
         return Interval(estimate, estimate, estimate, n)
-    t = _resampled_t(differences)
-    equal = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
-    symmetric = np.quantile(np.abs(t), 1 - 2 * tail, method="inverted_cdf")
-    plain = float(stdtrit(freedom[0], 1 - tail))
-    above, below = max(plain, symmetric, equal[1]), min(-plain, -symmetric, equal[0])
+    below, above = reach_of(_resampled_t(differences), freedom[0], tail)
     return Interval(estimate, float(estimate - above * error), float(estimate - below * error), n)
 
 

@@ -62,8 +62,8 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
     return Table(
         name=name,
         caption=(
-            "Mean final loss, ± half of its 95 % interval; the lowest of a row is bold. "
-            f"{WHICH_END}"
+            "Mean final loss, ± half of its 95 % interval, or with the interval if that begins "
+            f"below 0; the lowest of a row is bold. {WHICH_END}"
         ),
         columns=("Panel", "Updates", "Source", *optimizers),
         rows=tuple(rows),
@@ -73,10 +73,12 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
 
 
 def _texts(final: pd.DataFrame, panel: PanelInfo) -> dict[str, str]:
-    """Mean, half of the interval and what is to be known of it, by optimizer."""
+    """Mean, half of the interval or all of it, and what is to be known of them, by optimizer."""
     texts = {}
     for row in final.itertuples():
         text = measured(row.mean, (row.ci_high - row.ci_low) / 2)
+        if row.ci_low <= 0 < row.mean:
+            text = f"{number(row.mean)} {interval(row.ci_low, row.ci_high)}"
         remarks = [f"{row.diverged} diverged"] if row.diverged else []
         remarks += ["untrained"] if row.Index in panel.untrained else []
         texts[str(row.Index)] = f"{text} ({', '.join(remarks)})" if remarks else text
@@ -154,10 +156,11 @@ def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = (
     columns = ("Id", "Verdict", "Claim", "Estimate", "95 % interval", "Runs", "Note")
     caption = (
         f"{CAPTIONS[kind]} A verdict is given where the 95 % interval of the estimate, paired "
-        "over test instances, lies wholly on one side of the claim's threshold. Where the note "
-        "says one training, it holds for other instances, not for other trainings. Where it names "
-        "several, the interval is a two-level bootstrap over trainings and instances, which with "
-        "five trainings is a nominal one: its coverage is .87 to .97."
+        "over test instances, lies wholly on one side of the claim's threshold. A claim of several "
+        "parts has the worst verdict of them, and the interval of the part that decides. Where the "
+        "note says one training, it holds for other instances, not for other trainings. Where it "
+        "names several, the interval is a two-level bootstrap over trainings and instances, which "
+        "with five trainings is a nominal one: its coverage is .87 to .97."
     )
     return Table(NAMES[kind], caption, columns, rows, claims, tuple(notes))
 

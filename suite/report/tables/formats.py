@@ -67,6 +67,9 @@ GREEK = (
     *("lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "varsigma", "sigma", "tau", "upsilon"),
     *("varphi", "chi", "psi", "omega"),
 )
+CAPITALS = (
+    *("Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega"),
+)
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -92,9 +95,13 @@ LATEX = {
     "∇": r"$\nabla$",
     "…": r"\dots{}",
     "\n": " ",
-    # Omicron looks like a Latin letter, and has no command.
-    **{chr(ord("α") + i): f"$\\{name}$" for i, name in enumerate(GREEK) if name != "omicron"},
+    **{chr(ord("α") + i): f"$\\{name}$" for i, name in enumerate(GREEK)},
+    **{capital: f"$\\{name}$" for capital, name in zip("ΓΔΘΛΞΠΣΥΦΨΩ", CAPITALS, strict=True)},
+    # Those that look like Latin letters have no commands.
+    **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True)),
 }
+# A float cannot break: more rows than these are a table of several pages.
+MOST_ON_A_PAGE = 40
 
 
 def latex_text(text: str) -> str:
@@ -103,9 +110,11 @@ def latex_text(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` environment; needs the package booktabs, and tabularx where text is long.
+    """A `table` environment, or of many rows a `longtable`, which may break.
 
-    Names in other scripts than Latin and Greek need XeLaTeX or LuaLaTeX and a font.
+    It needs the package booktabs, and longtable. Where text is long it needs tabularx, or xltabular
+    instead of longtable. Names in other scripts than Latin and Greek need XeLaTeX or LuaLaTeX and a
+    font.
     """
     wide = [
         max((len(row[i].text) for row in table.rows), default=0) > 40
@@ -115,18 +124,24 @@ def latex(table: Table) -> str:
         "X" if wide[i] else "l" if all(row[i].value is None for row in table.rows) else "r"
         for i in range(len(table.columns))
     )
-    begin, end = r"\begin{tabular}", r"\end{tabular}"
+    is_long = len(table.rows) > MOST_ON_A_PAGE
     if any(wide):
-        begin, end = r"\begin{tabularx}{\textwidth}", r"\end{tabularx}"
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_text(table.caption)}}}"]
-    lines += [rf"\label{{tab:{table.name}}}", f"{begin}{{{kinds}}}", r"\toprule"]
-    lines += [" & ".join(latex_text(column) for column in table.columns) + r" \\", r"\midrule"]
+        kind, width = "xltabular" if is_long else "tabularx", r"{\textwidth}"
+    else:
+        kind, width = "longtable" if is_long else "tabular", ""
+    begin = rf"\begin{{{kind}}}{width}{{{kinds}}}"
+    caption = [rf"\caption{{{latex_text(table.caption)}}}", rf"\label{{tab:{table.name}}}"]
+    head = [r"\toprule", " & ".join(map(latex_text, table.columns)) + r" \\", r"\midrule"]
+    if is_long:
+        lines = [begin, *caption, r"\\", *head, r"\endfirsthead", *head, r"\endhead"]
+    else:
+        lines = [r"\begin{table}", r"\centering", *caption, begin, *head]
     for row in table.rows:
         texts = [(latex_text(cell.text), cell.bold) for cell in row]
         cells = [rf"\textbf{{{text}}}" if bold and text else text for text, bold in texts]
         lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", end]
+    lines += [r"\bottomrule", rf"\end{{{kind}}}"]
     for note in table.notes:
         lines += ["", rf"\smallskip{{\footnotesize {latex_text(note)}}}"]
-    lines += [r"\end{table}"]
+    lines += [] if is_long else [r"\end{table}"]
     return "\n".join(lines) + "\n"
