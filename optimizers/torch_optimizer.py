@@ -108,7 +108,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                     entries[name].copy_(each)
             lr = self.param_groups[number]["lr"]
             if isinstance(lr, Tensor):
-                parameter.add_(update.mul_(lr.to(update.device)))
+                parameter.add_(update.mul_(lr.to(update.device).reshape(())))
             else:
                 parameter.add_(update, alpha=float(lr))
         return loss

@@ -96,6 +96,12 @@ def test_pylo_in_safetensors(tmp_path: Path) -> None:
     torch.testing.assert_close(made.T, network(x))
 
 
+def layered(number: int) -> Tree:
+    """Of so many layers, each alike."""
+    layers = {f"{kind}{k}": array(4) for k in range(number) for kind in "wb"}
+    return {"nn": {"~": layers}}
+
+
 def without(tree: Tree, name: str) -> Tree:
     network = {key: each for key, each in tree["ff_mod_stack"]["~"].items() if key != name}
     return {"ff_mod_stack": {"~": network}}
@@ -138,6 +144,8 @@ def without(tree: Tree, name: str) -> Tree:
         ),
         ({**small_fc_lopt(), "rms_decays": msgpack.ExtType(1, b"\x93")}, "rms_decays is damaged"),
         ({"nn": {"~": {"b0": array(2**13)}}}, r"has no nn/~/w0, but SmallFCLopt has it as \[39, 4"),
+        (layered(16), r"nn/~/w0 is \[4\], but SmallFCLopt has it as \[39, 4\]"),
+        (layered(17), r"nn/~/w0 is \[4\], but SmallFCLopt has it as \[39, 4\]"),
         ({"rnn_params": {"w": array(2)}}, "VeLO's or Celo's"),
         ({"other": {"w": array(2)}}, "has other/w, but small_fc_lopt has nn/~/w0"),
         ({}, "has no arrays, but small_fc_lopt"),
