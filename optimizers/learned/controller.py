@@ -92,7 +92,7 @@ class Controller(Layout):
         return outputs.view(self.outputs, *features.shape[1:]), following
 
     def _averaged(self, h: Tensor, shape: torch.Size) -> Tensor:
-        """`h` [hidden, n·P] with the last `gacs` rows averaged over the coordinates, P = shape[1]."""
+        """`h` [hidden, n·P] with the last `gacs` rows averaged over coordinates, P = shape[1]."""
         if self.gacs == 0:
             return h
         own, shared = torch.split(h, [self.hidden - self.gacs, self.gacs])

@@ -156,8 +156,7 @@ def _pylo(path: Path, tensors: Mapping[str, Tensor]) -> Learned:
 
 def _count(tensors: Mapping[str, Tensor], name: str) -> int:
     """How many arrays of these names there are, counted from 0."""
-    missing = (number for number in range(MAX_LAYERS) if name.format(number) not in tensors)
-    return next(missing, MAX_LAYERS)
+    return next(number for number in range(MAX_LAYERS) if name.format(number) not in tensors)
 
 
 def _sized(tensors: Mapping[str, Tensor], bias: str, layers: int, like: SmallFCLopt) -> SmallFCLopt:
