@@ -1,4 +1,4 @@
-"""Multilayer perceptrons on images (sections 3.2, Figures 4 to 6)."""
+"""Multilayer perceptrons on images (section 3.2, Figures 4 to 6)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class ModuleProblem(Problem):
 
     def init(self, rng: Rng) -> Tensors:
         """θ_0: the parameters of a module that is initialised from the rng's seed."""
-        # Now, for within `vmap`, where `loss` wants it, nothing can be initialised.
+        # Made here, because `loss` runs within `vmap`, where no module can be initialised.
         _ = self._skeleton
         parameters = self._initialised(rng).named_parameters()
         return {name: each.detach() for name, each in parameters if each.requires_grad}

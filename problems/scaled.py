@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +54,9 @@ class Scaled(Problem):
         return str(self._inner.notice)
 
     def files(self) -> Sequence[str | Path]:
-        return tuple(self._inner.files())
+        # Relative paths start from where the other problem is defined, not this one.
+        folder = Path(str(sys.modules[type(self._inner).__module__].__file__)).resolve().parent
+        return tuple(folder / path for path in self._inner.files())
 
     def fingerprints(self) -> Mapping[str, str]:
         # The code of the other problem is no part of this one's definition.
@@ -86,6 +89,11 @@ class Scaled(Problem):
         return self._inner.batches if has(self._inner, "batches") else None
 
     @property
+    def held_out(self) -> Callable[..., Any] | None:  # type: ignore[override]
+        """As the problem's own; None where it has no such ability."""
+        return self._inner.held_out if has(self._inner, "held_out") else None
+
+    @property
     def losses(self) -> Callable[..., Any] | None:  # type: ignore[override]
         """As the problem's own; None where it has no such ability."""
         return self._losses if has(self._inner, "losses") else None
@@ -106,8 +114,8 @@ class Scaled(Problem):
         return losses, {name: grad * instance[SCALE + name] for name, grad in grads.items()}
 
     def _scales(self, rng: Rng, like: Tensors) -> Tensors:
-        """C of an instance, for both `init` and `instance`, whose draws are of other streams."""
-        own = Rng(0, f"{rng.split}/scale", rng.instance)
+        """The scales c of an instance, for both `init` and `instance`, whose streams differ."""
+        own = Rng(rng.seed, f"{rng.split}/scale", rng.instance)
         return {
             name: torch.exp(self.spread * (2 * own.uniform(*value.shape) - 1))
             for name, value in like.items()

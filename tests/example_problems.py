@@ -75,6 +75,24 @@ class Cliff(Problem):
 
 
 @dataclass(frozen=True)
+class Overhang(Problem):
+    """A bowl whose gradient is NaN beyond an edge, where the loss is finite still."""
+
+    dim: int = 3
+
+    def instance(self, rng: Rng) -> Tensors:
+        return {"y": 1 + rng.uniform(self.dim), "edge": 0.04 + rng.uniform() ** 4}
+
+    def init(self, rng: Rng) -> Tensors:
+        return {"theta": 0.01 * rng.normal(self.dim)}
+
+    def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+        bowl = (params["theta"] - instance["y"]).square().sum()
+        left = instance["edge"] - params["theta"].abs().max()
+        return bowl + ((left > 0) * left).sqrt()
+
+
+@dataclass(frozen=True)
 class Kink(Problem):
     """f(θ) = Σ |θ|^1.5, whose second derivative is infinite at 0."""
 

@@ -44,7 +44,7 @@ class LSTMShape(Layout):
         return shapes
 
     def initial_state(self, coordinates: int, like: Tensor) -> Tensor:
-        """H = c = 0 for K coordinates, in the dtype and on the device of `like`."""
+        """The state h = c = 0 for K coordinates, in the dtype and on the device of `like`."""
         return self.empty_state(coordinates, like).zero_()
 
     def empty_state(self, coordinates: int, like: Tensor) -> Tensor:

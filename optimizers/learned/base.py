@@ -36,7 +36,7 @@ class Learned(Optimizer):
         "fused": ("features", "update", "networks", "window_gradient"),
         "odd_part": (),
     }
-    # Whether coordinates never meet, so that some of them can stand for all (`Phase.sample`).
+    # Whether coordinates never meet, so that some of them can stand for all (`Truncated.sample`).
     coordinatewise: ClassVar[bool] = False
     # Whether `update` makes no use of `params`: then meta-training does not keep the iterates of
     # a window, and what is given the window has no `params`.

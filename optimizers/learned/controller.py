@@ -66,7 +66,7 @@ class Controller(Layout):
         return parts
 
     def initial_state(self, n: int, coordinates: int, like: Tensor) -> Tensor:
-        """H = c = 0, in the dtype and on the device of `like`."""
+        """The state h = c = 0, in the dtype and on the device of `like`."""
         return like.new_zeros(self.layers, 2, self.hidden, n, coordinates)
 
     def step(self, weights: Tensor, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ class Controller(Layout):
         return outputs.view(self.outputs, *features.shape[1:]), following
 
     def _averaged(self, h: Tensor, shape: torch.Size) -> Tensor:
-        """H [hidden, n·P] with the last `gacs` rows averaged over the coordinates, P = shape[1]."""
+        """`h` [hidden, n·P] with the last `gacs` rows averaged over coordinates, P = shape[1]."""
         if self.gacs == 0:
             return h
         own, shared = torch.split(h, [self.hidden - self.gacs, self.gacs])

@@ -14,7 +14,7 @@ def cotangents(grads: Tensor, weights: Tensor, discount: float = 1.0) -> Tensor:
     Args:
         grads: ∇f(θ_1) … ∇f(θ_T) [T, n, P].
         weights: w_1 … w_T [T, n, 1], or of each coordinate [T, n, P].
-        discount: γ; 1 gives the paper's meta-gradient. See `Phase.discount`.
+        discount: γ; 1 gives the paper's meta-gradient. See `Truncated.discount`.
 
     Returns:
         λ [T, n, P].

@@ -92,7 +92,7 @@ def rsqrt(squares: Tensor) -> Tensor:
 
 
 def factored(x: Tensor, factors: Factors, epsilon: float) -> Tensor:
-    """X over the root of its mean square as the factors tell it: Adafactor's step [decays, n, …].
+    """`x` over the root of its mean square as the factors tell it: Adafactor's step [decays, n, …].
 
     Of a tensor of fewer than two dimensions the mean square is there, and ε is added to it.
     """

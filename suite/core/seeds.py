@@ -47,10 +47,11 @@ class Rng:
         step: which step of the run.
 
     `split` (``train``, ``validation`` or ``test`` in a run) and `instance` are there for problems
-    that take instances from a finite set, such as photos.
+    that take instances from a finite set, such as photos; with `seed`, they make another stream.
     """
 
     def __init__(self, seed: int, stream: str, instance: int = 0, step: int = 0) -> None:
+        self.seed = seed
         self.split = stream.partition("/")[0]
         self.instance = instance
         # The upper half of Philox's counter is the step, so steps never overlap.

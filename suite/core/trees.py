@@ -15,6 +15,16 @@ def copied(tree: Any) -> Any:
     return tree_map(lambda x: x.detach().clone() if isinstance(x, Tensor) else x, tree)
 
 
+def finite(tree: Any) -> Any:
+    """The same with 0 for all numbers that are not finite."""
+
+    def of_leaf(leaf: Any) -> Any:
+        is_real = isinstance(leaf, Tensor) and leaf.is_floating_point()
+        return leaf.nan_to_num(0.0, 0.0, 0.0) if is_real else leaf
+
+    return tree_map(of_leaf, tree)
+
+
 def leaves(tree: Any) -> dict[str, Any]:
     """What a tree holds, by place, such as ``['w']``; without `None`."""
     found, _ = tree_flatten_with_path(tree)

@@ -88,7 +88,7 @@ class Problem:
         raise NotImplementedError
 
     def losses(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
-        """F for r copies of n instances at once: [r, n]. Optional, and only for speed.
+        """The losses f of r copies of n instances at once: [r, n]. Optional, and only for speed.
 
         A problem that does not define it has `loss` vectorised by `torch.func.vmap`. Parameters
         are [r, n, *shape]; instance and batch, which copies share, are [n, ...].

@@ -29,7 +29,8 @@ class Options:
         schedule_steps: when it has fallen to 0; a panel fills in its number of steps.
         earlier_runs: how many runs on other instances come before each run, whose state is kept in
             place of a new one. The curves of the paper's ADAM and RMSprop are those of a state that
-            was never reset (docs/calibration.md).
+            was never reset (docs/calibration.md). Whether one of them diverges is not counted, only
+            what its state does to the run itself.
     """
 
     clip_norm: Annotated[float, Above(0)] | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 from l2l.suite.inner.loop import Point
 from l2l.suite.inner.objective import Objective
 
-# So many parts a run has between held-out losses.
+# Into how many parts held-out losses divide a run.
 PARTS = 10
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
 from l2l.suite.inner.objective import Objective, is_one_by_one, param_spec
 
@@ -43,7 +44,8 @@ def memory_budget(device: torch.device) -> int:
 def state_bytes(optimizer: Optimizer, spec: ParamSpec) -> int:
     """Bytes that one run's state takes after its first update, when all of it is there."""
     ones = torch.ones(1, spec.size)
-    with torch.no_grad():
+    # A run that follows draws what it would draw without this.
+    with torch.no_grad(), seeded_generators():
         _, state = optimizer.update(ones, optimizer.init(spec, 1), Params(ones.clone(), spec))
     # Objects of other libraries in the state say for themselves how large they are.
     return sum(int(getattr(each, "nbytes", 0)) for each in tree_leaves(state))
@@ -59,7 +61,10 @@ def rows_at_once(spec: ParamSpec, optimizer: Optimizer, device: torch.device) ->
     """
     with device:
         leaves = tree_leaves(optimizer.init(spec, 1))
-    state = sum(x.numel() * x.element_size() for x in leaves if isinstance(x, Tensor))
+        state = sum(x.nbytes for x in leaves if isinstance(x, Tensor))
+        # Objects of other libraries keep nothing before their first update.
+        if any(hasattr(x, "nbytes") and not isinstance(x, Tensor) for x in leaves):
+            state = state_bytes(optimizer, spec)
     return max(1, memory_budget(device) // (2 * state + OTHERS * spec.size))
 
 

@@ -47,6 +47,7 @@ class Objective:
         seed: the experiment's seed.
         copies: r.
         device: where tensors live; draws are made on the CPU, so they are the same everywhere.
+        shift: what is added to the number that problems take instances of a finite set by.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Objective:
         seed: int,
         copies: int = 1,
         device: str | torch.device = "cpu",
+        shift: int = 0,
     ) -> None:
         self.problem = problem
         self.instances = list(instances)
@@ -65,6 +67,7 @@ class Objective:
         self.spec = param_spec(problem)
         self._split = split
         self._seed = seed
+        self._shift = shift
         self._fixed = self._stack([problem.instance(self.rng("instance", i)) for i in instances])
         self._has_batches = has(problem, "batch")
         self._all_batches = has(problem, "batches")
@@ -92,8 +95,8 @@ class Objective:
 
     def earlier(self, number: int) -> Objective:
         """The same runs on instances, θ_0 and minibatches of their own: see `earlier_runs`."""
-        split = f"{self._split}/earlier-{number}"
-        return Objective(self.problem, self.instances, split, self._seed, self.copies, self.device)
+        given = (f"{self._split}/earlier-{number}", self._seed, self.copies, self.device)
+        return Objective(self.problem, self.instances, *given, shift=number + 1)
 
     @property
     def rows(self) -> int:
@@ -102,7 +105,9 @@ class Objective:
 
     def rng(self, stream: str, instance: int, step: int = 0) -> Rng:
         """The draws of an instance: for the stream ``instance``, ``init`` or ``batch``."""
-        return Rng(self._seed, f"{self._split}/{stream}", instance, step)
+        rng = Rng(self._seed, f"{self._split}/{stream}", instance, step)
+        rng.instance += self._shift
+        return rng
 
     def start(self) -> Tensor:
         """θ_0 [r·n, P]."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
+from l2l.suite.core.wrapper import Wrapped
 from l2l.suite.files.progress import Progress, silent
 from l2l.suite.inner.loop import descend
 from l2l.suite.inner.memory import rows_at_once
@@ -107,7 +108,9 @@ def coordinates_of(
     """What `optimizer` does at the `chosen` coordinates [C] when it meets `grads` at θ [T, P]."""
     met = grads[:, chosen]
     updates = replay(optimizer, params, grads)[:, chosen]
-    alone = optimizer.coordinatewise
+    # A threshold that nothing which was met reaches may be below what is asked about.
+    clipped = isinstance(optimizer, Wrapped) and optimizer.options.clip_norm is not None
+    alone = optimizer.coordinatewise and not clipped
     if alone:
         by_itself = updates_at(optimizer, params, grads, chosen, met.unsqueeze(2), alone=True)
         tolerance = SAME * updates.abs().max().item()
@@ -159,11 +162,10 @@ def impulses(
     for copy, step in enumerate(turned, start=1):
         values[step, :, copy] *= -1
     updates = updates_at(optimizer, params, grads, chosen, values, alone)
-    effects = [
-        -met[step].sign() * (updates[step : step + lags + 1, :, 0] - changed) / 2
-        for copy, step in enumerate(turned, start=1)
-        for changed in [updates[step : step + lags + 1, :, copy]]
-    ]
+    effects = []
+    for copy, step in enumerate(turned, start=1):
+        after = updates[step : step + lags + 1]
+        effects.append(-met[step].sign() * (after[..., 0] - after[..., copy]) / 2)
     return torch.stack(effects).mean(0)
 
 

@@ -118,8 +118,7 @@ def tune(
     while True:
         # Of equals the lowest: where every rate diverges, lower ones are tried.
         best = min(scores, key=lambda e: (scores[e], e))
-        edge = min(scores) if best == min(scores) else max(scores) if best == max(scores) else None
-        if edge is None or not LOWEST < edge < HIGHEST:
+        if best not in (min(scores), max(scores)) or not LOWEST < best < HIGHEST:
             break
         sweep([best - 4, best - 2] if best == min(scores) else [best + 2, best + 4])
     if scores[best] == float("inf"):

@@ -12,6 +12,7 @@ from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.abilities import has
 from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.seeds import Rng
+from l2l.suite.core.trees import finite
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
 from l2l.suite.inner.loop import Point, start, walk
 from l2l.suite.inner.objective import Objective
@@ -81,10 +82,14 @@ class Imitating(Estimator):
 
         cotangents = of_those_alive([point.state.gap for point in points[1:]]) / len(alive)
         grads = of_those_alive([point.grads for point in points[:-1]])
+        state = place.state.pupil
+        if not alive.all():
+            # A run that diverged before may have left its state with what is not finite.
+            state = finite(state)
         params = None
         if not has(optimizer, "ignores_params"):
             theta = of_those_alive([point.theta for point in points[:-1]])
             params = Params(theta, place.spec)
-        parts = optimizer.networks(grads, place.state.pupil, cotangents, params)
+        parts = optimizer.networks(grads, state, cotangents, params)
         gradient = torch.cat([network.window_gradient(*given) for network, *given in parts])
         return Estimate(gradient, points[-1], [point.loss for point in points[1:]])

@@ -24,7 +24,7 @@ def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
     if isinstance(meta_loss, CappedLoss):
         weights = (losses < meta_loss.cap).to(losses)
     elif meta_loss == "log_loss":
-        weights = 1 / losses.clamp_min(LEAST)
+        weights = torch.where(losses > LEAST, 1 / losses, 0.0)
     return weights * points[-1].alive / losses.shape[1]
 
 

@@ -193,7 +193,8 @@ def _update_over_run(
     if not moments:
         moments.update(meta.init(state.weights))
     place, loss = estimator.begin(untrained.with_weights(state.weights), objective)
-    # Summed where it is, so that a GPU is waited for once a window, by the norm below.
+    # Summed where it is, so that a GPU is waited for once a window, by the norm below; SOAP waits
+    # once more, for its count of updates.
     total = loss.mean().double()
     done = 0
     for steps in windows:

@@ -190,6 +190,12 @@ def _evaluate(
 def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str) -> Cell:
     """The cell that traces coordinates: on the evaluations' instances, with their optimizers."""
     along = evaluated[trace.along]
+    kept = [label for label in evaluated if panel.optimizers[label].get("earlier_runs")]
+    if kept:
+        raise SuiteError(
+            f"{where}: {kept[0]!r} has earlier_runs, whose state a trace does not have: omit one "
+            "of them"
+        )
     size = param_spec(problems.make(panel.problem, where)).size
     outside = [place for place in trace.shown if place >= size]
     if outside:

@@ -61,7 +61,7 @@ def some_steps(problem: Problem, optimizer: Optimizer, device: str) -> loop.Poin
     with theta.device:
         state = optimizer.init(objective.spec, objective.rows)
     alive = torch.ones(objective.rows, dtype=torch.bool, device=device)
-    point = loop._evaluated(objective, optimizer, 0, theta, state, alive)
+    point = loop._evaluated(objective, optimizer, 0, theta, state, alive, intact=False)
     return loop.walk(objective, optimizer, point, 3)[-1]
 
 

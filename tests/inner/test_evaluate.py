@@ -15,6 +15,7 @@ from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec
 from l2l.suite.inner.evaluate import evaluate
@@ -103,6 +104,9 @@ def test_memory_budget_sets_how_many_rows_run_side_by_side(
     # SGD keeps nothing; this LSTM 16 numbers a parameter, and as many for the next step.
     assert rows_at_once(spec, SGD(0.1), cpu) == 100 * 2**20 // 32_000
     assert rows_at_once(spec, lstm(), cpu) == 100 * 2**20 // 160_000
+    # As ADAM, but for a count of the updates.
+    of_torch = optimizers.make({"name": "torch", "optimizer": "torch.optim.Adam", "lr": 0.1})
+    assert rows_at_once(spec, of_torch, cpu) == 100 * 2**20 // (32_000 + 2 * 8_004)
     assert rows_at_once(large, SGD(0.1), cpu) == 1
     monkeypatch.setenv(BUDGET, "")
     assert rows_at_once(spec, SGD(0.1), cpu) == by_machine

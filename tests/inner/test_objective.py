@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from example_problems import Bowl
 from torch import Tensor
 
 from l2l.problems.quadratic import Quadratic
@@ -75,3 +76,23 @@ def test_instances_that_are_not_alike_are_told() -> None:
     Objective(Growing(), range(3), "train", 0)
     with pytest.raises(SuiteError, match=r"Growing gives .*\[1\] and .*\[2\] at \['extra'\] for"):
         Objective(Growing(), range(5), "train", 0)
+
+
+class Numbered(Bowl):
+    """Instances of a finite set, as photos are: the loss is the number of the photo."""
+
+    def instance(self, rng: Rng) -> Tensors:
+        return {"photo": torch.tensor(float(rng.instance))}
+
+    def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+        return instance["photo"] + 0 * params["theta"].sum()
+
+
+def test_earlier_runs_are_on_other_instances_of_a_finite_set() -> None:
+    runs = Objective(Numbered(), [3, 7], "test", 0)
+    first, second = runs.earlier(0), runs.earlier(1)
+    photos = [each.value(each.start(), 0).tolist() for each in (runs, first, second)]
+    assert photos == [[3, 7], [4, 8], [5, 9]]
+    # What they draw is what their stream has at their own number.
+    same = Objective(Numbered(), [3, 7], "test/earlier-1", 0)
+    assert torch.equal(second.start(), same.start())

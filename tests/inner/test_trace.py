@@ -23,6 +23,7 @@ from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
+from l2l.suite.core.wrapper import Options, Wrapped
 from l2l.suite.inner.loop import descend, start, walk
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.trace import choose, impulses, replay, trace, updates_at
@@ -131,7 +132,13 @@ def test_a_group_of_which_nothing_is_chosen_is_no_hindrance() -> None:
     torch.testing.assert_close(found[..., 0], replay(routed, PARAMS, grads)[:, chosen])
 
 
-@pytest.mark.parametrize("optimizer", [Clipped(), weighted(LSTMGAC(hidden=4, gacs=2))], ids=repr)
+# Above the norm of every gradient that is met, but not of all that is asked about in one row.
+UNUSED_CLIPPING = Wrapped(SGD(0.1), Options(clip_norm=22.0))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [Clipped(), UNUSED_CLIPPING, weighted(LSTMGAC(hidden=4, gacs=2))], ids=repr
+)
 def test_coordinates_that_meet_are_probed_in_company(optimizer: Any) -> None:
     optimizers = {"LSTM": lstm(), "mixing": optimizer}
     found = trace(Quadratic(), optimizers, SETTINGS, STEPS, 1, seed=5)
@@ -239,6 +246,8 @@ def test_settings_that_name_what_is_not_there_are_refused(tmp_path: Path) -> Non
         planned(tmp_path, EXPERIMENT.replace("along: LSTM", "along: LSTN"))
     with pytest.raises(SuiteError, match=r"panels\.p\.trace\.shown: 99 must be below 10"):
         planned(tmp_path, EXPERIMENT.replace("instances: 2, c", "shown: [99], c"))
+    with pytest.raises(SuiteError, match=r"panels\.p\.trace: 'SGD' has earlier_runs, whose state"):
+        planned(tmp_path, EXPERIMENT.replace("name: sgd", "name: sgd, earlier_runs: 1"))
 
 
 def test_folder_without_traces_has_no_files_of_them(tmp_path: Path) -> None:

@@ -75,6 +75,20 @@ def test_widening_ends(best: float) -> None:
     assert tried.between(LOWEST, HIGHEST).all()
 
 
+def test_velocity_of_an_earlier_run_that_diverged_costs_its_rate_alone() -> None:
+    """It leads the first gradient to where there is none, for which no problem is to blame."""
+
+    class Steep(Bowl):
+        def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+            return (params["theta"] - instance["y"]).square().sum() ** 4
+
+    table = sweep(Steep(), "nag", steps=4, earlier_runs=1).table
+    diverged = table[table["diverged"] > 0]
+    assert 0 < len(diverged) < len(table)
+    assert diverged["mean_final"].eq(math.inf).all()
+    assert diverged["learning_rate"].min() > table["learning_rate"][table["diverged"] == 0].max()
+
+
 def test_lower_rates_are_tried_where_all_of_the_first_ones_diverge() -> None:
     result = sweep(Bowl(curvature=1e7), steps=60)
     first = result.table[result.table["round"] == 0]

@@ -20,6 +20,7 @@ from l2l.optimizers.learned.celo2 import Celo2Base
 from l2l.optimizers.learned.pretrained import Pretrained
 from l2l.optimizers.learned.published import CELO2_GROUPS, PYLO_DECAYS
 from l2l.optimizers.learned.small_fc_lopt import SmallFCLopt
+from l2l.optimizers.torch_optimizer import LearnedOptimizer
 from l2l.suite.core.errors import SuiteError, WeightsMissing
 
 
@@ -200,3 +201,10 @@ def test_weights_that_are_not_there_are_told(
     (tmp_path / "celo2-base").mkdir()
     flax_file(tmp_path / "celo2-base" / "theta.state", celo2())
     assert isinstance(Pretrained(wanted).optimizer, Celo2Base)
+
+
+def test_files_of_too_many_layers_are_told(tmp_path: Path) -> None:
+    layers = {f"{kind}{k}": array(4) for k in range(17) for kind in "wb"}
+    path = flax_file(tmp_path / "theta", {"nn": {"~": layers}})
+    with pytest.raises(SuiteError, match=f"checkpoint {path}: has more layers than any"):
+        LearnedOptimizer([torch.nn.Parameter(torch.ones(2))], path)

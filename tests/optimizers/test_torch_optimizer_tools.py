@@ -47,6 +47,18 @@ def test_schedulers_scale_the_updates(
     assert torch.allclose(weights(net), weights(twin), atol=1e-6)
 
 
+def test_rate_in_brackets_moves_a_parameter_that_is_a_number(checkpoint: Path) -> None:
+    moved = []
+    for lr in (0.5, torch.tensor([0.5])):
+        number = nn.Parameter(torch.tensor(1.0))
+        optimizer = LearnedOptimizer([number], checkpoint, lr=lr)
+        number.square().backward()
+        optimizer.step()
+        moved.append(number.detach())
+    assert torch.equal(*moved)
+    assert moved[0] != 1.0
+
+
 def test_a_rate_of_zero_moves_nothing(checkpoint: Path, device: str) -> None:
     net = network(device)
     before = weights(net)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from l2l.problems.quadratic import Quadratic
+from l2l.problems.scaled import Scaled
 from l2l.suite.core.abilities import has
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import problems
+from l2l.suite.core.seeds import Rng
 from l2l.suite.inner.objective import Objective
+from l2l.suite.plan.unchanged import declared_files
 
 INNER = [
     {"name": "quadratic", "dim": 4},
     {"name": "mlp", "units": 3, "batch_size": 8},
 ]
+
+
+class WithFile(Quadratic):
+    def files(self) -> tuple[str]:
+        return (Path(__file__).name,)
 
 
 def pair(inner: dict[str, Any], **options: Any) -> tuple[Objective, Objective]:
@@ -45,9 +55,30 @@ def test_runs_begin_where_those_of_the_problem_itself_do(inner: dict[str, Any]) 
 @pytest.mark.parametrize("inner", INNER, ids=lambda spec: spec["name"])
 def test_it_is_as_fast_as_the_problem_itself(inner: dict[str, Any]) -> None:
     plain, scaled = (each.problem for each in pair(inner))
-    for ability in ("batch", "batches", "losses", "losses_and_grads"):
+    for ability in ("batch", "batches", "held_out", "losses", "losses_and_grads"):
         wanted = has(plain, ability) or ability == "batch"
         assert has(scaled, ability) == wanted, ability
+
+
+def test_scales_are_of_the_seed() -> None:
+    made = problems.make({"name": "scaled", "problem": INNER[0]})
+    one, other = (made.instance(Rng(seed, "train/instance"))["scale.theta"] for seed in (0, 1))
+    assert not torch.allclose(one, other)
+
+
+def test_held_out_loss_is_that_of_the_problem_itself() -> None:
+    plain, scaled = pair({"name": "dense", "dataset": "diabetes"})
+    assert has(plain.problem, "held_out")
+    found = scaled.held_out(scaled.start())
+    torch.testing.assert_close(found, plain.held_out(plain.start()))
+
+
+def test_files_lie_beside_the_problem_itself() -> None:
+    with_file = WithFile()
+    scaled = Scaled()
+    # As if it were registered.
+    vars(scaled)["_inner"] = with_file
+    assert declared_files(scaled) == declared_files(with_file)
 
 
 def test_spread_says_how_far_scales_go() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import stdtrit
 from tidy_curves import INSTANCES, condensed, experiment, known, rows
 
 import l2l.suite.report.statistics.two_level
@@ -134,3 +135,25 @@ def test_sums_of_trainings_are_compared_with_the_bound() -> None:
     ends = [0.15, 0.151, 0.149, 0.152, 0.15]
     assert verdict("trainings_sum_below", ends, bound=100.0).verdict == "reproduced"
     assert verdict("trainings_sum_below", ends, bound=1.0).verdict == "contradicted"
+
+
+def test_no_end_is_nearer_than_that_of_t_with_satterthwaites_degrees_of_freedom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(l2l.suite.report.statistics.two_level, "RESAMPLES", 399)
+    rng, trainings, n = np.random.default_rng(4), 3, 30
+    for _ in range(5):
+        training, instance, own = (rng.normal(size=shape) for shape in ((3, 1), (1, n), (3, n)))
+        sample = 0.2 * training + 0.3 * instance + 0.3 * own
+        by_training, by_instance = sample.mean(1, keepdims=True), sample.mean(0, keepdims=True)
+        rest = sample - by_training - by_instance + sample.mean()
+        noise = (rest**2).sum() / (2 * (n - 1))
+        parts = {2: n * by_training.var(ddof=1), n - 1: trainings * by_instance.var(ddof=1)}
+        assert min(parts.values()) > noise, "no part is cut off at 0"
+        summed = sum(parts.values()) - noise
+        squares = sum(each**2 / freedom for freedom, each in parts.items())
+        freedom = summed**2 / (squares + noise**2 / (2 * (n - 1)))
+        reach = stdtrit(freedom, 0.975) * np.sqrt(summed / (trainings * n))
+        found = difference_over_trainings(sample, np.zeros(n), tail=0.025)
+        assert found.high - found.estimate >= reach * (1 - 1e-9)
+        assert found.estimate - found.low >= reach * (1 - 1e-9)

@@ -12,7 +12,8 @@ from torch import Tensor
 from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.abilities import has
 from l2l.suite.core.bounds import Above, Count
-from l2l.suite.core.estimator import Estimator, MetaLoss
+from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
+from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
 from l2l.suite.inner.loop import Point, advance, start
 from l2l.suite.inner.objective import Objective
@@ -80,6 +81,30 @@ class Antithetic(Estimator):
         point = start(objective, SideBySide((optimizer,) * self.copies))
         return Pairs(point, optimizer.phi.new_zeros(self.pairs, optimizer.layout.size)), point.loss
 
+    def noises(self, place: Pairs, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """ε of the next window, and what weighs its differences and is remembered.
+
+        Args:
+            place: where the runs stand.
+            drawn: N(0, σ²I) of each pair [N, size].
+        """
+        raise NotImplementedError
+
+    def gradient(
+        self,
+        optimizer: Learned,
+        objective: Objective,
+        place: Pairs,
+        steps: int,
+        meta_loss: MetaLoss,
+        rng: Rng,
+    ) -> Estimate:
+        drawn = self.sigma * rng.normal(*place.noise.shape).to(place.noise)
+        noise, remembered = self.noises(place, drawn)
+        window = walk_pairs(optimizer, objective, place.point, noise, steps, meta_loss)
+        gradient = window.gaps @ remembered / (2 * self.sigma**2 * self.pairs)
+        return Estimate(gradient, Pairs(window.point, remembered), window.losses)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -129,8 +154,3 @@ def walk_pairs(
     # Infinite or NaN where a run diverged and no cap says how much it counts.
     gaps = (plus - minus).nan_to_num(0.0, 0.0, 0.0).mean(1).to(noise)
     return Window(point, gaps, losses)
-
-
-def antithetic_gradient(noise: Tensor, gaps: Tensor, sigma: float) -> Tensor:
-    """1/(2σ²N) Σ ε (L⁺ − L⁻) over N pairs [size]."""
-    return gaps @ noise / (2 * sigma**2 * len(noise))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l2l.optimizers.learned.base import Learned
-from l2l.suite.core.estimator import Estimate, MetaLoss
+from torch import Tensor
+
 from l2l.suite.core.registry import register_estimator
-from l2l.suite.core.seeds import Rng
-from l2l.suite.inner.objective import Objective
-from l2l.suite.meta.estimators.antithetic import Antithetic, Pairs, antithetic_gradient, walk_pairs
+from l2l.suite.meta.estimators.antithetic import Antithetic, Pairs
 
 
 @register_estimator("nres")
@@ -22,18 +20,6 @@ class NRES(Antithetic):
     E[L(φ + ε)].
     """
 
-    def gradient(
-        self,
-        optimizer: Learned,
-        objective: Objective,
-        place: Pairs,
-        steps: int,
-        meta_loss: MetaLoss,
-        rng: Rng,
-    ) -> Estimate:
-        noise = place.noise
-        if place.point.step == 0:
-            noise = self.sigma * rng.normal(*noise.shape).to(noise)
-        window = walk_pairs(optimizer, objective, place.point, noise, steps, meta_loss)
-        gradient = antithetic_gradient(noise, window.gaps, self.sigma)
-        return Estimate(gradient, Pairs(window.point, noise), window.losses)
+    def noises(self, place: Pairs, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        noise = drawn if place.point.step == 0 else place.noise
+        return noise, noise

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l2l.optimizers.learned.base import Learned
-from l2l.suite.core.estimator import Estimate, MetaLoss
+from torch import Tensor
+
 from l2l.suite.core.registry import register_estimator
-from l2l.suite.core.seeds import Rng
-from l2l.suite.inner.objective import Objective
-from l2l.suite.meta.estimators.antithetic import Antithetic, Pairs, antithetic_gradient, walk_pairs
+from l2l.suite.meta.estimators.antithetic import Antithetic, Pairs
 
 
 @register_estimator("pes")
@@ -22,17 +20,5 @@ class PES(Antithetic):
     cut nothing off. The variance grows with the number of windows.
     """
 
-    def gradient(
-        self,
-        optimizer: Learned,
-        objective: Objective,
-        place: Pairs,
-        steps: int,
-        meta_loss: MetaLoss,
-        rng: Rng,
-    ) -> Estimate:
-        noise = self.sigma * rng.normal(*place.noise.shape).to(place.noise)
-        window = walk_pairs(optimizer, objective, place.point, noise, steps, meta_loss)
-        summed = place.noise + noise
-        gradient = antithetic_gradient(summed, window.gaps, self.sigma)
-        return Estimate(gradient, Pairs(window.point, summed), window.losses)
+    def noises(self, place: Pairs, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        return drawn, place.noise + drawn

@@ -13,6 +13,7 @@ from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.registry import register_estimator
 from l2l.suite.core.seeds import Rng
+from l2l.suite.core.trees import finite
 from l2l.suite.core.types import Params
 from l2l.suite.inner.loop import Point, start, walk
 from l2l.suite.inner.objective import Objective
@@ -68,7 +69,8 @@ def second_order_gradient(
     if not alive.all():
         # Where a run diverged, θ may not be finite.
         params = [Params(torch.where(alive, each.theta, 0.0), each.spec) for each in params]
-        # What a diverging run did to its state may not be finite.
+        # What a diverging run did to its state may not be finite, in this window or before.
+        states[0] = finite(states[0])
         for step, each in enumerate(grads[:-2]):
             states[step + 1] = optimizer.update(each, states[step], params[step])[1]
     terms = torch.stack(grads[1:]) * weights.unsqueeze(-1)

@@ -16,7 +16,7 @@ from l2l.suite.core.bounds import Above, Count
 from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.registry import register_estimator
 from l2l.suite.core.seeds import Rng
-from l2l.suite.core.trees import a, kind_of
+from l2l.suite.core.trees import a, finite, kind_of
 from l2l.suite.core.types import Params, ParamSpec
 from l2l.suite.inner.loop import Point, start, walk
 from l2l.suite.inner.objective import Objective
@@ -82,9 +82,11 @@ def window_gradient(
     # A run that diverges in the window adds nothing, even if its gradient was infinite before.
     alive = points[-1].alive.unsqueeze(1)
     grads = [point.grads for point in points]
+    state = points[0].state
     if not alive.all():
         grads = [torch.where(alive, each, 0.0) for each in grads]
-    state = points[0].state
+        # Nor does one that diverged before, whatever that did to its state.
+        state = finite(state)
     params = None
     if not has(optimizer, "ignores_params"):
         # Where a run diverged, θ may not be finite.
