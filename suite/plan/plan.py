@@ -183,7 +183,7 @@ def _evaluate(
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
             "seed": experiment.seed,
         }
-        inputs = (make_cell("tune", name, sweep),)
+        inputs = (make_cell("tune", f"{swept['spec']['name']}-{spec['name']}", sweep),)
     return make_cell("evaluate", name, {**config, "optimizer": optimizer}, inputs)
 
 

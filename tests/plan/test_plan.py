@@ -98,6 +98,19 @@ def test_equal_work_is_one_cell_within_and_across_experiments(tmp_path: Path) ->
     assert len(two.curves) == 12
 
 
+def test_sweep_that_two_problems_share_is_one_folder(tmp_path: Path) -> None:
+    shared = "tuning_problem={name: quadratic, dim: 3}"
+    found = plan(
+        tmp_path,
+        *(f"panels.{panel}.{shared}" for panel in ("p", "longer")),
+        "panels.p.problem={name: matrix-factorisation}",
+    )
+    sweeps = [each for curve in found.curves for each in curve.cell.inputs if each.kind == "tune"]
+    assert len(sweeps) == 2
+    assert len({cell.key for cell in sweeps}) == 1
+    assert {cell.label for cell in sweeps} <= {cell.label for cell in found.cells}
+
+
 def test_inputs_come_before_what_reads_them(tmp_path: Path) -> None:
     seen: set[str] = set()
     for cell in plan(tmp_path, "training.t.seeds=[1,2]").cells:
