@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.blame import blamed
 from l2l.suite.core.bounds import Spec
-from l2l.suite.core.digests import definition_digest
+from l2l.suite.core.digests import covers, definition_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import is_from_plugin
 from l2l.suite.core.registry import estimators, optimizers, problems
@@ -61,6 +61,9 @@ def optimizer_config(
     if options_in(cls, given):
         # Part of the key only where it wraps, so that it decides no other optimizer's.
         config["wrapper"] = definition_digest(Wrapped)
+    if inner := list(_inner(cls, given)):
+        # Likewise only where there are some.
+        config["inner"] = inner
     return config
 
 
@@ -99,6 +102,21 @@ def estimator_config(spec: Spec, where: str) -> dict[str, Any]:
     if is_from_plugin(cls):
         config["code"] = definition_digest(cls)
     return config
+
+
+def _inner(outer: type, value: Any) -> Iterator[dict[str, Any]]:
+    """Optimizers in the fields of another one, as of `routed`, whose code its own does not lead to."""
+    if isinstance(value, Mapping):
+        name = value.get("name")
+        if isinstance(name, str) and name in optimizers:
+            cls = optimizers.cls(name)
+            if not covers(outer, cls):
+                yield {"spec": value, "code": definition_digest(cls)}
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for each in value:
+        yield from _inner(outer, each)
 
 
 def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:
