@@ -120,7 +120,7 @@ def _planned(
     trained: Mapping[str, Trained | DataMissing],
 ) -> _Planned:
     """Curves and trace of one panel, and the notice on its data."""
-    place = f"{experiment.name}.yaml: panels.{name}"
+    place = experiment.place_of(name)
     problem = problem_config(panel.problem, f"{place}.problem")
     swept = problem
     if panel.tuning_problem is not None:

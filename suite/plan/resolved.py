@@ -54,6 +54,7 @@ def optimizer_config(
     # Made once here, so that a value which the class refuses is found before the work starts.
     made = optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
     probe_optimizer(cls, given, spec, problem, where)
+    config: dict[str, Any]
     config = {"spec": _resolved(cls, spec), "tuned": tuned, "code": definition_digest(cls)}
     versions = fingerprints(made)
     if versions:
@@ -105,7 +106,10 @@ def estimator_config(spec: Spec, where: str) -> dict[str, Any]:
 
 
 def _inner(outer: type, value: Any) -> Iterator[dict[str, Any]]:
-    """Optimizers in the fields of another one, as of `routed`, whose code its own does not lead to."""
+    """What decides the optimizers in another one's fields, where its own code does not say it.
+
+    So it is with groups of `routed` that a plugin defines.
+    """
     if isinstance(value, Mapping):
         name = value.get("name")
         if isinstance(name, str) and name in optimizers:

@@ -124,7 +124,9 @@ def test_editing_a_module_beside_a_plugin_redoes_cells(
 
 def test_module_in_a_folder_beside_a_plugin_may_import_from_all_of_it(tmp_path: Path) -> None:
     text = PLUGIN.replace("NAME", "own-bowl").replace("import scales", "from ... import scales")
-    text = text.replace("from .relative", "from ...relative").replace("from shapes", "from ...shapes")
+    text = text.replace("from .relative", "from ...relative").replace(
+        "from shapes", "from ...shapes"
+    )
     files = {"mine.py": "from .sub.deep.mod import Bowl", "sub/deep/mod.py": text}
     write(tmp_path, **files)
     before = key(tmp_path)

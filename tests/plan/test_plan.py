@@ -262,6 +262,7 @@ def test_checkpoint_of_another_architecture_is_refused(
         ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
         ("panels.p.optimizers.LSTM.trained=u", "there is no training 'u': known are t"),
         ("panels.p.optimizers.LSTM.trained=[t]", "there is no training"),
+        ("panels.p.optimizers.LSTM.name=null", "'trained', which stands in place of 'name': omit"),
         ("panels.p.optimizers.LSTM.layers=3", "'layers' belongs under training.t"),
         ("training.t.optimizer.preprocessing=lgo", "preprocessing must be one of"),
         ("training.t.optimizer={name: adam, lr: 0.1}", "'adam' has no weights that could be"),
