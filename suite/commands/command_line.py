@@ -172,8 +172,9 @@ def merge(
     from l2l.suite.commands.merge import merge as merge_folder
     from l2l.suite.commands.tell import print_report
 
-    print_report(merge_folder(other, results))
-    return 0
+    written = merge_folder(other, results)
+    print_report(written)
+    return FAILED if written.without else 0
 
 
 @app.command()
@@ -235,18 +236,14 @@ def clean(
     unused: Annotated[
         bool, typer.Option("--unused", help="Only what the last run does not need.")
     ] = False,
-    plugin: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> int:
     """Delete cells; tables, figures and report stay."""
     from l2l.suite.commands.clean import delete_cells, find_cells
-    from l2l.suite.commands.request import plan_request, saved_request
+    from l2l.suite.commands.request import planned_cells
     from l2l.suite.core.errors import SuiteError
 
-    keep: set[str] = set()
-    if unused:
-        plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
-        keep = {cell.label for cell in plan.cells}
+    keep = planned_cells(results) if unused else ()
     found = find_cells(results, kind, older_than, keep)
     size = sum(each.size for each in found) / 1e6
     print(f"{len(found)} cells, {size:.1f} MB in {results}")

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from l2l.problems.downloads import offline
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.json import load_table, save_json
-from l2l.suite.files.places import CELLS, EXPERIMENTS, REQUEST
+from l2l.suite.files.places import CELLS, EXPERIMENTS, PLANNED, REQUEST
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.probe import untried
@@ -65,7 +66,8 @@ def plan_request(request: Request, probing: bool = True) -> Plan:
         SuiteError: whatever is wrong with it, before any work starts.
     """
     # Without names, whoever lacks some data still gets all that is available.
-    with nullcontext() if probing else untried():
+    # Whoever only looks at a folder waits for no download.
+    with nullcontext() if probing else untried(), offline(not probing):
         plan = make_plan(load_experiments(request), forgiving=not request.names)
     for info in experiment_infos(plan, request.profile):
         for claim in info.claims:
@@ -114,6 +116,31 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
 def save_request(request: Request, root: Path) -> None:
     """Keep it in the results folder."""
     save_json(root / CELLS / REQUEST, request)
+
+
+def save_planned(plan: Plan, root: Path) -> None:
+    """Keep the names of its cells' folders in the results folder."""
+    save_json(root / CELLS / PLANNED, {"cells": [cell.label for cell in plan.cells]})
+
+
+def planned_cells(root: Path) -> frozenset[str]:
+    """Names of the folders of the cells that the last run into the results folder needs.
+
+    As they were planned then: where data or code are others, a plan has other cells.
+
+    Raises:
+        SuiteError: nothing was run, or what says so is damaged.
+    """
+    path = root / CELLS / PLANNED
+    try:
+        return frozenset(map(str, load_table(path)["cells"]))
+    except FileNotFoundError:
+        raise SuiteError(
+            f"{path} is missing: nothing was run into this folder, or by an earlier version; give "
+            "the same 'run' again"
+        ) from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
 
 
 def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:

@@ -13,7 +13,7 @@ from types import FrameType
 from l2l.problems.downloads import offline
 from l2l.suite.commands.display import bars
 from l2l.suite.commands.publish import publish
-from l2l.suite.commands.request import Request, plan_request, save_request
+from l2l.suite.commands.request import Request, plan_request, save_planned, save_request
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.logs import logged_to, new_log
 from l2l.suite.inner.process import deterministic
@@ -82,6 +82,7 @@ def run(
         _tell_left_out(plan)
         open_results(root)
         save_request(request, root)
+        save_planned(plan, root)
         # What was missing when the cells were planned does not turn up in the midst of them.
         with logged_to(log_file), offline(bool(plan.notices)):
             log.info("%s", request.command())

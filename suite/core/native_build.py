@@ -37,7 +37,8 @@ def cache_folder() -> Path:
     """
     own = os.environ.get("L2L_CACHE")
     if own:
-        return Path(own)
+        # The loader looks for a name without a folder elsewhere.
+        return Path(own).resolve()
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError as error:  # as in a container, whose user may be unknown to it

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,11 +24,11 @@ EARLIER = "earlier"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib")
 
 
-def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[str, Any]:
+def gather_provenance(command: str, seeds: Mapping[str, int]) -> dict[str, Any]:
     """What made the results, as plain data for `provenance.json`.
 
     Args:
-        command: the program and its arguments, such as `sys.argv`.
+        command: the program and its arguments, quoted where a shell wants it.
         seeds: the seed of each experiment.
 
     Returns:
@@ -38,7 +38,7 @@ def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[
     return {
         **checkout(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(without_home(part) for part in command),
+        "command": without_home(command),
         "seeds": dict(seeds),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from flax_files import flax_file, small_fc_lopt
 
+import l2l.suite.commands.request
 import l2l.suite.plan.learned
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.problems.data_root import DATA_ROOT
+from l2l.problems.downloads import OFFLINE
 from l2l.suite.commands.request import Request, plan_request
 from l2l.suite.core.convert import plain
 from l2l.suite.core.errors import DataMissing, SuiteError
@@ -440,6 +443,23 @@ def test_sizes_of_a_panel_replace_those_of_the_experiment(tmp_path: Path) -> Non
     assert {curve.cell.key for curve in before.curves if curve.panel == "longer"} == {
         curve.cell.key for curve in after.curves if curve.panel == "longer"
     }
+
+
+def test_planning_for_a_look_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(OFFLINE)
+    seen = []
+
+    def watched(*given: Any, **more: Any) -> Plan:
+        seen.append(os.environ.get(OFFLINE))
+        return make_plan(*given, **more)
+
+    monkeypatch.setattr(l2l.suite.commands.request, "make_plan", watched)
+    experiment(tmp_path)
+    for probing in (False, True):
+        plan_request(Request((str(tmp_path / "tiny.yaml"),)), probing)
+    assert seen == ["1", None]
 
 
 def test_the_five_seeds_are_those_of_figure_4() -> None:

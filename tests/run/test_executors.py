@@ -139,6 +139,15 @@ def test_cell_that_kills_its_workers_fails_alone_and_is_told_of(
     assert "died 2 times" in failure_of(deadly, settings(2).root)
 
 
+def test_plugin_that_no_longer_loads_ends_the_run_in_its_own_sentence(
+    settings: Callable[[int], Settings],
+) -> None:
+    own = settings(2)
+    own.plugins[0].write_text("import nowhere_to_be_found")
+    with pytest.raises(SuiteError, match=r"plugin .*fake_kind\.py: .*nowhere_to_be_found"):
+        run([fake("a")], own)
+
+
 def test_full_disk_stops_everything(
     settings: Callable[[int], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
