@@ -20,7 +20,7 @@ from l2l.suite.files.places import CELLS, EXPERIMENTS, PLANNED, REQUEST
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.probe import untried
-from l2l.suite.plan.profiles import RawExperiment, build, read_experiment
+from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.report.claims.verdicts import claim_test
 from l2l.suite.report.collect import experiment_infos
 
@@ -173,11 +173,6 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
                 f"loaded by itself: if you trust its code, add --plugin {shlex.quote(plugin)}"
             )
     return replace(request, plugins=tuple(plugins))
-
-
-def raw_experiments() -> list[RawExperiment]:
-    """All experiments of the repository, as plain data."""
-    return [read_experiment(path) for path in every_experiment()]
 
 
 def every_experiment() -> list[Path]:

@@ -17,6 +17,7 @@ import torch
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.imports import REPOSITORY
+from l2l.suite.core.native_build import cpuinfo
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.json import load_table
 
@@ -165,11 +166,8 @@ def machine_name(device: str) -> str:
 
 def processor() -> str:
     """The processor's name, and on Linux its generation, which clouds leave out of the name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    told = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    parts = (line.partition(":") for line in cpuinfo())
+    told = {key.strip(): value.strip() for key, _, value in parts}
     if "model name" not in told:
         return platform.processor() or platform.machine()
     if "cpu family" not in told:
