@@ -7,13 +7,13 @@ import dataclasses
 import io
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from l2l.suite.commands.ending import FAILED, finished
+from l2l.suite.core.bounds import Device, Profile
 from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
@@ -31,24 +31,6 @@ app = typer.Typer(
 )
 
 
-class Profile(StrEnum):
-    """How much is run."""
-
-    smoke = "smoke"
-    quick = "quick"
-    small = "small"
-    reference = "reference"
-    paper = "paper"
-
-
-class Device(StrEnum):
-    """Where tensors live."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
 Plugins = Annotated[
     list[str] | None,
@@ -64,12 +46,10 @@ def run(
         list[str] | None,
         typer.Argument(help="Experiments: fig4, 4, figure4, or a YAML file. The paper's if none."),
     ] = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
     results: Results = RESULTS,
-    device: Annotated[
-        Device, typer.Option(help="'auto' uses a GPU if there is one.")
-    ] = Device.auto,
-    executor: Annotated[str, typer.Option(help="Where cells run: 'local' or 'ray'.")] = "local",
+    device: Annotated[Device, typer.Option(help="'auto' uses a GPU if there is one.")] = "auto",
+    executor: Annotated[Literal["local", "ray"], typer.Option(help="Where cells run.")] = "local",
     jobs: Annotated[
         int | None, typer.Option(help="Cells at a time. Default: 1; with ray, as many as fit.")
     ] = None,
@@ -93,10 +73,8 @@ def run(
     from l2l.suite.commands.run import run as run_request
     from l2l.suite.commands.tell import print_ended
 
-    request = Request(
-        tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
-    )
-    ended = run_request(request, results, device.value, executor, jobs, deterministic)
+    request = Request(tuple(names or ()), profile, tuple(settings or ()), seed, tuple(plugin or ()))
+    ended = run_request(request, results, device, executor, jobs, deterministic)
     print_ended(ended)
     return FAILED if ended.failed or ended.report.without else 0
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from l2l.problems.downloads import offline
+from l2l.suite.core.bounds import Profile
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
@@ -38,7 +38,7 @@ class Request:
     """
 
     names: tuple[str, ...] = ()
-    profile: Literal["smoke", "quick", "small", "reference", "paper"] = "quick"
+    profile: Profile = "quick"
     settings: tuple[str, ...] = ()
     seed: int | None = None
     plugins: tuple[str, ...] = ()

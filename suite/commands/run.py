@@ -20,7 +20,7 @@ from l2l.suite.inner.process import deterministic
 from l2l.suite.plan.cells import Cell
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.write import Report
-from l2l.suite.run.executors import find_executor
+from l2l.suite.run.executors import EXECUTORS
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.records import unfinished
 from l2l.suite.run.scheduler import run_all
@@ -75,7 +75,7 @@ def run(
         raise SuiteError(f"--jobs is {jobs}, but must be at least 1")
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
-    place = find_executor(executor)(Settings(root, device, jobs, plugins, log_file))
+    place = EXECUTORS[executor](Settings(root, device, jobs, plugins, log_file))
     with _stopped_by_sigterm(), deterministic(only_deterministic):
         plan = plan_request(request)
         # First on the terminal, where warnings go while nothing is logged to a file.

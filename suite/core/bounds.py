@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ class SpecOf:
 Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
 Name = Annotated[str, FileName()]
+# How much is run, and where tensors live.
+Profile = Literal["smoke", "quick", "small", "reference", "paper"]
+Device = Literal["auto", "cpu", "cuda"]
 # Name and fields of something registered.
 Spec = dict[str, Any]
 ProblemSpec = Annotated[Spec, SpecOf("problem")]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from l2l.suite.core.bounds import Profile
 from l2l.suite.core.convert import field_types, fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
@@ -15,7 +16,7 @@ from l2l.suite.meta.schedule import OF_TRAINING
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.overlay import nested, overlay, parse_setting
 
-PROFILES = ("smoke", "quick", "small", "reference", "paper")
+PROFILES = get_args(Profile)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ from typing import Any
 import torch
 
 from l2l.suite.core.device import find_device
-from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.logs import log_to
 from l2l.suite.files.progress import Show
@@ -122,14 +120,6 @@ def ray(settings: Settings) -> AbstractContextManager[Workers]:
 Executor = Callable[[Settings], AbstractContextManager[Workers]]
 
 EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
-
-
-def find_executor(name: str) -> Executor:
-    """The executor called `name`; SuiteError if there is none."""
-    if name not in EXECUTORS:
-        hint = nearest(name, list(EXECUTORS))
-        raise SuiteError(f"--executor: there is no executor {name!r}: {hint}")
-    return EXECUTORS[name]
 
 
 def _start_worker(settings: Settings, threads: int) -> None:
