@@ -16,7 +16,7 @@ import pandas as pd
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.progress import Step
 from l2l.suite.plan.cells import Cell, make_cell
-from l2l.suite.run.executors import find_executor
+from l2l.suite.run.executors import EXECUTORS
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.scheduler import run_all
 from l2l.suite.run.store import Outcome
@@ -59,7 +59,7 @@ def measure(executor: str, jobs: int, travels: bool, count: int) -> dict[str, fl
         open_results(root)
         cells = [make_cell("tiny", str(number), {"number": number}) for number in range(count + 4)]
         started = time.perf_counter()
-        with find_executor(executor)(Settings(root, "cpu", jobs, (plugin,))) as workers:
+        with EXECUTORS[executor](Settings(root, "cpu", jobs, (plugin,))) as workers:
             run_all(cells[:4], root, workers, Silent())
             ready = time.perf_counter()
             run_all(cells[4:], root, workers, Silent())

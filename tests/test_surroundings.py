@@ -155,6 +155,7 @@ def test_figure_that_fails_costs_neither_tables_nor_report(
     assert "could not be drawn" in (copy / "report.md").read_text(encoding="utf-8")
     # What an earlier report left would be taken for this one's.
     assert not list((copy / "figures").iterdir())
+    assert command("merge", finished, "--results", copy).exit_code == 1
     monkeypatch.undo()
     assert command("report", "--results", copy).exit_code == 0
     assert (copy / "report.html").read_bytes() == (finished / "report.html").read_bytes()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from l2l.suite.commands.request import raw_experiments
+from l2l.suite.commands.request import every_experiment
 from l2l.suite.core.convert import describe, field_types, is_required
 from l2l.suite.core.registry import Registry, estimators, optimizers, problems
-from l2l.suite.plan.profiles import build
+from l2l.suite.plan.profiles import build, read_experiment
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
     """Everything that has a name, as plain data for `list --json`."""
-    experiments = build(raw_experiments(), "paper", [])
+    experiments = build([read_experiment(path) for path in every_experiment()], "paper", [])
     return {
         "problems": [_entry(problems, name) for name in problems],
         "optimizers": [_entry(optimizers, name) for name in optimizers],

@@ -7,13 +7,13 @@ import dataclasses
 import io
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from l2l.suite.commands.ending import FAILED, finished
+from l2l.suite.core.bounds import Device, Profile
 from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
@@ -31,24 +31,6 @@ app = typer.Typer(
 )
 
 
-class Profile(StrEnum):
-    """How much is run."""
-
-    smoke = "smoke"
-    quick = "quick"
-    small = "small"
-    reference = "reference"
-    paper = "paper"
-
-
-class Device(StrEnum):
-    """Where tensors live."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="The results folder.")]
 Plugins = Annotated[
     list[str] | None,
@@ -64,12 +46,10 @@ def run(
         list[str] | None,
         typer.Argument(help="Experiments: fig4, 4, figure4, or a YAML file. The paper's if none."),
     ] = None,
-    profile: Annotated[Profile, typer.Option(help="How much is run.")] = Profile.quick,
+    profile: Annotated[Profile, typer.Option(help="How much is run.")] = "quick",
     results: Results = RESULTS,
-    device: Annotated[
-        Device, typer.Option(help="'auto' uses a GPU if there is one.")
-    ] = Device.auto,
-    executor: Annotated[str, typer.Option(help="Where cells run: 'local' or 'ray'.")] = "local",
+    device: Annotated[Device, typer.Option(help="'auto' uses a GPU if there is one.")] = "auto",
+    executor: Annotated[Literal["local", "ray"], typer.Option(help="Where cells run.")] = "local",
     jobs: Annotated[
         int | None, typer.Option(help="Cells at a time. Default: 1; with ray, as many as fit.")
     ] = None,
@@ -93,10 +73,8 @@ def run(
     from l2l.suite.commands.run import run as run_request
     from l2l.suite.commands.tell import print_ended
 
-    request = Request(
-        tuple(names or ()), profile.value, tuple(settings or ()), seed, tuple(plugin or ())
-    )
-    ended = run_request(request, results, device.value, executor, jobs, deterministic)
+    request = Request(tuple(names or ()), profile, tuple(settings or ()), seed, tuple(plugin or ()))
+    ended = run_request(request, results, device, executor, jobs, deterministic)
     print_ended(ended)
     return FAILED if ended.failed or ended.report.without else 0
 
@@ -172,8 +150,9 @@ def merge(
     from l2l.suite.commands.merge import merge as merge_folder
     from l2l.suite.commands.tell import print_report
 
-    print_report(merge_folder(other, results))
-    return 0
+    written = merge_folder(other, results)
+    print_report(written)
+    return FAILED if written.without else 0
 
 
 @app.command()
@@ -235,18 +214,14 @@ def clean(
     unused: Annotated[
         bool, typer.Option("--unused", help="Only what the last run does not need.")
     ] = False,
-    plugin: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> int:
     """Delete cells; tables, figures and report stay."""
     from l2l.suite.commands.clean import delete_cells, find_cells
-    from l2l.suite.commands.request import plan_request, saved_request
+    from l2l.suite.commands.request import planned_cells
     from l2l.suite.core.errors import SuiteError
 
-    keep: set[str] = set()
-    if unused:
-        plan = plan_request(saved_request(results, tuple(plugin or ())), probing=False)
-        keep = {cell.label for cell in plan.cells}
+    keep = planned_cells(results) if unused else ()
     found = find_cells(results, kind, older_than, keep)
     size = sum(each.size for each in found) / 1e6
     print(f"{len(found)} cells, {size:.1f} MB in {results}")

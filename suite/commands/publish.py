@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def publish(
         found = Results(
             experiments,
             tables,
-            provenance or gather_provenance(shlex.split(request.command()), seeds),
+            provenance or gather_provenance(request.command(), seeds),
             collect_pictures(plan, root, experiments, tables),
             collect_cells(plan, root),
         )
@@ -74,6 +73,8 @@ def _beside_others(found: Results, root: Path) -> Results:
 def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     """The same, of what was last run into the folder; from its tables alone if its cells are gone.
 
+    So it is if the cells could not be found, because data or code are not those of the run.
+
     Args:
         root: the results folder.
         plugins: those that it was run with; see `saved_request`.
@@ -83,12 +84,44 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     """
     refuse_links(root)
     if not (root / CELLS / REQUEST).exists():
-        return write_report(root)
+        return _publish_tables(root)
     check_version(root)
     request = saved_request(root, plugins)
     recorded = load_provenance(root / PROVENANCE)
     plan = plan_request(request, probing=False)
-    cleaned = not any(record_of(cell, root) for cell in plan.results)
-    if cleaned and (root / EXPERIMENT_INFOS).exists():
-        return write_report(root)
+    if (root / EXPERIMENT_INFOS).exists():
+        if not any(record_of(cell, root) for cell in plan.results):
+            return _publish_tables(root)
+        if panel := _changed_panel(plan, request, root):
+            log.warning(
+                "the report is made from the tables of this folder and not from its cells: data "
+                "or code of %s are not those of the run",
+                panel,
+            )
+            return _publish_tables(root)
     return publish(plan, request, root, recorded)
+
+
+def _publish_tables(root: Path) -> Report:
+    """Write figures and report from the folder's tables."""
+    load_experiments(root / EXPERIMENT_INFOS)  # before anything is written where there are none
+    with guarded(root), reporting(root):
+        return write_report(root)
+
+
+def _changed_panel(plan: Plan, request: Request, root: Path) -> str:
+    """The first panel that had other data or code when it was run with the same settings."""
+    try:
+        stored = {each.name: each for each in load_experiments(root / EXPERIMENT_INFOS)}
+    except SuiteError:
+        return ""
+    for info in experiment_infos(plan, request.profile):
+        known = stored.get(info.name)
+        if known is None or info.settings not in known.every_settings():
+            continue
+        for panel in info.panels:
+            before = known.panel(panel.name) or panel
+            same = all(before.setup.get(key, value) == value for key, value in panel.setup.items())
+            if not same or before.notice != panel.notice:
+                return f"{info.name}, panel {panel.name!r},"
+    return ""

@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
+from l2l.problems.downloads import offline
+from l2l.suite.core.bounds import Profile
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.json import load_table, save_json
-from l2l.suite.files.places import CELLS, EXPERIMENTS, REQUEST
+from l2l.suite.files.places import CELLS, EXPERIMENTS, PLANNED, REQUEST
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.probe import untried
-from l2l.suite.plan.profiles import RawExperiment, build, read_experiment
+from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.report.claims.verdicts import claim_test
 from l2l.suite.report.collect import experiment_infos
 
@@ -37,7 +38,7 @@ class Request:
     """
 
     names: tuple[str, ...] = ()
-    profile: Literal["smoke", "quick", "small", "reference", "paper"] = "quick"
+    profile: Profile = "quick"
     settings: tuple[str, ...] = ()
     seed: int | None = None
     plugins: tuple[str, ...] = ()
@@ -65,7 +66,8 @@ def plan_request(request: Request, probing: bool = True) -> Plan:
         SuiteError: whatever is wrong with it, before any work starts.
     """
     # Without names, whoever lacks some data still gets all that is available.
-    with nullcontext() if probing else untried():
+    # Whoever only looks at a folder waits for no download.
+    with nullcontext() if probing else untried(), offline(not probing):
         plan = make_plan(load_experiments(request), forgiving=not request.names)
     for info in experiment_infos(plan, request.profile):
         for claim in info.claims:
@@ -116,6 +118,31 @@ def save_request(request: Request, root: Path) -> None:
     save_json(root / CELLS / REQUEST, request)
 
 
+def save_planned(plan: Plan, root: Path) -> None:
+    """Keep the names of its cells' folders in the results folder."""
+    save_json(root / CELLS / PLANNED, {"cells": [cell.label for cell in plan.cells]})
+
+
+def planned_cells(root: Path) -> frozenset[str]:
+    """Names of the folders of the cells that the last run into the results folder needs.
+
+    As they were planned then: where data or code are others, a plan has other cells.
+
+    Raises:
+        SuiteError: nothing was run, or what says so is damaged.
+    """
+    path = root / CELLS / PLANNED
+    try:
+        return frozenset(map(str, load_table(path)["cells"]))
+    except FileNotFoundError:
+        raise SuiteError(
+            f"{path} is missing: nothing was run into this folder, or by an earlier version; give "
+            "the same 'run' again"
+        ) from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
+
+
 def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
     """What was last run into the results folder, with the plugins that the user names now.
 
@@ -146,11 +173,6 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
                 f"loaded by itself: if you trust its code, add --plugin {shlex.quote(plugin)}"
             )
     return replace(request, plugins=tuple(plugins))
-
-
-def raw_experiments() -> list[RawExperiment]:
-    """All experiments of the repository, as plain data."""
-    return [read_experiment(path) for path in every_experiment()]
 
 
 def every_experiment() -> list[Path]:

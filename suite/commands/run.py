@@ -13,14 +13,14 @@ from types import FrameType
 from l2l.problems.downloads import offline
 from l2l.suite.commands.display import bars
 from l2l.suite.commands.publish import publish
-from l2l.suite.commands.request import Request, plan_request, save_request
+from l2l.suite.commands.request import Request, plan_request, save_planned, save_request
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.logs import logged_to, new_log
 from l2l.suite.inner.process import deterministic
 from l2l.suite.plan.cells import Cell
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.write import Report
-from l2l.suite.run.executors import find_executor
+from l2l.suite.run.executors import EXECUTORS
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.records import unfinished
 from l2l.suite.run.scheduler import run_all
@@ -75,13 +75,14 @@ def run(
         raise SuiteError(f"--jobs is {jobs}, but must be at least 1")
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
-    place = find_executor(executor)(Settings(root, device, jobs, plugins, log_file))
+    place = EXECUTORS[executor](Settings(root, device, jobs, plugins, log_file))
     with _stopped_by_sigterm(), deterministic(only_deterministic):
         plan = plan_request(request)
         # First on the terminal, where warnings go while nothing is logged to a file.
         _tell_left_out(plan)
         open_results(root)
         save_request(request, root)
+        save_planned(plan, root)
         # What was missing when the cells were planned does not turn up in the midst of them.
         with logged_to(log_file), offline(bool(plan.notices)):
             log.info("%s", request.command())

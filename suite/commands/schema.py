@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from l2l.suite.core.bounds import Above, AtLeast, Below, FileName, NotEmpty, SpecOf
+from l2l.suite.core.bounds import Check, SpecOf
 from l2l.suite.core.convert import can_be_written, field_types, is_required
 from l2l.suite.core.registry import REGISTRIES, optimizers
 from l2l.suite.core.wrapper import Options
@@ -126,28 +126,22 @@ class _Writer:
         numbered = {"type": "object", "additionalProperties": self.of(inner[0])}
         return {"anyOf": [found, numbered]}
 
-    def _checked(self, check: Any, of: Schema) -> Schema:
+    def _checked(self, check: Check | SpecOf, of: Schema) -> Schema:
         """What a check of an annotation adds to the schema of the rest."""
-        match check:
-            case AtLeast(low):
-                return {"minimum": low}
-            case Above(low):
-                return {"exclusiveMinimum": low}
-            case Below(high):
-                return {"exclusiveMaximum": high}
-            case FileName():
-                return {"pattern": "^[A-Za-z0-9_-]+$"}
-            case NotEmpty() if not self.partial:
-                return {"minItems" if of["type"] == "array" else "minProperties": 1}
-            case SpecOf(kind, trained):
-                of.clear()
-                spec = self._named(kind, lambda: self._spec(kind))
-                if not trained:
-                    return spec
-                learned = {"properties": {"trained": {"type": "string"}}}
-                alone = {**learned, "additionalProperties": False}
-                return {**learned, "if": {"required": ["trained"]}, "then": alone, "else": spec}
-        return {}
+        if isinstance(check, SpecOf):
+            of.clear()
+            spec = self._named(check.kind, lambda: self._spec(check.kind))
+            if not check.trained:
+                return spec
+            learned = {"properties": {"trained": {"type": "string"}}}
+            alone = {**learned, "additionalProperties": False}
+            return {**learned, "if": {"required": ["trained"]}, "then": alone, "else": spec}
+        keyword, value = check.schema
+        if keyword == "minItems":
+            if self.partial:
+                return {}
+            keyword = keyword if of["type"] == "array" else "minProperties"
+        return {keyword: value}
 
     def _spec(self, kind: str) -> Schema:
         """The schema of the name and the fields of something registered."""

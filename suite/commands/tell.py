@@ -30,7 +30,7 @@ def print_json(content: Any) -> None:
 
 def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What there is to choose from."""
-    console = Console(emoji=False)  # a claim may say :x:
+    console = _console()
     for kind in ("problems", "optimizers", "estimators"):
         rows = [
             (
@@ -52,7 +52,7 @@ def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
 
 def print_status(status: Status) -> None:
     """Where each cell stands, and the time left."""
-    console = Console(emoji=False)  # a claim may say :x:
+    console = _console()
     table = _table("Cells", ("cell", "state", "spent", "left", "note"), [])
     for each in status.cells:
         left = "?" if each.seconds_left is None else duration(each.seconds_left)
@@ -68,13 +68,15 @@ def print_status(status: Status) -> None:
 
 def print_report(report: Report) -> None:
     """The verdict on each claim, and where the report is."""
-    console = Console(emoji=False)  # a claim may say :x:
+    console = _console()
     for kind, title in (("paper", "Claims of the paper"), ("check", "Own checks")):
         table = _table(title, ("id", "claim", "verdict", "note"), [])
         for each in report.claims[report.claims["kind"] == kind].to_dict("records"):
             style = VERDICT_STYLES.get(each["verdict"], "dim")
             styled = f"[{style}]{escape(judged(each['verdict'], each['reason']))}[/]"
-            table.add_row(each["id"], escape(each["claim"]), styled, escape(each["note"]))
+            table.add_row(
+                *(escape(each["id"]), escape(each["claim"]), styled, escape(each["note"]))
+            )
         if table.row_count:
             console.print(table)
     for sentence in report.untrained:
@@ -108,7 +110,7 @@ def print_ended(ended: Ended) -> None:
 
 def print_verified(found: Sequence[Verified]) -> None:
     """The curves that are not as stored, and how many are."""
-    console = Console(emoji=False)
+    console = _console()
     rows = [
         (each.experiment, each.panel, each.optimizer, each.state, each.note)
         for each in found
@@ -135,6 +137,10 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _console() -> Console:
+    return Console(emoji=False)  # a claim may say :x:
 
 
 def _unknown(count: int) -> str:

@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class Check:
+    """What a value must be: in words, as a function, and as a keyword of a JSON schema."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    schema: tuple[str, Any]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def AtLeast(low: float) -> Check:
     """A bound for `Annotated` numbers."""
-
-    low: float
-
-    def __str__(self) -> str:
-        return f"at least {self.low:g}"
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is within the bound."""
-        return bool(value >= self.low)
+    return Check(f"at least {low:g}", lambda value: value >= low, ("minimum", low))
 
 
-@dataclass(frozen=True)
-class Above:
+def Above(low: float) -> Check:
     """An open bound for `Annotated` numbers."""
-
-    low: float
-
-    def __str__(self) -> str:
-        return f"above {self.low:g}"
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is within the bound."""
-        return bool(value > self.low)
+    return Check(f"above {low:g}", lambda value: value > low, ("exclusiveMinimum", low))
 
 
-@dataclass(frozen=True)
-class Below:
+def Below(high: float) -> Check:
     """An open upper bound for `Annotated` numbers."""
-
-    high: float
-
-    def __str__(self) -> str:
-        return f"below {self.high:g}"
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is within the bound."""
-        return bool(value < self.high)
+    return Check(f"below {high:g}", lambda value: value < high, ("exclusiveMaximum", high))
 
 
-@dataclass(frozen=True)
-class FileName:
+def FileName() -> Check:
     """For `Annotated` text that becomes part of a file's name: no path may leave its folder."""
+    pattern = "[A-Za-z0-9_-]+"
+    return Check(
+        "made of letters, digits, '-' and '_'",
+        lambda value: re.fullmatch(pattern, value) is not None,
+        ("pattern", f"^{pattern}$"),
+    )
 
-    def __str__(self) -> str:
-        return "made of letters, digits, '-' and '_'"
 
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is safe in a file's name."""
-        return bool(value) and all(c.isascii() and (c.isalnum() or c in "-_") for c in value)
-
-
-@dataclass(frozen=True)
-class NotEmpty:
-    """For `Annotated` lists that need an entry."""
-
-    def __str__(self) -> str:
-        return "with at least one entry"
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` has an entry."""
-        return len(value) > 0
+def NotEmpty() -> Check:
+    """For `Annotated` lists and tables that need an entry."""
+    return Check("with at least one entry", lambda value: len(value) > 0, ("minItems", 1))
 
 
 @dataclass(frozen=True)
@@ -90,6 +68,9 @@ class SpecOf:
 Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
 Name = Annotated[str, FileName()]
+# How much is run, and where tensors live.
+Profile = Literal["smoke", "quick", "small", "reference", "paper"]
+Device = Literal["auto", "cpu", "cuda"]
 # Name and fields of something registered.
 Spec = dict[str, Any]
 ProblemSpec = Annotated[Spec, SpecOf("problem")]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from l2l.suite.core.imports import definition_files
-from l2l.suite.core.syntax import code_digest
+from l2l.suite.core.syntax import PLUGIN, code_digest
 
 _definitions: dict[type, str] = {}
 
@@ -61,7 +61,19 @@ def definition_digest(cls: type) -> str:
     Comments, docstrings and layout do not count, nor does Python's version.
     """
     if cls not in _definitions:
-        files = definition_files(Path(str(sys.modules[cls.__module__].__file__)))
-        codes = {name: code_digest(path.read_bytes()) for name, path in files.items()}
+        codes = {name: code_digest(path.read_bytes()) for name, path in _files_of(cls).items()}
         _definitions[cls] = digest(codes)
     return _definitions[cls]
+
+
+def covers(cls: type, other: type) -> bool:
+    """Whether the code that defines `cls` is also all that defines `other`."""
+    return set(_files_of(other).values()) <= set(_files_of(cls).values())
+
+
+def _files_of(cls: type) -> dict[str, Path]:
+    file = Path(str(sys.modules[cls.__module__].__file__))
+    top = cls.__module__.partition(".")[0]
+    # What lies below a plugin's folder may import from all of it.
+    folder = Path(sys.modules[top].__path__[0]) if top.startswith(PLUGIN) else None
+    return definition_files(file, folder)

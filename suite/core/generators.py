@@ -15,7 +15,10 @@ SEED = 0
 
 @contextmanager
 def seeded_generators(seed: int = SEED) -> Iterator[None]:
-    """Python's, NumPy's and PyTorch's, seeded for the block and left as they were before it."""
+    """Python's, NumPy's and PyTorch's, seeded for the block and left as they were before it.
+
+    Those of GPUs are seeded too, and stay so: to ask for their state would start CUDA.
+    """
     python, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)

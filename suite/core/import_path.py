@@ -47,10 +47,15 @@ def class_at(path: str, base: type) -> type[Any]:
         raise SuiteError(f"{path!r} is not imported: a file names it, and only experiments may")
     top, *names = path.split(".")
     found: Any = plugin_called(top) or _imported(top)
+    if found is None:
+        raise SuiteError(
+            f"there is no module {top!r}: install its package beside this one, or, if it is a "
+            "file of your own, give it with --plugin"
+        )
     place = top
     for name in names:
         if not hasattr(found, name) and isinstance(found, ModuleType):
-            _import_below(place, name)
+            _imported(f"{place}.{name}")  # which makes it an attribute, if there is one
         if not hasattr(found, name):
             hint = nearest(name, (each for each in dir(found) if not each.startswith("_")))
             raise SuiteError(f"{place} has no {name!r}: {hint}")
@@ -81,25 +86,12 @@ def _packages() -> dict[str, list[str]]:
     return dict(packages_distributions())
 
 
-def _imported(name: str) -> ModuleType:
+def _imported(name: str) -> ModuleType | None:
+    """The module of that name; None if there is none."""
     with blamed(f"importing {name} raises"), seeded_generators():
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name:
+            if error.name not in (name, name.rpartition(".")[0]):
                 raise
-    raise SuiteError(
-        f"there is no module {name!r}: install its package beside this one, or, if it is a "
-        "file of your own, give it with --plugin"
-    )
-
-
-def _import_below(package: str, name: str) -> None:
-    """Import the module `name` of a package, which makes it an attribute, if there is one."""
-    whole = f"{package}.{name}"
-    with blamed(f"importing {whole} raises"), seeded_generators():
-        try:
-            importlib.import_module(whole)
-        except ModuleNotFoundError as error:
-            if error.name not in (whole, package):
-                raise
+    return None

@@ -17,22 +17,28 @@ PACKAGES = ("problems", "optimizers")
 NOT_RESULTS = ("optimizers.kernels", "problems.kernels")
 
 
-def definition_files(path: Path) -> dict[str, Path]:
-    """The file at `path`, and those that its imports lead to in `PACKAGES` and in its own folder.
+def definition_files(path: Path, folder: Path | None = None) -> dict[str, Path]:
+    """The file at `path`, and those that its imports lead to in `PACKAGES` and in its `folder`.
+
+    Args:
+        path: a module.
+        folder: of the package that it is in; its own one if not given.
 
     Returns:
-        The files by their place below the repository or, outside of `PACKAGES`, below the folder
-        of `path`: so nothing changes when a folder is moved.
+        The files by their place below the repository or, outside of `PACKAGES`, below `folder`:
+        so nothing changes when a folder is moved.
 
     Raises:
         SyntaxError: one of the files is not Python.
     """
-    path = path.resolve()
+    if folder is None:
+        path = path.resolve()
+        folder = path.parent
     found: dict[str, Path] = {}
     pending = [path]
     while pending:
         each = pending.pop()
-        base = REPOSITORY if is_shipped(each) else path.parent
+        base = REPOSITORY if is_shipped(each) else folder
         name = each.relative_to(base).as_posix()
         if name not in found:
             found[name] = each

@@ -37,7 +37,8 @@ def cache_folder() -> Path:
     """
     own = os.environ.get("L2L_CACHE")
     if own:
-        return Path(own)
+        # The loader looks for a name without a folder elsewhere.
+        return Path(own).resolve()
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError as error:  # as in a container, whose user may be unknown to it
@@ -67,14 +68,19 @@ def _split(command: str) -> list[list[str]]:
         return [[command]]
 
 
+def cpuinfo() -> list[str]:
+    """What Linux says of the processors, in lines; none elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.splitlines()
+
+
 def _processor() -> str:
     """What -march=native depends on: the processor's model and features."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    kept = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join(sorted(set(kept)))
+    kept = {line for line in cpuinfo() if line.startswith(("model name", "flags", "Features"))}
+    return "\n".join(sorted(kept)) or platform.processor() or platform.machine()
 
 
 def _run(command: list[str]) -> str:

@@ -18,9 +18,8 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.generators import SEED, noticed_draws, seeded_generators
 from l2l.suite.core.imports import PACKAGES, definition_files
 from l2l.suite.core.registry import REGISTRIES, unregistered_on_error
-from l2l.suite.core.syntax import HARNESS, WHOLE
+from l2l.suite.core.syntax import HARNESS, PLUGIN, WHOLE
 
-PREFIX = "plugin_"
 # Modules of plugins by name, and the files they are from.
 _loaded: dict[str, Path] = {}
 # Those that drew something random while they were imported.
@@ -63,7 +62,7 @@ def load_plugin(path: Path) -> None:
 
 def is_from_plugin(cls: type) -> bool:
     """Whether a plugin defines a class, or what lies beside one."""
-    return _package(cls).startswith(PREFIX)
+    return _package(cls).startswith(PLUGIN)
 
 
 def plugin_called(name: str) -> ModuleType | None:
@@ -157,7 +156,7 @@ def _told_of_the_whole(path: Path, file: Path) -> Iterator[None]:
 
 def _names(file: Path) -> tuple[str, str]:
     """The package that stands for a plugin's folder, and the plugin's module in it."""
-    package = f"{PREFIX}{digest(str(file.parent))[:8]}"
+    package = f"{PLUGIN}{digest(str(file.parent))[:8]}"
     plain = re.sub(r"\W", "_", file.stem)
     return package, f"{package}.{plain}{'' if plain == file.stem else digest(file.stem)[:8]}"
 

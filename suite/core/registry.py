@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -162,10 +162,6 @@ class Registry(Generic[T]):
         """What else is wrong with a class, if anything."""
         return None
 
-    def _common(self) -> Iterable[str]:
-        """Fields that may be given whatever the class."""
-        return ()
-
     def construct(self, cls: T, arguments: Mapping[str, Any]) -> Any:
         """An instance of a class from the arguments that `options` gives."""
         return cls(**arguments)
@@ -191,9 +187,13 @@ class Registry(Generic[T]):
             cls = self.cls(name)
         except SuiteError as error:
             raise SuiteError(f"{where}: {error}") from None
-        return cls, fields_of(
-            cls, given, f"{where}: {self.kind} {name!r}", optional, self._common()
-        )
+        return cls, self._arguments(cls, given, f"{where}: {self.kind} {name!r}", optional)
+
+    def _arguments(
+        self, cls: T, given: Mapping[str, Any], where: str, optional: Sequence[str]
+    ) -> dict[str, Any]:
+        """What the fields that are given make of a class's arguments."""
+        return fields_of(cls, given, where, optional)
 
     def make(self, spec: Mapping[str, Any], where: str = "configuration") -> Any:
         """An instance from ``{"name": …, field: value, …}``.
@@ -218,24 +218,21 @@ class Registry(Generic[T]):
 class OptimizerRegistry(Registry[type[Optimizer]]):
     """Optimizers, which take the `Options` of `suite.core.wrapper` beside their own fields."""
 
-    def options(
-        self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
-    ) -> tuple[type[Optimizer], dict[str, Any]]:
-        self._load()
-        name = spec.get("name")
-        known = self._classes.get(name) if isinstance(name, str) else None
-        common: dict[str, Any] = {}
-        if known is not None and dataclasses.is_dataclass(known):
-            try:
-                common = options_in(known, spec)
-            except SuiteError as error:
-                raise SuiteError(f"{where}: {self.kind} {name!r}: {error}") from error
-        own = {key: value for key, value in spec.items() if key not in common}
-        cls, arguments = super().options(own, where, optional)
-        return cls, arguments | fields_of(Options, common, f"{where}: {self.kind} {name!r}")
-
-    def _common(self) -> Iterable[str]:
-        return (field.name for field in dataclasses.fields(Options))
+    def _arguments(
+        self,
+        cls: type[Optimizer],
+        given: Mapping[str, Any],
+        where: str,
+        optional: Sequence[str],
+    ) -> dict[str, Any]:
+        try:
+            common = options_in(cls, given)
+        except SuiteError as error:
+            raise SuiteError(f"{where}: {error}") from error
+        own = {key: value for key, value in given.items() if key not in common}
+        elsewhere = [field.name for field in dataclasses.fields(Options)]
+        arguments = fields_of(cls, own, where, optional, elsewhere)
+        return arguments | fields_of(Options, common, where)
 
     def construct(self, cls: type[Optimizer], arguments: Mapping[str, Any]) -> Optimizer:
         return wrapped(cls, arguments)

@@ -15,6 +15,8 @@ from typing import Any
 # The package that all others are in, and the one of them that is not of definitions.
 WHOLE = "l2l"
 HARNESS = "suite"
+# How the names of packages begin that stand for the folders of plugins.
+PLUGIN = "plugin_"
 
 
 def inner_name(module: str) -> str:

@@ -40,6 +40,7 @@ LATEST = "latest.log"
 # Its cells, a folder each, and what is about all of them.
 CELLS = "cells"
 REQUEST = "request.json"
+PLANNED = "planned.json"
 VERSION = "version.json"
 LOCKS = ".locks"
 REPORT_LOCK = "report.lock"

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.imports import REPOSITORY
+from l2l.suite.core.native_build import cpuinfo
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.json import load_table
 
@@ -24,11 +25,11 @@ EARLIER = "earlier"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "matplotlib")
 
 
-def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[str, Any]:
+def gather_provenance(command: str, seeds: Mapping[str, int]) -> dict[str, Any]:
     """What made the results, as plain data for `provenance.json`.
 
     Args:
-        command: the program and its arguments, such as `sys.argv`.
+        command: the program and its arguments, quoted where a shell wants it.
         seeds: the seed of each experiment.
 
     Returns:
@@ -38,7 +39,7 @@ def gather_provenance(command: Sequence[str], seeds: Mapping[str, int]) -> dict[
     return {
         **checkout(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(without_home(part) for part in command),
+        "command": without_home(command),
         "seeds": dict(seeds),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": _machine(),
@@ -165,11 +166,8 @@ def machine_name(device: str) -> str:
 
 def processor() -> str:
     """The processor's name, and on Linux its generation, which clouds leave out of the name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    told = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    parts = (line.partition(":") for line in cpuinfo())
+    told = {key.strip(): value.strip() for key, _, value in parts}
     if "model name" not in told:
         return platform.processor() or platform.machine()
     if "cpu family" not in told:

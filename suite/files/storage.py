@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 from filelock import Timeout
 
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import CELLS
 
 # What no cell can be blamed for, and what all others would meet too.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+# What a cell that misses a file of its own meets too: the folder's fault only if it is gone.
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 class StorageError(SuiteError):
@@ -42,8 +46,15 @@ def storage_cause(error: BaseException | None, root: Path) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError):
             # A file elsewhere that cannot be read, such as a data set's, is the cell's affair.
-            inside = str(error.filename or "").startswith(str(root))
-            if error.errno in DISK_ERRORS or inside:
+            ours = error.errno not in MISSING or not (root / CELLS).is_dir()
+            if error.errno in DISK_ERRORS or (ours and _is_inside(error.filename, root)):
                 return error
         error = error.__cause__
     return None
+
+
+def _is_inside(name: object, root: Path) -> bool:
+    """Whether what an error says of a file, if anything, is a path in the folder."""
+    if not isinstance(name, str | bytes | os.PathLike):
+        return False
+    return Path(os.fsdecode(name)).absolute().is_relative_to(root.absolute())

@@ -32,7 +32,7 @@ def memory_budget(device: torch.device) -> int:
     """
     given = os.environ.get(BUDGET)
     if given:
-        if not given.isdigit() or int(given) < 1:
+        if not given.isdecimal() or int(given) < 1:
             raise SuiteError(f"{BUDGET} must be a whole number of MiB from 1, not {given!r}")
         return int(given) * 2**20
     if device.type == "cuda":

@@ -26,7 +26,8 @@ class Cell:
 
     Args:
         kind: what is done, by the name of a registered `Kind`.
-        name: for people; it is part of the folder's name and says nothing that `config` does not.
+        name: for people. It is part of the folder's name but not of the key, so it must follow from
+            `config` and `inputs`: else equal work had two folders, of which one is never filled.
         config: what decides the result, JSON-able.
         inputs: cells whose results it reads, in the order its runner expects.
         key: the hash of all that.

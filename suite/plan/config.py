@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from l2l.suite.core.bounds import Compared, Count, Name, Natural, NotEmpty, ProblemSpec
 from l2l.suite.core.convert import REST
-from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.schedule import Training
 from l2l.suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel, long_label
+
+# Of a grid: more than a figure can show.
+MOST_PANELS = 1000
 
 
 @dataclass(frozen=True)
@@ -79,51 +83,60 @@ class Grid:
     The figure shows the final loss against the last of them, side by side for the others.
 
     Args:
-        over: values by field of the problem.
+        over: values by field of the problem, and of the `tuning_problem` if there is one.
         panel: as any panel; ``{field}`` in its title and in `paper` stands for the value.
     """
 
     over: Annotated[dict[str, Annotated[tuple[int | float | str, ...], NotEmpty()]], NotEmpty()]
     panel: Panel
 
-    def places(self, name: str) -> dict[str, dict[str, int | float | str]]:
-        """The fields' values in each panel, by its name, such as ``mnist-1-20``.
+    def __post_init__(self) -> None:
+        count = math.prod(map(len, self.over.values()))
+        if count > MOST_PANELS:
+            raise ValueError(
+                f"over has {count:,} combinations, but must have at most {MOST_PANELS}"
+            )
+        for text in (self.panel.title, self.panel.paper.panel if self.panel.paper else ""):
+            if re.search("[{}]", _filled(text, dict.fromkeys(self.over, ""))):
+                known = ", ".join(self.over)
+                raise ValueError(f"in {text!r:.60}, braces may only contain {known}")
+
+    def named(self, name: str) -> list[tuple[str, dict[str, int | float | str]]]:
+        """The name of each panel, such as ``mnist-1-20``, and the fields' values in it.
 
         What files cannot be called, such as the point of ``0.1``, becomes ``_``.
         """
-        combinations = itertools.product(*self.over.values())
-        return {
-            re.sub(r"[^A-Za-z0-9_-]", "_", "-".join([name, *map(str, values)])): dict(
-                zip(self.over, values, strict=True)
+        return [
+            (
+                re.sub(r"[^A-Za-z0-9_-]", "_", "-".join([name, *map(str, values)])),
+                dict(zip(self.over, values, strict=True)),
             )
-            for values in combinations
-        }
+            for values in itertools.product(*self.over.values())
+        ]
+
+    def places(self, name: str) -> dict[str, dict[str, int | float | str]]:
+        """The fields' values in each panel, by its name."""
+        return dict(self.named(name))
 
     def panels(self, name: str) -> dict[str, Panel]:
-        """The panels by name.
-
-        Raises:
-            SuiteError: the panel's texts name a field that the grid is not over.
-        """
-        return {panel: self._at(values) for panel, values in self.places(name).items()}
+        """The panels by name."""
+        return {panel: self._at(values) for panel, values in self.named(name)}
 
     def _at(self, values: dict[str, int | float | str]) -> Panel:
-        paper = self.panel.paper
+        paper, swept = self.panel.paper, self.panel.tuning_problem
         return replace(
             self.panel,
             title=_filled(self.panel.title, values),
             problem={**self.panel.problem, **values},
+            tuning_problem=swept and {**swept, **values},
             paper=paper and replace(paper, panel=_filled(paper.panel, values)),
         )
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> str:
-    try:
-        return text.format(**values)
-    except (KeyError, IndexError, ValueError) as error:
-        raise SuiteError(
-            f"grid: in {text!r}, braces may only contain {', '.join(values)} ({error})"
-        ) from error
+    """The text with the values of the fields that stand in braces in it."""
+    names = "|".join(map(re.escape, values))
+    return re.sub(f"{{({names})}}", lambda found: str(values[found[1]]), text)
 
 
 @dataclass(frozen=True)
@@ -190,11 +203,26 @@ class Experiment:
     benchmark: bool = False
     omitted: dict[str, str] = field(default_factory=dict)
 
+    # How errors name its file. No field: it is not part of the settings.
+    where: ClassVar[str] = "experiment:"
+
     def __post_init__(self) -> None:
         if not self.panels and not self.grids:
             raise ValueError("there must be at least one panel, under 'panels' or 'grids'")
+        gridded = [panel for name, grid in self.grids.items() for panel, _ in grid.named(name)]
+        (name, count), *_ = Counter([*self.panels, *gridded]).most_common(1)
+        if count > 1:
+            raise ValueError(f"{count} panels are called {name!r}: rename a panel, grid or value")
 
     def every_panel(self) -> dict[str, Panel]:
         """The panels, those of the grids among them, by name."""
         gridded = [grid.panels(name) for name, grid in self.grids.items()]
         return {name: panel for each in (self.panels, *gridded) for name, panel in each.items()}
+
+    def place_of(self, panel: str) -> str:
+        """How errors name the place of a panel: its key in the file, and where in a grid it is."""
+        for name, grid in self.grids.items():
+            if panel in (places := grid.places(name)):
+                at = ", ".join(f"{key} {value}" for key, value in places[panel].items())
+                return f"{self.where} grids.{name}.panel (at {at})"
+        return f"{self.where} panels.{panel}"

@@ -44,7 +44,7 @@ def all_trained(experiment: Experiment) -> dict[str, Trained | DataMissing]:
     trained: dict[str, Trained | DataMissing] = {}
     for name, training in experiment.training.items():
         try:
-            trained[name] = _trained(training, f"{experiment.name}.yaml: training.{name}")
+            trained[name] = _trained(training, f"{experiment.where} training.{name}")
         except DataMissing as error:
             trained[name] = error
     return trained
@@ -59,6 +59,8 @@ def find_trained(spec: Spec, trained: Mapping[str, Trained | DataMissing], where
     name = spec["trained"]
     if len(spec) > 1:
         extra = next(key for key in spec if key != "trained")
+        if extra == "name":
+            raise SuiteError(f"{where} has 'trained', which stands in place of 'name': omit one")
         raise SuiteError(f"{where} has 'trained', so {extra!r} belongs under training.{name}")
     if not isinstance(name, str) or name not in trained:
         hint = nearest(str(name), trained)

@@ -16,8 +16,9 @@ def overlay(base: Any, change: Any, kind: Any, where: str) -> Any:
     """`base` with `change` on top; neither is altered.
 
     Tables merge key by key, lists by index (``{0: …}``) or as a whole, and a table whose ``name``
-    changes (another problem, another optimizer) is replaced. Entries of a table of dataclasses,
-    such as panels, can be changed and not added: a misspelt one would otherwise be a new one.
+    or ``trained`` changes (another problem, another optimizer) is replaced. Entries of a table of
+    dataclasses, such as panels, can be changed and not added: a misspelt one would otherwise be a
+    new one.
 
     Args:
         base: plain data.
@@ -33,8 +34,10 @@ def overlay(base: Any, change: Any, kind: Any, where: str) -> Any:
     if not isinstance(change, Mapping) or not isinstance(base, Mapping | None):
         return change
     base = base or {}
-    if "name" in change and change["name"] != base.get("name") and not _is_dataclass(kind):
-        return dict(change)
+    for key in ("name", "trained"):
+        another = isinstance(change.get(key), str) and change[key] != base.get(key)
+        if another and not _is_dataclass(kind):
+            return dict(change)
     merged = dict(base)
     for key, value in change.items():
         inner = _kind_at(kind, key, base, change, where)
@@ -71,10 +74,9 @@ def _overlay_list(base: list[Any], change: Mapping[Any, Any], kind: Any, where: 
     items = list(base)
     inner = (*get_args(kind), Any)[0]
     for key, value in change.items():
-        if not str(key).isdigit() or int(key) >= len(items):
-            raise SuiteError(
-                f"{where} has no entry {key!r}: they are numbered 0 to {len(items) - 1}"
-            )
+        if str(key) not in map(str, range(len(items))):
+            known = f"they are numbered 0 to {len(items) - 1}" if items else "the list is empty"
+            raise SuiteError(f"{where} has no entry {key!r:.60}: {known}")
         items[int(key)] = overlay(items[int(key)], value, inner, below(where, key))
     return items
 

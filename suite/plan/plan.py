@@ -80,19 +80,19 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
         trained = all_trained(experiment)
         for name, panel in experiment.every_panel().items():
             try:
-                planned = _planned(experiment, name, panel, trained)
+                own, traced, notice, lacking = _planned(experiment, name, panel, trained)
             except DataMissing as error:
                 if not forgiving:
                     raise
                 without[experiment.name, name] = str(error)
                 notices[experiment.name, name] = "left out, because its data is missing"
                 continue
-            curves += planned.curves
-            traces += planned.traces
-            for label, reason in planned.left_out.items():
+            curves += own
+            traces += traced
+            for label, reason in lacking.items():
                 left_out[experiment.name, name, label] = reason
-            if planned.notice:
-                notices[experiment.name, name] = planned.notice
+            if notice:
+                notices[experiment.name, name] = notice
     if without and not curves:
         raise DataMissing(list(without.values())[-1])
     asked = in_order(curve.cell for curve in (*curves, *traces))
@@ -103,24 +103,14 @@ def make_plan(experiments: Sequence[Experiment], forgiving: bool = False) -> Pla
     )
 
 
-@dataclass(frozen=True)
-class _Planned:
-    """One panel's part of a plan."""
-
-    curves: tuple[Curve, ...]
-    traces: tuple[Curve, ...]
-    notice: str
-    left_out: Mapping[str, str]
-
-
 def _planned(
     experiment: Experiment,
     name: str,
     panel: Panel,
     trained: Mapping[str, Trained | DataMissing],
-) -> _Planned:
-    """Curves and trace of one panel, and the notice on its data."""
-    place = f"{experiment.name}.yaml: panels.{name}"
+) -> tuple[list[Curve], list[Curve], str, dict[str, str]]:
+    """Curves and traces of one panel, the notice on its data, and what is left out of it."""
+    place = experiment.place_of(name)
     problem = problem_config(panel.problem, f"{place}.problem")
     swept = problem
     if panel.tuning_problem is not None:
@@ -137,10 +127,10 @@ def _planned(
                 raise
             # The reason without its place, which is the same in every panel.
             left_out[label] = str(error.__cause__ or error)
-    traces: tuple[Curve, ...] = ()
+    traces = []
     if panel.trace is not None:
         cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
-        traces = (Curve(experiment.name, name, panel.trace.along, cell),)
+        traces.append(Curve(experiment.name, name, panel.trace.along, cell))
     for label, times in panel.long.items():
         if label in left_out:
             continue
@@ -148,8 +138,8 @@ def _planned(
             *(experiment, panel.longer(times), problem, swept, panel.optimizers[label], trained),
             f"{place}.optimizers.{label}",
         )
-    curves = tuple(Curve(experiment.name, name, *each) for each in evaluated.items())
-    return _Planned(curves, traces, problem["notice"], left_out)
+    curves = [Curve(experiment.name, name, *each) for each in evaluated.items()]
+    return curves, traces, problem["notice"], left_out
 
 
 def _evaluate(
@@ -183,7 +173,7 @@ def _evaluate(
             "instances": panel.tuning_instances or experiment.sizes.tuning_instances,
             "seed": experiment.seed,
         }
-        inputs = (make_cell("tune", name, sweep),)
+        inputs = (make_cell("tune", f"{swept['spec']['name']}-{spec['name']}", sweep),)
     return make_cell("evaluate", name, {**config, "optimizer": optimizer}, inputs)
 
 

@@ -86,14 +86,17 @@ def population_cells(
     population = training.population
     assert population is not None
     ladder = rungs(training, population)
-    cells = tuple(
-        make_cell(
-            "metatrain",
-            f"{name}-candidate-{number}",
-            {**config, "candidate": candidate, "since": 0, "until": ladder[0].runs},
-        )
-        for number, candidate in enumerate(candidates(training, population))
-    )
+    drawn = candidates(training, population)
+    first: dict[Candidate, Cell] = {}
+    for number, candidate in enumerate(drawn):
+        # Two that are drawn alike are one cell, called by the number of the first.
+        if candidate not in first:
+            first[candidate] = make_cell(
+                "metatrain",
+                f"{name}-candidate-{number}",
+                {**config, "candidate": candidate, "since": 0, "until": ladder[0].runs},
+            )
+    cells = tuple(first[candidate] for candidate in drawn)
     for before, rung in pairwise(ladder):
         promote = make_cell("promote", name, {**validation, "count": rung.count}, cells)
         cells = tuple(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from l2l.suite.core.bounds import Profile
 from l2l.suite.core.convert import field_types, fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
@@ -15,7 +16,7 @@ from l2l.suite.meta.schedule import OF_TRAINING
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.overlay import nested, overlay, parse_setting
 
-PROFILES = ("smoke", "quick", "small", "reference", "paper")
+PROFILES = get_args(Profile)
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,41 @@ def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[
         datas[raw.name] = _with_profile(raw, profile)
     for text in settings:
         _set(datas, text)
-    experiments = [fill(Experiment, datas[raw.name], raw.where) for raw in raws]
-    for text in settings:
-        _refuse_idle(experiments, text)
-    return experiments
+    experiments: dict[str, Experiment] = {}
+    for raw in raws:
+        experiment = fill(Experiment, datas[raw.name], raw.where)
+        object.__setattr__(experiment, "where", raw.where)
+        for text in settings:
+            _refuse_idle(raw.name, experiment, text)
+        if experiment.name in experiments:
+            raise SuiteError(f"{raw.where} another experiment is also called {experiment.name!r}")
+        experiments[experiment.name] = experiment
+    return list(experiments.values())
 
 
-def _refuse_idle(experiments: list[Experiment], text: str) -> None:
-    """Check that a setting of a training does not go to one that is not trained."""
-    keys, _ = parse_setting(text)
-    for experiment in experiments:
-        match keys if keys[0] != experiment.name else keys[1:]:
-            case ["training", name, field, *_] if field in OF_TRAINING:
-                training = experiment.training.get(name)
-                if training is not None and training.use == "shipped":
-                    raise SuiteError(
-                        f"--set {text}: training.{name} of {experiment.name} uses the shipped "
-                        f"checkpoint in this profile, so {field!r} has no effect: also set "
-                        f"{experiment.name}.training.{name}.use=train"
-                    )
+def _refuse_idle(known: str, experiment: Experiment, text: str) -> None:
+    """Check that a setting of a training does not go to one that is not trained.
+
+    Args:
+        known: the name by which settings call the experiment.
+        experiment: with the setting in place.
+        text: the setting.
+    """
+    keys, value = parse_setting(text)
+    change = nested(keys[1:] if keys[0] == known else keys, value)
+    for name, training in experiment.training.items():
+        fields = _table(_table(_table(change).get("training")).get(name))
+        idle = [field for field in fields if field in OF_TRAINING]
+        if idle and training.use == "shipped":
+            raise SuiteError(
+                f"--set {text}: training.{name} of {known} uses the shipped checkpoint in this "
+                f"profile, so {idle[0]!r} has no effect: also set {known}.training.{name}.use=train"
+            )
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """The value if it is a table, else one without keys."""
+    return value if isinstance(value, dict) else {}
 
 
 def _with_profile(raw: RawExperiment, profile: str) -> dict[str, Any]:
@@ -94,7 +111,9 @@ def _with_profile(raw: RawExperiment, profile: str) -> dict[str, Any]:
     for key in profiles:
         if key not in PROFILES:
             raise SuiteError(f"{where} has no {key!r}: known are {', '.join(PROFILES)}")
-    change = profiles.get(profile) or {}
+    change = profiles.get(profile)
+    if change is None:
+        change = {}
     if not isinstance(change, dict):
         raise SuiteError(f"{where}.{profile} is {change!r:.60}, but must be a table")
     result: dict[str, Any] = overlay(data, change, Experiment, f"{where}.{profile}")
@@ -108,6 +127,8 @@ def _set(datas: dict[str, dict[str, Any]], text: str) -> None:
         raise SuiteError(f"--set {text}: there is no {keys[0]!r}: {nearest(keys[0], known)}")
     chosen = [keys[0]] if keys[0] in datas else list(datas)
     keys = keys[1:] if keys[0] in datas else keys
+    if not keys and not isinstance(value, dict):
+        raise SuiteError(f"--set {text}: {chosen[0]} is an experiment: the value must be a table")
     refused = []
     for name in chosen:
         where = f"--set {text}: {name}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.blame import blamed
 from l2l.suite.core.bounds import Spec
-from l2l.suite.core.digests import definition_digest
+from l2l.suite.core.digests import covers, definition_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import is_from_plugin
 from l2l.suite.core.registry import estimators, optimizers, problems
@@ -54,6 +54,7 @@ def optimizer_config(
     # Made once here, so that a value which the class refuses is found before the work starts.
     made = optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
     probe_optimizer(cls, given, spec, problem, where)
+    config: dict[str, Any]
     config = {"spec": _resolved(cls, spec), "tuned": tuned, "code": definition_digest(cls)}
     versions = fingerprints(made)
     if versions:
@@ -61,6 +62,9 @@ def optimizer_config(
     if options_in(cls, given):
         # Part of the key only where it wraps, so that it decides no other optimizer's.
         config["wrapper"] = definition_digest(Wrapped)
+    if inner := list(_inner(cls, given)):
+        # Likewise only where there are some.
+        config["inner"] = inner
     return config
 
 
@@ -99,6 +103,24 @@ def estimator_config(spec: Spec, where: str) -> dict[str, Any]:
     if is_from_plugin(cls):
         config["code"] = definition_digest(cls)
     return config
+
+
+def _inner(outer: type, value: Any) -> Iterator[dict[str, Any]]:
+    """What decides the optimizers in another one's fields, where its own code does not say it.
+
+    So it is with groups of `routed` that a plugin defines.
+    """
+    if isinstance(value, Mapping):
+        name = value.get("name")
+        if isinstance(name, str) and name in optimizers:
+            cls = optimizers.cls(name)
+            if not covers(outer, cls):
+                yield {"spec": value, "code": definition_digest(cls)}
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for each in value:
+        yield from _inner(outer, each)
 
 
 def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Any
 from l2l.suite.core.blame import blamed, method_of
 from l2l.suite.core.digests import current_digest, definition_digest
 from l2l.suite.core.errors import DataMissing, SuiteError
-from l2l.suite.core.plugins import is_from_plugin
 from l2l.suite.core.registry import REGISTRIES, optimizers, problems
 from l2l.suite.core.types import Optimizer, Problem
 
@@ -60,8 +59,8 @@ def fingerprints(thing: Problem | Optimizer) -> dict[str, str]:
 def check_unchanged(config: Mapping[str, Any]) -> None:
     """That the code, files and data which a cell will use are those that its key says.
 
-    A worker process imports a plugin when it starts, which may be after somebody changed it, and
-    a machine of a cluster may have other data.
+    A worker process imports code when it starts, which may be after somebody changed it, and a
+    machine of a cluster may have other code and other data.
 
     Raises:
         SuiteError: they changed since the run was planned, or are others here.
@@ -73,7 +72,7 @@ def check_unchanged(config: Mapping[str, Any]) -> None:
         registry = by_kind[entry.get("kind", (problems if is_problem else optimizers).kind)]
         name = entry["spec"]["name"]
         cls = registry.cls(name)
-        changed = is_from_plugin(cls) and definition_digest(cls) != entry["code"]
+        changed = definition_digest(cls) != entry["code"]
         if is_problem:
             problem = problems.make(entry["spec"])
             changed |= declared_files(problem) != entry.get("files", [])

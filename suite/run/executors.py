@@ -6,6 +6,7 @@ serves all: it hands out cells whose inputs are done and collects how they ended
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -16,13 +17,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from l2l.suite.core.device import find_device
-from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.logs import log_to
 from l2l.suite.files.progress import Show
@@ -77,10 +77,10 @@ def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
     def submit(cell: Cell, show: Show) -> Future[Outcome]:
         pool = idle.pop() if idle else start()
         try:
-            inner = pool.submit(run_cell, cell, settings.root, settings.device)
+            inner = pool.submit(_run, cell, settings)
         except BrokenProcessPool:
             pool = start()
-            inner = pool.submit(run_cell, cell, settings.root, settings.device)
+            inner = pool.submit(_run, cell, settings)
 
         def leave(done: Future[Outcome]) -> None:
             if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
@@ -122,14 +122,6 @@ Executor = Callable[[Settings], AbstractContextManager[Workers]]
 EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
 
 
-def find_executor(name: str) -> Executor:
-    """The executor called `name`; SuiteError if there is none."""
-    if name not in EXECUTORS:
-        hint = nearest(name, list(EXECUTORS))
-        raise SuiteError(f"--executor: there is no executor {name!r}: {hint}")
-    return EXECUTORS[name]
-
-
 def _start_worker(settings: Settings, threads: int) -> None:
     # Ctrl-C reaches every process of the terminal; the first one decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -138,7 +130,18 @@ def _start_worker(settings: Settings, threads: int) -> None:
     keep_freed_memory()
     if settings.log is not None:
         log_to(settings.log)
-    for plugin in settings.plugins:
+
+
+def _run(cell: Cell, settings: Settings) -> Outcome:
+    """`run_cell` in a worker process."""
+    _load_plugins(settings.plugins)
+    return run_cell(cell, settings.root, settings.device)
+
+
+@functools.cache
+def _load_plugins(plugins: tuple[Path, ...]) -> None:
+    """Once in a process. Not when it starts: what is wrong with a plugin then breaks the pool."""
+    for plugin in plugins:
         load_plugin(plugin)
 
 

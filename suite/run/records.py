@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from l2l.suite.core.digests import file_digest
+from l2l.suite.core.digests import current_digest
 from l2l.suite.files.json import read_json
 from l2l.suite.files.places import FAILURE, RECORD
 from l2l.suite.plan.cells import Cell, in_order
@@ -25,7 +25,7 @@ def record_of(cell: Cell, root: Path) -> dict[str, Any] | None:
     try:
         # A file's own name: a record never leads out of its folder.
         whole = all(
-            Path(name).name == name and file_digest(folder / name) == digest
+            Path(name).name == name and current_digest(folder / name) == digest
             for name, digest in record["files"].items()
         )
     except (OSError, ValueError):

@@ -126,7 +126,8 @@ def prepare(folder: Path) -> None:
     (folder / FAILURE).unlink(missing_ok=True)
     # Temporary files of a process that was killed while it wrote.
     for leftover in folder.glob(".*"):
-        leftover.unlink()
+        if not leftover.is_dir():  # such as .ipynb_checkpoints
+            leftover.unlink()
 
 
 def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:

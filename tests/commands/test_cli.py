@@ -26,9 +26,11 @@ from command_line import (
     leave_figures_empty,
     write_experiment,
 )
+from data_files import forget_data
 from forked import forked
 
 import l2l.suite.commands.request
+from l2l.problems.data_root import DATA_ROOT
 
 
 @pytest.fixture(scope="module")
@@ -330,6 +332,61 @@ def test_damaged_tables_of_earlier_runs_are_told_and_left_out(
     assert (out / "claims.csv").read_text() == whole
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_clean_keeps_what_the_last_run_needs_whatever_a_plan_would_be_now(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path / "out")
+    words = ("run", finished.parent / "tiny.yaml", "--results", out, "--set")
+    assert command(*words, "sizes.test_instances=3").exit_code == 0
+    before = set(out.glob("cells/*-*"))
+    # The experiment is not there any more, and as little may its data be.
+    (out / "cells" / "request.json").write_text("{}")
+    assert command("clean", "--unused", "--yes", "--results", out).exit_code == 0
+    gone = before - set(out.glob("cells/*-*"))
+    assert {path.name.split("-")[0] for path in gone} == {"evaluate"}
+    assert len(gone) == 3
+    for content, told in ((None, "is missing"), ("{", "is damaged"), ("[]", "is damaged")):
+        planned = out / "cells" / "planned.json"
+        planned.unlink() if content is None else planned.write_text(content)
+        refused = command("clean", "--unused", "--yes", "--results", out)
+        assert refused.exit_code == 2
+        assert told in refused.stderr
+    assert len(list(out.glob("cells/*-*"))) == len(before) - 3
+
+
+TWO = """
+title: Two
+sizes: {test_instances: 2, tuning_instances: 2}
+panels:
+  q: {title: Q, problem: {name: quadratic}, steps: 3, optimizers: {SGD: {name: sgd, lr: 0.1}}}
+  m: {title: M, problem: {name: mlp}, steps: 3, optimizers: {SGD: {name: sgd, lr: 0.1}}}
+"""
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_report_keeps_results_whose_data_is_not_here_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    yaml = write_experiment(tmp_path, TWO)
+    assert command("run", yaml, "--results", out).exit_code == 0
+    before = (out / "final.csv").read_text()
+    assert command("report", "--results", out).exit_code == 0
+    assert (out / "final.csv").read_text() == before
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv(DATA_ROOT, str(tmp_path / "empty"))
+    forget_data()
+    assert command("report", "--results", out).exit_code == 0
+    assert (out / "final.csv").read_text() == before
+    assert "made from the tables of this folder" in caplog.text
+    assert "data or code of tiny, panel 'm', are not" in caplog.text
+    # What other settings say is another matter.
+    assert command("run", yaml, "--results", out, "--set", "sizes.test_instances=3").exit_code == 0
+    assert (out / "final.csv").read_text() != before
+    forget_data()
+
+
 def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Path) -> None:
     out = copied(finished, tmp_path / "out")
     cells = sorted(out.glob("cells/*-*"))
@@ -352,7 +409,8 @@ def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Pat
         (["run", "TINY", "--set", "claims.T-1.panel=quadratic"], "'quadratics'"),
         (["run", "TINY", "--plugin", "nowhere.py"], "plugin nowhere.py: there is no such file"),
         (["run", "TINY", "--plugin", "BROKEN"], "SyntaxError"),
-        (["run", "TINY", "--executor", "lokal"], "did you mean 'local'"),
+        (["run", "TINY", "--executor", "lokal"], "'lokal' is not one of"),
+        (["run", "TINY", "--device", "gpu"], "'gpu' is not one of"),
         (["run", "TINY", "--jobs", "0"], "--jobs is 0"),
         (["run", "TINY", "--profile", "paepr"], "paepr"),
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read"),
@@ -423,7 +481,8 @@ def test_code_that_results_name_is_not_run_by_looking_at_them(
     request = json.loads(path.read_text())
     path.write_text(json.dumps({**request, "plugins": [evil]}))
     words: list[tuple[str, ...]]
-    words = [("report",), ("status",), ("clean", "--unused", "--yes"), ("clean", "--yes")]
+    words = [("report",), ("status",), ("clean", "--yes")]
+    assert command("clean", "--unused", "--yes", "--results", out).exit_code == 0
     for each in words[:-1]:
         told = command(*each, "--results", out)
         assert told.exit_code == 2

@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from l2l.suite.core.kind import Job
 from l2l.suite.core.plugins import load_plugin, plugin_files
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.plan.cells import Cell, make_cell
-from l2l.suite.plan.resolved import problem_config
+from l2l.suite.plan.resolved import optimizer_config, problem_config
+from l2l.suite.plan.unchanged import check_unchanged
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.ray.worker import Order, run_travelling
 from l2l.suite.run.records import failure_of
@@ -118,6 +120,59 @@ def test_editing_a_module_beside_a_plugin_redoes_cells(
     before = key(tmp_path)
     write(tmp_path, **{file: text})
     assert (key(tmp_path) == before) is same
+
+
+def test_module_in_a_folder_beside_a_plugin_may_import_from_all_of_it(tmp_path: Path) -> None:
+    text = PLUGIN.replace("NAME", "own-bowl").replace("import scales", "from ... import scales")
+    text = text.replace("from .relative", "from ...relative").replace(
+        "from shapes", "from ...shapes"
+    )
+    files = {"mine.py": "from .sub.deep.mod import Bowl", "sub/deep/mod.py": text}
+    write(tmp_path, **files)
+    before = key(tmp_path)
+    for name, other in (("scales.py", "scale = 2.0"), ("relative.py", "offset = 1.0")):
+        write(tmp_path, **files, **{name: other})
+        assert key(tmp_path) != before
+
+
+INNER = """
+from dataclasses import dataclass
+from l2l import register_optimizer
+from l2l.optimizers.learned.lstm import LSTM
+
+@register_optimizer("own-lstm")
+@dataclass(frozen=True)
+class Own(LSTM):
+    factor = 1.0
+"""
+
+
+def test_code_of_optimizers_within_another_decides_it_too(tmp_path: Path) -> None:
+    file = tmp_path / "inner.py"
+
+    def config(name: str, factor: float) -> dict[str, Any]:
+        file.write_text(INNER.replace("1.0", str(factor)))
+        load_plugin(file)
+        groups = {"all": {"name": name, "preprocessing": "none"}}
+        return optimizer_config({"name": "routed", "groups": groups}, {"name": "quadratic"}, "here")
+
+    before = config("own-lstm", 1.0)
+    check_unchanged(before)
+    assert config("own-lstm", 1.0) == before
+    after = config("own-lstm", 2.0)
+    assert {key for key in after if after[key] != before[key]} == {"inner"}
+    with pytest.raises(SuiteError, match="optimizer 'own-lstm' changed since this run was planned"):
+        check_unchanged(before)
+    # Of what `routed` imports itself, its own code is enough.
+    assert "inner" not in config("lstm", 1.0)
+    assert "inner" in config("scaled-lstm", 1.0)
+
+
+def test_other_code_of_the_projects_own_is_noticed_where_a_cell_runs() -> None:
+    config = problem_config({"name": "quadratic"}, "here")
+    check_unchanged({"problem": config})
+    with pytest.raises(SuiteError, match="problem 'quadratic' changed since this run was planned"):
+        check_unchanged({"problem": {**config, "code": "of another checkout"}})
 
 
 def test_moving_a_plugin_redoes_nothing(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def cell(kind: str) -> Cell:
         "c",
         {
             "problem": {"spec": spec, "code": definition_digest(OneByOne), "notice": ""},
-            "optimizer": {"spec": {"name": "sgd", "lr": 0.01}, "tuned": None, "code": ""},
+            "optimizer": {"spec": {"name": "sgd", "lr": 0.01}, "tuned": None},
             "steps": STEPS,
             "instances": RUNS,
             "seed": 3,

@@ -87,7 +87,7 @@ def test_nothing_of_a_run_is_kept_for_autograd() -> None:
     assert not evaluate(Quadratic(), NAG(rates), 2, 2, seed=0).requires_grad
 
 
-@pytest.mark.parametrize("budget", ["-1", "0", "much", "1.5"])
+@pytest.mark.parametrize("budget", ["-1", "0", "much", "1.5", "²"])
 def test_wrong_memory_budget_is_one_sentence(budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BUDGET, budget)
     with pytest.raises(SuiteError, match=f"{BUDGET} must be a whole number of MiB from 1"):

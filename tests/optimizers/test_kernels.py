@@ -739,6 +739,12 @@ def test_compiler_may_be_a_command_with_arguments_or_a_path_with_spaces(
     assert lstm_library(LSTMShape(1, 1, 1)).lstm_weights() == LSTMShape(1, 1, 1).size
 
 
+def test_cache_may_be_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("L2L_CACHE", ".")
+    assert build.cache_folder() == tmp_path.resolve()
+
+
 def test_damaged_library_in_the_cache_is_no_crash(
     fresh_build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

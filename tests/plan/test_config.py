@@ -10,6 +10,7 @@ from l2l.suite.commands.request import every_experiment, find_experiments
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.definitions import PaperPanel
+from l2l.suite.plan.plan import make_plan
 from l2l.suite.plan.profiles import build, read_experiment
 
 FILE = """
@@ -108,6 +109,11 @@ def test_set_without_experiment_goes_to_all_that_have_the_key(path: Path) -> Non
         ("training.t.use=shiped", "did you mean 'shipped'"),
         ("training.t.checkpoint=../../secret", "letters, digits"),
         ("name=a/b", "letters, digits"),
+        ("tiny=5", "tiny is an experiment: the value must be a table"),
+        ("tiny=[1]", "the value must be a table"),
+        ("tiny=null", "the value must be a table"),
+        ("training.t.phases.²=1", "numbered 0 to 1"),
+        (f"training.t.phases.{5000 * '1'}=1", "numbered 0 to 1"),
         ("sizes.test_instances", "must be KEY=VALUE"),
         ("sizes.test_instances=[", "not valid YAML"),
     ],
@@ -156,7 +162,10 @@ def test_options_of_an_estimator_among_a_phases_are_refused_with_the_line_to_wri
         (FILE.replace("title: Tiny", "titel: Tiny"), "has no 'titel': did you mean 'title'"),
         (FILE.replace("smoke:", "somke:"), "known are smoke, quick, small, reference, paper"),
         (FILE.replace("t: {use: shipped}", "u: {use: shipped}"), "profiles.smoke.training"),
-        (FILE.partition("profiles:")[0] + "profiles: {smoke: true}", "profiles.smoke is True"),
+        *(
+            (FILE.partition("profiles:")[0] + f"profiles: {{smoke: {value}}}", f"smoke is {told},")
+            for value, told in (("true", "True"), ("[]", "[]"), ("false", "False"), ("0", "0"))
+        ),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
@@ -171,6 +180,28 @@ def test_wrong_file_is_told_where(path: Path, text: str, expected: str) -> None:
 @pytest.mark.parametrize("name", ["fig4", "4", "figure4", "Figure 4", "fig_4"])
 def test_experiments_are_found_by_figure_and_by_name(name: str) -> None:
     assert [path.name for path in find_experiments([name])] == ["fig4.yaml"]
+
+
+def test_entry_of_an_empty_list_is_told_to_be_missing(path: Path) -> None:
+    path.write_text(FILE.replace("    checkpoint: tiny", "    checkpoint: tiny\n    seeds: []"))
+    with pytest.raises(SuiteError, match="has no entry '0': the list is empty"):
+        load(path, "quick", "training.t.seeds.0=1")
+
+
+def test_setting_may_not_give_two_experiments_one_name(path: Path) -> None:
+    other = path.with_name("other.yaml")
+    other.write_text(FILE)
+    raws = [read_experiment(path), read_experiment(other)]
+    for setting in ("name=x", "other.name=tiny"):
+        with pytest.raises(SuiteError, match="another experiment is also called"):
+            build(raws, "quick", [setting])
+
+
+def test_trained_optimizer_replaces_another_one_and_the_other_way_round(path: Path) -> None:
+    trained = load(path, "quick", "panels.p.optimizers.SGD={trained: t}")
+    assert trained.panels["p"].optimizers["SGD"] == {"trained": "t"}
+    named = load(path, "quick", "panels.p.optimizers.LSTM={name: adam}")
+    assert named.panels["p"].optimizers["LSTM"] == {"name": "adam"}
 
 
 def test_wrong_experiment_gets_the_nearest_names() -> None:
@@ -215,6 +246,54 @@ def test_grid_makes_a_panel_of_each_combination(tmp_path: Path) -> None:
     assert last.paper == PaperPanel("fig6", "3x3")
 
 
+@pytest.mark.parametrize(
+    ("over", "panels", "told"),
+    [
+        ('{dim: [2, 3, "2"]}', "", "2 panels are called 'g-2': rename"),
+        ('{scale: [0.1, "0_1"]}', "", "2 panels are called 'g-0_1'"),
+        ("{dim: [2]}", "panels: {g-2: *panel}", "2 panels are called 'g-2'"),
+        (f"{{dim: [2], a: &a {list(range(40))}, b: *a}}", "", "1,600 combinations"),
+    ],
+)
+def test_panels_of_one_name_are_refused(tmp_path: Path, over: str, panels: str, told: str) -> None:
+    path = tmp_path / "grid.yaml"
+    text = GRID.replace("{dim: [2, 3], distribution: [uniform, gaussian]}", over)
+    text = text.replace('"{distribution}, {dim}"', "Title").replace('"{dim}x{dim}"', "x")
+    path.write_text(text.replace("    panel:\n", "    panel: &panel\n") + panels)
+    with pytest.raises(SuiteError, match=told):
+        load(path, "paper")
+
+
+def test_grid_is_over_the_problem_that_rates_are_tuned_on_too(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    tuned = "tuning_problem: {name: quadratic, scale: 0.2, dim: 5}\n      steps: 5"
+    path.write_text(GRID.replace("steps: 5", tuned))
+    panel = load(path, "paper").every_panel()["g-3-uniform"]
+    assert panel.tuning_problem == {**panel.problem, "scale": 0.2}
+
+
+@pytest.mark.parametrize("title", ["{dim:>50000000}", "{dim.real}", "{dim", "{{dim}}", "{}"])
+def test_braces_in_texts_of_a_grid_hold_a_field_and_nothing_else(
+    tmp_path: Path, title: str
+) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID.replace("{distribution}, {dim}", title))
+    with pytest.raises(SuiteError, match=r"grid\.yaml: grids\.g: in .*braces may only contain dim"):
+        load(path, "paper")
+
+
+def test_errors_name_the_file_and_the_key_that_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("name: other\n" + GRID.replace("[2, 3]", "[2, 0]"))
+    with pytest.raises(SuiteError) as caught:
+        make_plan([load(path, "paper")])
+    place = "file.yaml: grids.g.panel (at dim 0, distribution uniform).problem: problem 'quadratic'"
+    assert str(caught.value).startswith(place)
+    path.write_text("name: other\n" + FILE.replace("name: lstm", "name: lstmm"))
+    with pytest.raises(SuiteError, match=r"^file\.yaml: training\.t\.optimizer: there is no"):
+        make_plan([load(path)])
+
+
 def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(GRID.replace("{distribution}, {dim}", "{units} units"))
@@ -224,7 +303,14 @@ def test_grid_whose_texts_name_another_field_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["training.t.phases.0.rate=0.1", "tiny.training.t.seeds=[4, 5]", "training.t.validate_every=3"],
+    [
+        *("training.t.phases.0.rate=0.1", "tiny.training.t.seeds=[4, 5]"),
+        *(
+            "training.t.validate_every=3",
+            "training.t={seeds: [4]}",
+            "tiny={training: {t: {seeds: [4]}}}",
+        ),
+    ],
 )
 def test_setting_of_a_training_that_is_not_done_is_refused(path: Path, setting: str) -> None:
     with pytest.raises(SuiteError, match=r"uses the shipped checkpoint .*tiny\.training\.t\.use"):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from flax_files import flax_file, small_fc_lopt
 
+import l2l.suite.commands.request
 import l2l.suite.plan.learned
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.problems.data_root import DATA_ROOT
+from l2l.problems.downloads import OFFLINE
 from l2l.suite.commands.request import Request, plan_request
 from l2l.suite.core.convert import plain
 from l2l.suite.core.errors import DataMissing, SuiteError
@@ -96,6 +99,19 @@ def test_equal_work_is_one_cell_within_and_across_experiments(tmp_path: Path) ->
     two = make_plan([experiment(tmp_path), experiment(tmp_path, name="again")])
     assert two.cells == one.cells
     assert len(two.curves) == 12
+
+
+def test_sweep_that_two_problems_share_is_one_folder(tmp_path: Path) -> None:
+    shared = "tuning_problem={name: quadratic, dim: 3}"
+    found = plan(
+        tmp_path,
+        *(f"panels.{panel}.{shared}" for panel in ("p", "longer")),
+        "panels.p.problem={name: matrix-factorisation}",
+    )
+    sweeps = [each for curve in found.curves for each in curve.cell.inputs if each.kind == "tune"]
+    assert len(sweeps) == 2
+    assert len({cell.key for cell in sweeps}) == 1
+    assert {cell.label for cell in sweeps} <= {cell.label for cell in found.cells}
 
 
 def test_inputs_come_before_what_reads_them(tmp_path: Path) -> None:
@@ -249,6 +265,7 @@ def test_checkpoint_of_another_architecture_is_refused(
         ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
         ("panels.p.optimizers.LSTM.trained=u", "there is no training 'u': known are t"),
         ("panels.p.optimizers.LSTM.trained=[t]", "there is no training"),
+        ("panels.p.optimizers.LSTM.name=null", "'trained', which stands in place of 'name': omit"),
         ("panels.p.optimizers.LSTM.layers=3", "'layers' belongs under training.t"),
         ("training.t.optimizer.preprocessing=lgo", "preprocessing must be one of"),
         ("training.t.optimizer={name: adam, lr: 0.1}", "'adam' has no weights that could be"),
@@ -426,6 +443,23 @@ def test_sizes_of_a_panel_replace_those_of_the_experiment(tmp_path: Path) -> Non
     assert {curve.cell.key for curve in before.curves if curve.panel == "longer"} == {
         curve.cell.key for curve in after.curves if curve.panel == "longer"
     }
+
+
+def test_planning_for_a_look_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(OFFLINE)
+    seen = []
+
+    def watched(*given: Any, **more: Any) -> Plan:
+        seen.append(os.environ.get(OFFLINE))
+        return make_plan(*given, **more)
+
+    monkeypatch.setattr(l2l.suite.commands.request, "make_plan", watched)
+    experiment(tmp_path)
+    for probing in (False, True):
+        plan_request(Request((str(tmp_path / "tiny.yaml"),)), probing)
+    assert seen == ["1", None]
 
 
 def test_the_five_seeds_are_those_of_figure_4() -> None:

@@ -91,6 +91,15 @@ def test_rates_are_log_uniform_and_seeds_take_turns(tmp_path: Path) -> None:
     assert [each.seed for each in drawn[:4]] == [1, 2, 1, 2]
 
 
+def test_candidates_that_are_drawn_alike_are_one_cell(tmp_path: Path) -> None:
+    rates = "{rates: [0.01, 0.010001], candidates: 6, first_runs: null}"
+    made = plan(tmp_path, f"training.t.population={rates}")
+    (select,) = of_kind(made, "select")
+    assert len(select.inputs) == 6
+    assert len({cell.key for cell in select.inputs}) < 6
+    assert {cell.label for cell in select.inputs} <= {cell.label for cell in made.cells}
+
+
 def test_more_candidates_leave_the_first_ones_as_they_were(tmp_path: Path) -> None:
     few = candidates(*training(tmp_path))
     assert candidates(*training(tmp_path, "training.t.population.candidates=9"))[:4] == few

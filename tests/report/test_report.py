@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import re
+import shlex
 
 import pandas as pd
 import pytest
 from tidy_curves import STEPS, condensed, experiment, rows
 
+from l2l.suite.commands.request import Request
 from l2l.suite.commands.tell import print_report
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.provenance import gather_provenance, without_home
@@ -41,7 +43,7 @@ def folder(tmp_path_factory):
     claims = (dataclasses.replace(claim, kind="paper", steps=STEPS), own)
     info = dataclasses.replace(info, claims=claims)
     curves = [rows("LSTM", 0.1), rows("ADAM", 0.2, diverged=[4]), rows(HOSTILE, 0.3)]
-    provenance = gather_provenance(["reproduce.py"], {"e": 4})
+    provenance = gather_provenance("reproduce.py", {"e": 4})
     store_results(path, Results((info,), condensed(info, pd.concat(curves)), provenance))
     write_report(path)
     return path
@@ -85,6 +87,12 @@ def test_claims_of_the_paper_and_own_checks_are_counted_and_shown_apart(folder, 
     print_report(write_report(folder))
     told = capsys.readouterr().out
     assert told.index("Claims of the paper") < told.index("C-1") < told.index("Own checks")
+
+
+def test_claim_of_any_id_is_printed(folder, capsys):
+    report = write_report(folder)
+    print_report(dataclasses.replace(report, claims=report.claims.assign(id="A[/b]")))
+    assert "A[/b]" in capsys.readouterr().out
 
 
 def test_names_are_escaped_everywhere(folder):
@@ -164,8 +172,10 @@ def test_definitions_survive_the_round_trip(folder):
 def test_provenance_names_no_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     assert without_home("/home/ada/runs") == "~/runs"
-    found = gather_provenance(["reproduce.py", "/home/ada/runs"], {"e": 1})
+    found = gather_provenance("reproduce.py '/home/ada/my runs'", {"e": 1})
     assert "ada" not in json.dumps(found)
+    command = Request(("my own.yaml",), settings=("panels.p.problem={name: mlp}",)).command()
+    assert shlex.split(gather_provenance(command, {})["command"]) == shlex.split(command)
     assert found["versions"]["torch"] and found["machine"]["cores"]
 
 

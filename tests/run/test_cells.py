@@ -19,7 +19,7 @@ from l2l.suite.core.registry import kinds, register_kind
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CELLS
 from l2l.suite.files.progress import Step, read_progress
-from l2l.suite.files.storage import StorageError
+from l2l.suite.files.storage import StorageError, storage_cause
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.run.executors import in_process
 from l2l.suite.run.folder import open_results
@@ -106,6 +106,7 @@ def test_leftovers_of_a_killed_process_are_swept_and_its_state_is_kept(
     folder.mkdir()
     (folder / ".out.1a2b.txt").write_text("half")
     (folder / "state.txt").write_text("resumable")
+    (folder / ".ipynb_checkpoints").mkdir()
     run_cell(fake(), root, "cpu")
     assert not (folder / ".out.1a2b.txt").exists()
     assert (folder / "state.txt").read_text() == "resumable"
@@ -160,6 +161,39 @@ def test_unreadable_data_is_the_cells_failure_and_not_the_folders(
 ) -> None:
     failing(monkeypatch, PermissionError(errno.EACCES, "Permission denied", "/data/images"))
     assert run_cell(fake(), root, "cpu").state == "failed"
+
+
+def test_file_that_a_cell_itself_misses_is_its_own_failure(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_kind(monkeypatch, lambda job: (job.folder / "lacking.csv").read_text())
+    outcome = run_cell(fake(), root, "cpu")
+    assert "FileNotFoundError" in outcome.error
+    assert state_of(fake(), root) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "is_its"),
+    [
+        ("results/cells/a", "results", True),
+        ("results/cells/a", ".", True),
+        (b"results/cells/a", "results", True),
+        ("results2/cells/a", "results", False),
+        (3, "results", False),
+        (None, "results", False),
+    ],
+)
+def test_error_is_the_folders_if_it_is_about_a_file_in_it(
+    name: object, root: str, is_its: bool
+) -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", name)
+    assert storage_cause(error, Path(root)) is (error if is_its else None)
+
+
+def test_results_folder_that_is_gone_stops_the_run(root: Path, tmp_path: Path) -> None:
+    gone = FileNotFoundError(errno.ENOENT, "No such file", str(tmp_path / "gone" / "a"))
+    assert storage_cause(gone, tmp_path / "gone") is gone
+    assert storage_cause(gone, root) is None
 
 
 def test_results_folder_that_is_a_file_is_told(tmp_path: Path) -> None:

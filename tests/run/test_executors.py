@@ -16,7 +16,7 @@ from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.progress import Step
 from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
-from l2l.suite.run.executors import find_executor, local
+from l2l.suite.run.executors import local
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.records import failure_of, state_of
 from l2l.suite.run.scheduler import run_all
@@ -139,6 +139,15 @@ def test_cell_that_kills_its_workers_fails_alone_and_is_told_of(
     assert "died 2 times" in failure_of(deadly, settings(2).root)
 
 
+def test_plugin_that_no_longer_loads_ends_the_run_in_its_own_sentence(
+    settings: Callable[[int], Settings],
+) -> None:
+    own = settings(2)
+    own.plugins[0].write_text("import nowhere_to_be_found")
+    with pytest.raises(SuiteError, match=r"plugin .*fake_kind\.py: .*nowhere_to_be_found"):
+        run([fake("a")], own)
+
+
 def test_full_disk_stops_everything(
     settings: Callable[[int], Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,11 +157,6 @@ def test_full_disk_stops_everything(
     fake_kind(monkeypatch, full)
     with pytest.raises(StorageError, match="No space left"):
         run([fake("a"), fake("b")], settings(1))
-
-
-def test_unknown_executor_gets_the_nearest() -> None:
-    with pytest.raises(SuiteError, match="did you mean 'local'"):
-        find_executor("lcoal")
 
 
 def test_interrupted_workers_are_gone_at_once_and_other_processes_go_on(

@@ -26,7 +26,7 @@ from l2l.suite.files.logs import logged_to
 from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell
 from l2l.suite.report.collect import collect_tables, experiment_infos
-from l2l.suite.run.executors import find_executor
+from l2l.suite.run.executors import EXECUTORS
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.locks import held, owner_of
 from l2l.suite.run.ray.executor import CPUS, MEMORY, QUIET, SHARED, TRIES, not_code
@@ -139,7 +139,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def run(cells: list[Cell], settings: Settings) -> dict[str, Outcome]:
     assert settings.log is not None
-    with logged_to(settings.log), find_executor("ray")(settings) as workers:
+    with logged_to(settings.log), EXECUTORS["ray"](settings) as workers:
         outcomes = run_all(cells, settings.root, workers, Seen())
     return {cell.name: outcomes[cell.key] for cell in cells if cell.key in outcomes}
 
@@ -217,14 +217,14 @@ def test_full_disk_of_a_node_fails_the_cell_that_travelled_and_frees_it(
 SCRIPT = """
 import sys
 from pathlib import Path
-from l2l.suite.run.executors import Settings, find_executor
+from l2l.suite.run.executors import EXECUTORS, Settings
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.run.scheduler import run_all
 from tests.run.test_executors import Seen, fake
 
 plugin, root = map(Path, sys.argv[1:])
 load_plugin(plugin)
-with find_executor("ray")(Settings(root, "cpu", None, (plugin,))) as workers:
+with EXECUTORS["ray"](Settings(root, "cpu", None, (plugin,))) as workers:
     run_all([fake("slow", seconds=600)], root, workers, Seen())
 """
 
@@ -293,7 +293,7 @@ def test_every_executor_computes_the_same_bits(
         root = tmp_path / f"{name}-{jobs}"
         open_results(root)
         try:
-            with find_executor(name)(Settings(root, "cpu", jobs)) as workers:
+            with EXECUTORS[name](Settings(root, "cpu", jobs)) as workers:
                 run_all(plan.cells, root, workers, Seen())
         except SuiteError as error:
             skip_if_slow(error)
@@ -319,10 +319,10 @@ def test_wrong_settings_are_told_before_anything_starts(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SuiteError, match=told):
-        find_executor("ray")(Settings(tmp_path, "cpu"))
+        EXECUTORS["ray"](Settings(tmp_path, "cpu"))
 
 
 def test_without_ray_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SuiteError, match="needs Ray, which is not installed"):
-        find_executor("ray")(Settings(tmp_path, "cpu"))
+        EXECUTORS["ray"](Settings(tmp_path, "cpu"))

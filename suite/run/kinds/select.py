@@ -71,5 +71,5 @@ def _validations(job: Job) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows)
     if not math.isfinite(table["validation"].min()):
-        raise SuiteError("every seed of this training diverges on a validation instance")
+        raise SuiteError("every training that is compared diverges on a validation instance")
     return table

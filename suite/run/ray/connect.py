@@ -58,7 +58,7 @@ def _initialise(options: Mapping[str, Any], done: Future[None]) -> None:
 def _check_answer(address: str) -> None:
     """That somebody listens at an address of the form ``host:port``."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         return
     import ray
 
