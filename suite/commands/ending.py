@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import sys
 import traceback
@@ -36,6 +37,9 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
             again = shlex.join([*program, *sys.argv])
             _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
+        except BrokenPipeError:  # such as `| head`, which has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
         except Exception as error:
             code = _told(error)
         raise typer.Exit(code)

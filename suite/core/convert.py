@@ -233,7 +233,7 @@ def _convert_container(value: Any, kind: Any, origin: Any, where: str) -> Any:
 
 def _convert_number(value: Any, kind: type, where: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _mismatch(value, kind, where, _as_number(value))
+        raise _mismatch(value, kind, where, _as_number(value, kind))
     # Whole numbers have no end in YAML; those that are compared with it as they are have one.
     if not abs(value) <= sys.float_info.max:
         raise SuiteError(f"{where} is {_shown(value)}, but must be a finite number")
@@ -244,8 +244,8 @@ def _convert_number(value: Any, kind: type, where: str) -> int | float:
     return int(value)
 
 
-def _as_number(value: Any) -> str:
+def _as_number(value: Any, kind: type) -> str:
     """How to write what is a number for people and text for YAML: ``0,1``, ``1_000``, ``"5"``."""
-    digits = r"[-+]?[0-9]*[.]?[0-9]+(e[-+]?[0-9]+)?"
+    digits = r"[-+]?[0-9]+" if kind is int else r"[-+]?[0-9]*[.]?[0-9]+(e[-+]?[0-9]+)?"
     plain = value.replace(",", ".").replace("_", "") if isinstance(value, str) else ""
     return f"write {plain}, without quotes" if re.fullmatch(digits, plain.strip().lower()) else ""

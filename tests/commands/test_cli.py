@@ -457,6 +457,20 @@ def test_list_names_everything() -> None:
     assert "quadratic" in command("list").output
 
 
+def test_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+    with subprocess.Popen(
+        [sys.executable, "reproduce.py", "list", "--schema"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        told = process.stderr.read()
+    assert process.returncode == 0
+    assert told == b""
+
+
 def test_help_explains_itself_without_loading_pytorch() -> None:
     told = command("--help").output
     for word in ("run", "list", "status", "report", "clean", "Exit codes"):

@@ -97,6 +97,7 @@ def test_slip_is_told_with_its_line(text: str, told: str) -> None:
     ("value", "kind", "told"),
     [
         ("0,1", float, "x is '0,1', but must be a number; write 0.1, without quotes"),
+        ("0,1", int, "x is '0,1', but must be a whole number$"),
         ("1_000", int, "x is '1_000', but must be a whole number; write 1000, without quotes"),
         ("1e-3", float, "write 1e-3"),
         ("fast", float, "x is 'fast', but must be a number$"),
