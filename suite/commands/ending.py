@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import shlex
 import sys
 import traceback
@@ -37,14 +38,24 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
             again = shlex.join([*program, *sys.argv])
             _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
-        except BrokenPipeError:  # such as `| head`, which has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
+        except BrokenPipeError as error:
+            code = 0 if _is_read_no_more() else _told(error)
         except Exception as error:
             code = _told(error)
         raise typer.Exit(code)
 
     return command
+
+
+def _is_read_no_more() -> bool:
+    """Whether the reader of the output is gone, such as `| head`, which has read enough."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    gone = bool(poll.poll(0))
+    if gone:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def _told(error: Exception) -> int:
