@@ -101,7 +101,7 @@ def _resampled_t(centred: Floats, centre: Floats, statistic: Statistic) -> Float
         squares = (weights @ products).reshape(-1, k, k)
         spread = (squares - means[:, :, None] * means[:, None, :]) * n / (n - 1)
         value, gradient = statistic(means + centre)
-        error = np.sqrt(np.maximum(_variance(gradient, spread, n), 0.0))
+        error = np.sqrt(_variance(gradient, spread, n))
         distance = value - estimate
         # A resample of one row alone is infinitely far, unless it is where the estimate is.
         far = np.where(distance == 0, 0.0, np.copysign(np.inf, distance))
@@ -119,4 +119,6 @@ def _weights(n: int, first: int, end: int) -> Floats:
 
 def _variance(gradient: Floats, covariance: Floats, n: int) -> Floats:
     """The variance of a function of means, to first order."""
-    return np.asarray(np.einsum("...i,...ij,...j->...", gradient, covariance, gradient) / n)
+    found = np.einsum("...i,...ij,...j->...", gradient, covariance, gradient) / n
+    # Rounding may put what is 0 below it, such as where one column is a multiple of another.
+    return np.asarray(np.maximum(found, 0.0))
