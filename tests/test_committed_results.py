@@ -44,7 +44,7 @@ def test_committed_results_take_little_room() -> None:
 
 def test_report_is_made_again_from_what_is_committed(tmp_path: Path) -> None:
     shutil.copytree(RESULTS / "ablation", tmp_path / "ablation")
-    (tmp_path / "ablation" / "report.html").unlink()
+    (tmp_path / "ablation" / "report.html").unlink(missing_ok=True)
     report = publish_again(tmp_path / "ablation")
     assert report.html.stat().st_size
     for name in ("final.csv", "claims.csv", "report.md"):
