@@ -27,6 +27,7 @@ from l2l.suite.core.digests import digest
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.yaml import read_yaml
+from l2l.suite.inner.evaluate import final_steps
 from l2l.suite.inner.loop import descend
 from l2l.suite.inner.objective import Objective
 from l2l.suite.plan.definitions import PaperPanel
@@ -93,7 +94,7 @@ def curves(
 
 def end(losses: np.ndarray) -> tuple[float, float]:
     """The mean loss over the last tenth of the updates, and its standard error over runs."""
-    ends = losses[-max(1, (len(losses) - 1) // 10) :].mean(0)
+    ends = losses[final_steps(len(losses) - 1)].mean(0)
     error = ends.std(ddof=1) / len(ends) ** 0.5 if len(ends) > 1 else np.nan
     return float(ends.mean()), float(error)
 
