@@ -37,7 +37,7 @@ def committed() -> list[Path]:
 def test_committed_results_take_little_room() -> None:
     sizes = {path: path.stat().st_size for path in committed()}
     assert sum(sizes.values()) <= MOST_BYTES, sorted(sizes, key=lambda path: -sizes[path])[:5]
-    assert {path.suffix for path in sizes if path.parent.name == "figures"} == {".png", ".svg"}
+    assert {path.suffix for path in sizes if path.parent.name == "figures"} == {".png"}
     for path, size in sizes.items():
         assert path.name != "report.html" or size < MOST_BYTES_OF_A_PAGE, path
 
