@@ -167,14 +167,14 @@ class Registry(Generic[T]):
         return cls(**arguments)
 
     def options(
-        self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
+        self, spec: Mapping[str, Any], where: str = "configuration", untuned: bool = False
     ) -> tuple[T, dict[str, Any]]:
         """The class and its arguments from ``{"name": …, field: value, …}``.
 
         Args:
             spec: name and fields.
             where: the place to name in errors.
-            optional: fields that may be missing though they have no default.
+            untuned: the field that is swept, if one is, may be missing.
 
         Raises:
             SuiteError: no such name, unknown or missing fields, or wrong types.
@@ -187,6 +187,8 @@ class Registry(Generic[T]):
             cls = self.cls(name)
         except SuiteError as error:
             raise SuiteError(f"{where}: {error}") from None
+        tuned = getattr(cls, "tuned", None)
+        optional = [tuned] if untuned and tuned else []
         return cls, self._arguments(cls, given, f"{where}: {self.kind} {name!r}", optional)
 
     def _arguments(
