@@ -138,29 +138,19 @@ class Registry(Generic[T]):
             hint = nearest(name, self.names())
             raise SuiteError(f"there is no {self.kind} {name!r}: {hint}")
         cls = self._classes[name]
-        self._check(name, cls)
+        # Only now, for decorators come in any order.
+        if fault := self._fault(cls):
+            where = shown(_origin(cls)[0])
+            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {fault}")
         return cls
 
-    def _check(self, name: str, cls: T) -> None:
-        """That it is a dataclass and a subclass; only now, for decorators come in any order."""
-        wrong = None
-        tuned = getattr(cls, "tuned", None)
+    def _fault(self, cls: T) -> str:
+        """What is wrong with a class; empty if nothing."""
         if not issubclass(cls, self._base):
-            wrong = f"must be a subclass of {self._base.__name__}"
-        elif not dataclasses.is_dataclass(cls):
-            wrong = "must be a dataclass: write @dataclass(frozen=True) above it"
-        elif tuned is not None:
-            fields = [field.name for field in dataclasses.fields(cls)]
-            if tuned not in fields:
-                wrong = f"has no field {tuned!r}, which is to be tuned: {nearest(tuned, fields)}"
-        wrong = wrong or self._fault(cls)
-        if wrong is not None:
-            where = shown(_origin(cls)[0])
-            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {wrong}")
-
-    def _fault(self, cls: T) -> str | None:
-        """What else is wrong with a class, if anything."""
-        return None
+            return f"must be a subclass of {self._base.__name__}"
+        if not dataclasses.is_dataclass(cls):
+            return "must be a dataclass: write @dataclass(frozen=True) above it"
+        return ""
 
     def construct(self, cls: T, arguments: Mapping[str, Any]) -> Any:
         """An instance of a class from the arguments that `options` gives."""
@@ -239,17 +229,20 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
     def construct(self, cls: type[Optimizer], arguments: Mapping[str, Any]) -> Optimizer:
         return wrapped(cls, arguments)
 
-    def _fault(self, cls: type[Optimizer]) -> str | None:
+    def _fault(self, cls: type[Optimizer]) -> str:
+        if fault := super()._fault(cls):
+            return fault
+        fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        if cls.tuned is not None and cls.tuned not in fields:
+            return f"has no field {cls.tuned!r}, which is to be tuned: {nearest(cls.tuned, fields)}"
         signature = inspect.signature(cls.update)
         try:
             signature.bind("self", "grads", "state", "params")
-        except TypeError:
-            fits = False
-        else:
             # Where a state goes that is moved in place is no part of `update`.
-            fits = "into" not in signature.parameters
-        if fits:
-            return None
+            if "into" not in signature.parameters:
+                return ""
+        except TypeError:
+            pass
         names = ", ".join(signature.parameters)
         return (
             f"has update({names}), but must have update(self, grads, state, params), where "
