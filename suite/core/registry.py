@@ -9,7 +9,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from l2l.suite.core.blame import blamed, shown, told
@@ -96,18 +96,6 @@ class Registry(Generic[T]):
     def loaded(self) -> tuple[T, ...]:
         """What is registered so far, maybe not all."""
         return tuple(self._classes.values())
-
-    @contextmanager
-    def restored_on_error(self) -> Iterator[None]:
-        """If the block raises, forget what it registered in modules that are not there after it."""
-        before = dict(self._classes)
-        try:
-            yield
-        except BaseException:
-            there = sys.modules
-            since = {name: cls for name, cls in self._classes.items() if cls.__module__ in there}
-            self._classes = {**since, **before}
-            raise
 
     @contextmanager
     def apart(self) -> Iterator[dict[str, T]]:
@@ -271,10 +259,15 @@ REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators, kinds
 @contextmanager
 def unregistered_on_error() -> Iterator[None]:
     """If the block raises, what a module registered that cannot be imported is forgotten."""
-    with ExitStack() as stack:
-        for registry in REGISTRIES:
-            stack.enter_context(registry.restored_on_error())
+    before = [dict(registry._classes) for registry in REGISTRIES]
+    try:
         yield
+    except BaseException:
+        for registry, classes in zip(REGISTRIES, before, strict=True):
+            found = registry._classes.items()
+            whole = {name: cls for name, cls in found if cls.__module__ in sys.modules}
+            registry._classes = {**whole, **classes}
+        raise
 
 
 register_problem = problems.register
