@@ -84,7 +84,7 @@ def optimizer(request: pytest.FixtureRequest) -> Optimizer:
 def make_optimizer(spec: dict[str, Any], rate: float | Tensor = 0.01) -> Any:
     spec = {**NEEDED.get(spec["name"], {}), **spec}
     tuned = optimizers.cls(spec["name"]).tuned
-    cls, arguments = optimizers.options(spec, optional=[tuned or ""])
+    cls, arguments = optimizers.options(spec, untuned=True)
     if tuned is not None:
         arguments[tuned] = rate
     made: Any = optimizers.construct(cls, arguments)

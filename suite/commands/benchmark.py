@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from l2l.suite.files.links import refuse_links
-from l2l.suite.files.storage import guarded
 from l2l.suite.report.benchmark.write import BenchmarkPage, write_benchmark
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.run.folder import reporting
@@ -24,10 +23,8 @@ def benchmark(root: Path, out: Path) -> BenchmarkPage:
     refuse_links(root)
     refuse_links(out)
     results = load_results(root)
-    with guarded(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with reporting(out):
-            page = write_benchmark(results, out)
-            if out.resolve() != root.resolve():
-                store_results(out, results)
-            return page
+    with reporting(out):
+        page = write_benchmark(results, out)
+        if out.resolve() != root.resolve():
+            store_results(out, results)
+        return page

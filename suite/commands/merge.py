@@ -6,7 +6,6 @@ from pathlib import Path
 
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import EXPERIMENT_INFOS
-from l2l.suite.files.storage import guarded
 from l2l.suite.report.agreeing import united
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.report.write import Report, write_report
@@ -27,7 +26,7 @@ def merge(other: Path, root: Path) -> Report:
     refuse_links(other)
     refuse_links(root)
     found = load_results(other)
-    with guarded(root), reporting(root):
+    with reporting(root):
         if (root / EXPERIMENT_INFOS).exists():
             found = united(load_results(root), found)
         store_results(root, found)

@@ -12,7 +12,6 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
 from l2l.suite.files.provenance import gather_provenance, load_provenance
-from l2l.suite.files.storage import guarded
 from l2l.suite.plan.definitions import load_experiments
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.collect import collect_pictures, collect_tables, experiment_infos
@@ -41,7 +40,7 @@ def publish(
     Raises:
         StorageError: the folder cannot be written to.
     """
-    with guarded(root), reporting(root):
+    with reporting(root):
         seeds = {each.name: each.seed for each in plan.experiments}
         experiments = tuple(experiment_infos(plan, request.profile, root))
         tables = collect_tables(plan, root, experiments)
@@ -105,7 +104,7 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
 def _publish_tables(root: Path) -> Report:
     """Write figures and report from the folder's tables."""
     load_experiments(root / EXPERIMENT_INFOS)  # before anything is written where there are none
-    with guarded(root), reporting(root):
+    with reporting(root):
         return write_report(root)
 
 

@@ -17,14 +17,12 @@ from l2l.suite.commands.request import Request, plan_request, save_planned, save
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.logs import logged_to, new_log
 from l2l.suite.inner.process import deterministic
-from l2l.suite.plan.cells import Cell
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.write import Report
 from l2l.suite.run.executors import EXECUTORS
 from l2l.suite.run.folder import open_results
 from l2l.suite.run.records import unfinished
 from l2l.suite.run.scheduler import run_all
-from l2l.suite.run.store import Outcome
 from l2l.suite.run.workers import Settings
 
 log = logging.getLogger("suite")
@@ -90,12 +88,17 @@ def run(
             todo = unfinished(plan.results, root)
             with place as workers, bars(len(todo)) as display:
                 outcomes = run_all(todo, root, workers, display)
-            ended = _ended(publish(plan, request, root), plan, todo, outcomes, log_file)
+            report = publish(plan, request, root)
+            ends = {cell.label: outcomes[cell.key] for cell in todo if cell.key in outcomes}
+            failed = {label: end.error for label, end in ends.items() if end.state == "failed"}
+            left_out = tuple(cell.label for cell in todo if cell.key not in outcomes)
             log.info(
                 "ended: %d cells computed, %d failed, %d not run; the report is written",
-                *(len(outcomes) - len(ended.failed), len(ended.failed), len(ended.left_out)),
+                len(outcomes) - len(failed),
+                len(failed),
+                len(left_out),
             )
-            return ended
+            return Ended(report, failed, left_out, plan.without, log_file)
 
 
 def _tell_left_out(plan: Plan) -> None:
@@ -103,22 +106,6 @@ def _tell_left_out(plan: Plan) -> None:
         log.warning("panel %s is left out: %s", panel, reason)
     for label, reason in {label: why for (*_, label), why in plan.left_out.items()}.items():
         log.warning("optimizer %s is left out: %s", label, reason)
-
-
-def _ended(
-    report: Report,
-    plan: Plan,
-    cells: tuple[Cell, ...],
-    outcomes: dict[str, Outcome],
-    log_file: Path,
-) -> Ended:
-    failed = {
-        cell.label: outcomes[cell.key].error
-        for cell in cells
-        if cell.key in outcomes and outcomes[cell.key].state == "failed"
-    }
-    left_out = tuple(cell.label for cell in cells if cell.key not in outcomes)
-    return Ended(report, failed, left_out, plan.without, log_file)
 
 
 @contextmanager

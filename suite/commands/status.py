@@ -99,8 +99,8 @@ def _cell_status(cell: Cell, root: Path, speeds: Speeds) -> CellStatus:
     step = read_progress(cell.folder(root))
     note = failure_of(cell, root) if state == "failed" else ""
     if state == "running":
-        note = f"{step.done}/{step.total} {step.note}".strip() if step.total else ""
-        note = f"{note}; {owner_of(cell.label, root)}" if note else str(owner_of(cell.label, root))
+        far = f"{step.done}/{step.total} {step.note}".strip() if step.total else ""
+        note = "; ".join(filter(None, (far, str(owner_of(cell.label, root)))))
     left = seconds_for(cell, speeds)
     if step.done and step.total:
         left = step.seconds / step.done * (step.total - step.done)

@@ -56,13 +56,14 @@ def print_status(status: Status) -> None:
     table = _table("Cells", ("cell", "state", "spent", "left", "note"), [])
     for each in status.cells:
         left = "?" if each.seconds_left is None else duration(each.seconds_left)
-        state = f"[{STATE_STYLES.get(each.state, 'default')}]{each.state}[/]"
         left = "" if each.state == "done" else left
+        state = f"[{STATE_STYLES.get(each.state, 'default')}]{each.state}[/]"
         table.add_row(escape(each.cell), state, duration(each.seconds), left, escape(each.note))
     console.print(table)
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
-    left = f"about {duration(status.seconds_left)} of work left{_unknown(status.unknown)}"
-    console.print(f"{counts or 'nothing planned'}; {left}")
+    left = f"about {duration(status.seconds_left)} of work left"
+    unknown = f", and {status.unknown} cells without an estimate" if status.unknown else ""
+    console.print(f"{counts or 'nothing planned'}; {left}{unknown}")
     console.print(f"{status.bytes / 1e6:.1f} MB on disk, {status.bytes_free / 1e9:.1f} GB free")
 
 
@@ -141,10 +142,6 @@ def duration(seconds: float) -> str:
 
 def _console() -> Console:
     return Console(emoji=False)  # a claim may say :x:
-
-
-def _unknown(count: int) -> str:
-    return f", and {count} cells without an estimate" if count else ""
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -36,12 +36,9 @@ OWNER = ["experiment", "panel", "optimizer"]
 
 @dataclass(frozen=True)
 class Verified:
-    """What came of one curve.
+    """What came of the curve of an optimizer in an experiment's panel.
 
     Args:
-        experiment: whose it is.
-        panel: likewise.
-        optimizer: likewise.
         state: ``same``, ``differs``, or ``unknown`` if it cannot be computed here.
         difference: the largest one of a run's loss, relative to the stored one; NaN if unknown.
         note: where it differs, or why it cannot be computed.

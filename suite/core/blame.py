@@ -34,7 +34,8 @@ def author_line(error: BaseException, folder: Path | None = None) -> str:
     for file, line in reversed(lines):
         path = Path(file)
         inside = folder is None or (path.is_relative_to(folder) and not is_shipped(path))
-        if inside and _is_authors(file):
+        others = any(path.is_relative_to(each) for each in (*OWN, *LIBRARIES))
+        if inside and not others and not file.startswith("<"):
             return f"({shown(file)}, line {line})"
     return ""
 
@@ -78,8 +79,3 @@ def shown(file: str) -> str:
     """A file's path from here, if it lies here."""
     path = Path(file)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _is_authors(file: str) -> bool:
-    others = any(Path(file).is_relative_to(each) for each in (*OWN, *LIBRARIES))
-    return not file.startswith("<") and not others

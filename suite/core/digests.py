@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,15 +33,12 @@ def file_digest(path: Path) -> str:
 
 def current_digest(path: Path) -> str:
     """`file_digest`, computed once for each version of a file, which may be asked for often."""
-    return _digest_of_version(path, _version(path.stat()))
-
-
-def _version(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    now = path.stat()
+    return _digest_of_version(path, now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
 
 
 @functools.cache
-def _digest_of_version(path: Path, version: tuple[int, ...]) -> str:
+def _digest_of_version(path: Path, *version: int) -> str:
     return file_digest(path)
 
 

@@ -20,6 +20,8 @@ from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import is_from_plugin, plugin_called
 
 _allowed: ContextVar[bool] = ContextVar("_allowed", default=True)
+# Installed packages by the modules that they bring; to find them takes a tenth of a second.
+_packages = functools.cache(packages_distributions)
 
 
 @contextmanager
@@ -78,12 +80,6 @@ def version_of(cls: type) -> dict[str, str]:
     if not packages:
         return {cls.__qualname__: definition_digest(cls)}
     return {name: version(name).partition("+")[0] for name in sorted(set(packages))}
-
-
-@functools.cache
-def _packages() -> dict[str, list[str]]:
-    """Installed packages by the modules that they bring; to find them takes a tenth of a second."""
-    return dict(packages_distributions())
 
 
 def _imported(name: str) -> ModuleType | None:

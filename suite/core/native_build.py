@@ -100,11 +100,7 @@ def _run(command: list[str]) -> str:
 
 @functools.cache
 def load_library(source: Path, **defines: int) -> ctypes.CDLL:
-    """The shared library built from a source, and the headers beside it.
-
-    Args:
-        source: the C++ file.
-        defines: values of macros (``-D``).
+    """The shared library built from a C++ file and the headers beside it, with macros (``-D``).
 
     Raises:
         BuildError: there is no compiler, or it failed.

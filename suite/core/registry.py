@@ -9,7 +9,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from l2l.suite.core.blame import blamed, shown, told
@@ -98,18 +98,6 @@ class Registry(Generic[T]):
         return tuple(self._classes.values())
 
     @contextmanager
-    def restored_on_error(self) -> Iterator[None]:
-        """If the block raises, forget what it registered in modules that are not there after it."""
-        before = dict(self._classes)
-        try:
-            yield
-        except BaseException:
-            there = sys.modules
-            since = {name: cls for name, cls in self._classes.items() if cls.__module__ in there}
-            self._classes = {**since, **before}
-            raise
-
-    @contextmanager
     def apart(self) -> Iterator[dict[str, T]]:
         """What is registered within the block, by name; it is forgotten after it."""
         self._load()
@@ -138,43 +126,33 @@ class Registry(Generic[T]):
             hint = nearest(name, self.names())
             raise SuiteError(f"there is no {self.kind} {name!r}: {hint}")
         cls = self._classes[name]
-        self._check(name, cls)
+        # Only now, for decorators come in any order.
+        if fault := self._fault(cls):
+            where = shown(_origin(cls)[0])
+            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {fault}")
         return cls
 
-    def _check(self, name: str, cls: T) -> None:
-        """That it is a dataclass and a subclass; only now, for decorators come in any order."""
-        wrong = None
-        tuned = getattr(cls, "tuned", None)
+    def _fault(self, cls: T) -> str:
+        """What is wrong with a class; empty if nothing."""
         if not issubclass(cls, self._base):
-            wrong = f"must be a subclass of {self._base.__name__}"
-        elif not dataclasses.is_dataclass(cls):
-            wrong = "must be a dataclass: write @dataclass(frozen=True) above it"
-        elif tuned is not None:
-            fields = [field.name for field in dataclasses.fields(cls)]
-            if tuned not in fields:
-                wrong = f"has no field {tuned!r}, which is to be tuned: {nearest(tuned, fields)}"
-        wrong = wrong or self._fault(cls)
-        if wrong is not None:
-            where = shown(_origin(cls)[0])
-            raise SuiteError(f"{self.kind} {name!r}: {cls.__qualname__} in {where} {wrong}")
-
-    def _fault(self, cls: T) -> str | None:
-        """What else is wrong with a class, if anything."""
-        return None
+            return f"must be a subclass of {self._base.__name__}"
+        if not dataclasses.is_dataclass(cls):
+            return "must be a dataclass: write @dataclass(frozen=True) above it"
+        return ""
 
     def construct(self, cls: T, arguments: Mapping[str, Any]) -> Any:
         """An instance of a class from the arguments that `options` gives."""
         return cls(**arguments)
 
     def options(
-        self, spec: Mapping[str, Any], where: str = "configuration", optional: Sequence[str] = ()
+        self, spec: Mapping[str, Any], where: str = "configuration", untuned: bool = False
     ) -> tuple[T, dict[str, Any]]:
         """The class and its arguments from ``{"name": …, field: value, …}``.
 
         Args:
             spec: name and fields.
             where: the place to name in errors.
-            optional: fields that may be missing though they have no default.
+            untuned: the field that is swept, if one is, may be missing.
 
         Raises:
             SuiteError: no such name, unknown or missing fields, or wrong types.
@@ -187,6 +165,8 @@ class Registry(Generic[T]):
             cls = self.cls(name)
         except SuiteError as error:
             raise SuiteError(f"{where}: {error}") from None
+        tuned = getattr(cls, "tuned", None)
+        optional = [tuned] if untuned and tuned else []
         return cls, self._arguments(cls, given, f"{where}: {self.kind} {name!r}", optional)
 
     def _arguments(
@@ -237,17 +217,20 @@ class OptimizerRegistry(Registry[type[Optimizer]]):
     def construct(self, cls: type[Optimizer], arguments: Mapping[str, Any]) -> Optimizer:
         return wrapped(cls, arguments)
 
-    def _fault(self, cls: type[Optimizer]) -> str | None:
+    def _fault(self, cls: type[Optimizer]) -> str:
+        if fault := super()._fault(cls):
+            return fault
+        fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        if cls.tuned is not None and cls.tuned not in fields:
+            return f"has no field {cls.tuned!r}, which is to be tuned: {nearest(cls.tuned, fields)}"
         signature = inspect.signature(cls.update)
         try:
             signature.bind("self", "grads", "state", "params")
-        except TypeError:
-            fits = False
-        else:
             # Where a state goes that is moved in place is no part of `update`.
-            fits = "into" not in signature.parameters
-        if fits:
-            return None
+            if "into" not in signature.parameters:
+                return ""
+        except TypeError:
+            pass
         names = ", ".join(signature.parameters)
         return (
             f"has update({names}), but must have update(self, grads, state, params), where "
@@ -276,10 +259,15 @@ REGISTRIES: tuple[Registry[Any], ...] = (problems, optimizers, estimators, kinds
 @contextmanager
 def unregistered_on_error() -> Iterator[None]:
     """If the block raises, what a module registered that cannot be imported is forgotten."""
-    with ExitStack() as stack:
-        for registry in REGISTRIES:
-            stack.enter_context(registry.restored_on_error())
+    before = [dict(registry._classes) for registry in REGISTRIES]
+    try:
         yield
+    except BaseException:
+        for registry, classes in zip(REGISTRIES, before, strict=True):
+            found = registry._classes.items()
+            whole = {name: cls for name, cls in found if cls.__module__ in sys.modules}
+            registry._classes = {**whole, **classes}
+        raise
 
 
 register_problem = problems.register

@@ -23,12 +23,9 @@ TEXT, WHOLE, REAL = "text", "whole numbers", "numbers"
 
 
 def save_parquet(path: Path, table: pd.DataFrame, **options: Any) -> None:
-    """Write the table; raises as `suite.files.atomic.atomic_path` does.
+    """Write the table without its index, with `options` of `pyarrow.parquet.write_table`.
 
-    Args:
-        path: of the file.
-        table: its rows; its index is not kept.
-        options: of `pyarrow.parquet.write_table`.
+    Raises as `suite.files.atomic.atomic_path` does.
     """
     # Given a path, pyarrow takes it for UTF-8, which a file's name need not be.
     with atomic_path(path) as temporary, temporary.open("wb") as file:

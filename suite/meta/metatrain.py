@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -66,8 +67,9 @@ def metatrain(
         state = TrainingState(initial, initial, initial)
     total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)
+    validate = functools.partial(_validate, problem, untrained, schedule, seed, device, state)
     if state.runs == 0:
-        _validate(problem, untrained, schedule, 0, seed, device, state, math.nan)
+        validate(0, math.nan)
     for number, phase in enumerate(schedule.phases):
         if state.over or state.validated >= until:
             break
@@ -80,20 +82,21 @@ def metatrain(
         if state.runs < stretch.stop and state.phase != number:
             state.enter(number, within if state.phase < 0 else onto)
             if schedule.measures_anew(number):
-                _validate(problem, untrained, schedule, number, seed, device, state, math.nan, True)
+                validate(number, math.nan, again=True)
         while state.runs < stretch.stop and state.validated < until:
             batches = _until_validation(schedule, phase, state.runs, stretch.stop)
             rates = [_rate(phase, (each.start - stretch.start) / phase.runs) for each in batches]
             begun = []
             for runs, rate in zip(batches, rates, strict=True):
                 drawn = mixed[phase.drawn(seed, runs.start)]
-                given = (drawn, untrained, phase, runs, rate, seed, device, state)
-                begun.append(_update_over_run(*given))
+                begun.append(
+                    _update_over_run(drawn, untrained, phase, runs, rate, seed, device, state)
+                )
             for ended in in_turns(begun, phase.ages or 1, windows):
                 state.runs += len(batches[ended])
                 if state.runs < batches[-1].stop:
                     progress(min(state.runs, until), until, f"validation {state.best:.4g}")
-            _validate(problem, untrained, schedule, number, seed, device, state, rates[-1])
+            validate(number, rates[-1])
             if phase.patience is not None:
                 state.retreat(phase.patience, onto)
             if phase.until_worse is not None:
@@ -203,8 +206,7 @@ def _update_over_run(
         done += steps
         optimizer = untrained.with_weights(state.weights)
         rng = Rng(seed, "train/sample", instances.start, done)
-        given = (optimizer, objective, place, steps, phase.objective, rng)
-        estimate = estimator.gradient(*given)
+        estimate = estimator.gradient(optimizer, objective, place, steps, phase.objective, rng)
         place = estimate.place
         for loss in estimate.losses:
             total += loss.mean()
@@ -229,10 +231,10 @@ def _validate(
     problem: Problem,
     untrained: Any,
     schedule: Schedule,
-    number: int,
     seed: int,
     device: str | torch.device,
     state: TrainingState,
+    number: int,
     rate: float,
     again: bool = False,
 ) -> None:

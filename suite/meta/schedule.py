@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from l2l.suite.core.bounds import (
@@ -287,7 +287,4 @@ class Training:
 
 
 # What decides nothing where the shipped checkpoint is used.
-OF_TRAINING = (
-    *("phases", "seeds", "population"),
-    *("validate_every", "validation_instances", "criterion"),
-)
+OF_TRAINING = ("seeds", "population", *(field.name for field in fields(Schedule)))

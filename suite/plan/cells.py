@@ -50,13 +50,9 @@ class Cell:
 
 
 def make_cell(kind: str, name: str, config: Mapping[str, Any], inputs: Iterable[Cell] = ()) -> Cell:
-    """A cell with its key, and a name that is safe in a file's name.
+    """A `Cell` with its key, and a name that is safe in a file's name.
 
-    Args:
-        kind: what is done.
-        name: for people.
-        config: what decides the result; dataclasses in it become tables.
-        inputs: cells whose results it reads.
+    Dataclasses in `config` become tables.
 
     Raises:
         SuiteError: there is no such kind.
@@ -106,10 +102,9 @@ def in_order(
 
 def following(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     """The cells of all kinds that follow one of these; see `Kind.follows`."""
-    follows = {name: kinds.cls(name).follows for name in kinds}
     return tuple(
         make_cell(name, cell.name, {}, (cell,))
         for cell in cells
         for name in kinds
-        if follows[name] == cell.kind
+        if kinds.cls(name).follows == cell.kind
     )

@@ -89,15 +89,15 @@ def _trained(training: Training, where: str) -> Trained:
     if training.use == "shipped":
         shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
         return Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
-    found = [
-        estimator_config(phase.estimator, f"{where}.phases[{number}].estimator")
-        for number, phase in enumerate(training.phases)
-    ]
-    phases, imitated = [], []
-    for number, (phase, estimator) in enumerate(zip(training.phases, found, strict=True)):
+    phases, imitated, plugins = [], [], []
+    for number, phase in enumerate(training.phases):
+        place = f"{where}.phases[{number}]"
+        estimator = estimator_config(phase.estimator, f"{place}.estimator")
+        if "code" in estimator:
+            plugins.append(estimator)
         imitate = phase.imitate
         if imitate is not None:
-            at = f"{where}.phases[{number}].imitate.optimizer"
+            at = f"{place}.imitate.optimizer"
             teacher = teacher_config(imitate.optimizer, training.problem, at, phase.longest)
             imitate = replace(imitate, optimizer=teacher["spec"])
             imitated.append(teacher)
@@ -109,7 +109,7 @@ def _trained(training: Training, where: str) -> Trained:
         config["also"] = also
     if imitated:
         config["imitated"] = imitated
-    if plugins := [each for each in found if "code" in each]:
+    if plugins:
         config["estimators"] = plugins
     validation = {
         "problem": problem,

@@ -115,13 +115,16 @@ def _planned(
     swept = problem
     if panel.tuning_problem is not None:
         swept = problem_config(panel.tuning_problem, f"{place}.tuning_problem")
+
+    def evaluate(label: str, panel: Panel) -> Cell:
+        spec, where = panel.optimizers[label], f"{place}.optimizers.{label}"
+        return _evaluate(experiment, panel, problem, swept, spec, trained, where)
+
     evaluated: dict[str, Cell] = {}
     left_out: dict[str, str] = {}
-    for label, spec in panel.optimizers.items():
+    for label in panel.optimizers:
         try:
-            evaluated[label] = _evaluate(
-                experiment, panel, problem, swept, spec, trained, f"{place}.optimizers.{label}"
-            )
+            evaluated[label] = evaluate(label, panel)
         except WeightsMissing as error:
             if panel.trace is not None and label == panel.trace.along:
                 raise
@@ -132,12 +135,8 @@ def _planned(
         cell = _trace(panel, panel.trace, evaluated, f"{place}.trace")
         traces.append(Curve(experiment.name, name, panel.trace.along, cell))
     for label, times in panel.long.items():
-        if label in left_out:
-            continue
-        evaluated[long_label(label)] = _evaluate(
-            *(experiment, panel.longer(times), problem, swept, panel.optimizers[label], trained),
-            f"{place}.optimizers.{label}",
-        )
+        if label not in left_out:
+            evaluated[long_label(label)] = evaluate(label, panel.longer(times))
     curves = [Curve(experiment.name, name, *each) for each in evaluated.items()]
     return curves, traces, problem["notice"], left_out
 

@@ -98,9 +98,9 @@ def _updates(
     return torch.stack(made)
 
 
-def _row(params: Params, row: slice) -> Params:
-    """The iterates [T, 1, P] of one run."""
-    return Params(params.theta[:, row], params.spec)
+def _alone(optimizer: Optimizer, params: Params, gradients: Tensor, row: int) -> Tensor:
+    """Updates [T, 1, P] of one run without the others."""
+    return _updates(optimizer, Params(params.theta[:, [row]], params.spec), gradients[:, [row]])
 
 
 def _check_kinds(optimizer: Optimizer, params: Params, gradients: Tensor) -> None:
@@ -130,8 +130,7 @@ def _check_kinds(optimizer: Optimizer, params: Params, gradients: Tensor) -> Non
             if place is not None:
                 raise wrong(f"changes {name}{place} in place: make a new tensor")
         if not isinstance(result, tuple) or len(result) != 2:
-            what = "but must give the updates and the next state"
-            raise wrong(f"gives {a(result)}, {what}")
+            raise wrong(f"gives {a(result)}, but must give the updates and the next state")
         update, following = result
         _check_shape(optimizer, "update", update, grads)
         if not update.isfinite().all():
@@ -146,8 +145,8 @@ def _check_kinds(optimizer: Optimizer, params: Params, gradients: Tensor) -> Non
         _check_state(optimizer, "update", following)
         if any(_same_memory(each, at.theta) for each in tree_leaves(following)):
             raise wrong(
-                "keeps params.theta in the state, whose memory the next "
-                "iterate takes: keep params.theta.clone()"
+                "keeps params.theta in the state, whose memory the next iterate takes: keep "
+                "params.theta.clone()"
             )
         state = following
 
@@ -179,10 +178,9 @@ def _check_state(optimizer: Optimizer, method: str, state: Any) -> None:
 def _check_rows(optimizer: Optimizer, params: Params, gradients: Tensor, updates: Tensor) -> None:
     """That a run gets the same updates alone and beside others."""
     for row in range(ROWS):
-        one = slice(row, row + 1)
         with blamed(f"{method_of(optimizer, 'update')} raises, with gradients [1, P],"):
-            alone = _updates(optimizer, _row(params, one), gradients[:, one])
-        if not close(alone, updates[:, one]):
+            alone = _alone(optimizer, params, gradients, row)
+        if not close(alone, updates[:, [row]]):
             raise refused(
                 optimizer,
                 "update",
@@ -200,9 +198,8 @@ def _check_rates(
     with blamed(f"{method_of(sweep, 'update')} raises, {what}"):
         together = _updates(sweep, params, gradients)
     for row, rate in enumerate(RATES):
-        one = slice(row, row + 1)
-        alone = _updates(_made(cls, arguments, rate), _row(params, one), gradients[:, one])
-        if alone.shape != together[:, one].shape or not close(alone, together[:, one]):
+        alone = _alone(_made(cls, arguments, rate), params, gradients, row)
+        if alone.shape != together[:, [row]].shape or not close(alone, together[:, [row]]):
             raise refused(
                 sweep, "update", f"gives other updates {what} than with each row's own number"
             )

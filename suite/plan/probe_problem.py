@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,8 @@ def check_problem(problem: Problem) -> ParamSpec:
     with torch.no_grad():
         draws = _draws(problem, 0)
         _check_kinds(problem, draws)
-        _check_repeat(problem, draws)
+        for method, again in _draws(problem, 0, generators=2).items():
+            _check_repeat(problem, method, draws[method], again)
         _check_alike(problem, draws)
         layout = _layout(problem, draws["init"])
         loss = check_value(problem, draws)
@@ -91,16 +93,15 @@ def _check_kinds(problem: Problem, draws: Draws) -> None:
             )
 
 
-def _check_repeat(problem: Problem, draws: Draws) -> None:
-    for method, again in _draws(problem, 0, generators=2).items():
-        place = difference(draws[method], again)
-        if place is not None:
-            raise refused(
-                problem,
-                method,
-                f"gives another value{at(place)} when it is called again with an equal rng: draw "
-                "all randomness from the rng",
-            )
+def _check_repeat(problem: Problem, method: str, value: Any, again: Any) -> None:
+    place = difference(value, again)
+    if place is not None:
+        raise refused(
+            problem,
+            method,
+            f"gives another value{at(place)} when it is called again with an equal rng: draw all "
+            "randomness from the rng",
+        )
 
 
 def _check_alike(problem: Problem, draws: Draws) -> None:
@@ -124,14 +125,7 @@ def _check_held_out(problem: Problem, draws: Draws) -> None:
     for generators in (1, 2):
         with blamed(f"{method_of(problem, 'held_out')} raises"), seeded_generators(generators):
             found.append(problem.held_out(Rng(SEED, f"{SPLIT}/instance", 0)))
-    place = difference(*found)
-    if place is not None:
-        raise refused(
-            problem,
-            "held_out",
-            f"gives another value{at(place)} when it is called again with an equal rng: draw all "
-            "randomness from the rng",
-        )
+    _check_repeat(problem, "held_out", *found)
     try:
         check_value(problem, {**draws, "batch": found[0]})
     except SuiteError as error:

@@ -80,10 +80,7 @@ def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[
 def _refuse_idle(known: str, experiment: Experiment, text: str) -> None:
     """Check that a setting of a training does not go to one that is not trained.
 
-    Args:
-        known: the name by which settings call the experiment.
-        experiment: with the setting in place.
-        text: the setting.
+    The experiment, which settings call `known`, has it in place.
     """
     keys, value = parse_setting(text)
     change = nested(keys[1:] if keys[0] == known else keys, value)

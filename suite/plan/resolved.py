@@ -46,7 +46,7 @@ def optimizer_config(
 
     A schedule of its rate lasts `steps` unless the spec says otherwise.
     """
-    cls, given = optimizers.options(spec, where, optional=_tuned_field(spec, where))
+    cls, given = optimizers.options(spec, where, untuned=True)
     if options_in(cls, given).get("schedule") and steps is not None:
         given = {"schedule_steps": steps, **given}
     spec = {**spec, **given}
@@ -121,17 +121,6 @@ def _inner(outer: type, value: Any) -> Iterator[dict[str, Any]]:
         return
     for each in value:
         yield from _inner(outer, each)
-
-
-def _tuned_field(spec: Spec, where: str) -> tuple[str, ...]:
-    name = spec.get("name")
-    if not isinstance(name, str) or name not in optimizers:
-        return ()
-    try:
-        tuned = optimizers.cls(name).tuned
-    except SuiteError as error:
-        raise SuiteError(f"{where}: {error}") from None
-    return (tuned,) if tuned else ()
 
 
 def _resolved(cls: type, spec: Spec) -> dict[str, Any]:

@@ -65,9 +65,9 @@ def check_unchanged(config: Mapping[str, Any]) -> None:
     Raises:
         SuiteError: they changed since the run was planned, or are others here.
     """
+    by_kind = {registry.kind: registry for registry in REGISTRIES}
     for entry in _definitions(config):
         is_problem = "notice" in entry
-        by_kind = {registry.kind: registry for registry in REGISTRIES}
         # Only what came later says its registry: it would be part of the others' keys.
         registry = by_kind[entry.get("kind", (problems if is_problem else optimizers).kind)]
         name = entry["spec"]["name"]

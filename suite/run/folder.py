@@ -45,7 +45,12 @@ def check_version(root: Path) -> None:
 
 @contextmanager
 def reporting(root: Path) -> Iterator[None]:
-    """Wait until no other process writes the folder's report, and keep others from it."""
-    (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
-    with FileLock(root / CELLS / LOCKS / REPORT_LOCK):
-        yield
+    """Wait until no other process writes the folder's report, and keep others from it.
+
+    Raises:
+        StorageError: the folder cannot be written to, then or within the block.
+    """
+    with guarded(root):
+        (root / CELLS / LOCKS).mkdir(parents=True, exist_ok=True)
+        with FileLock(root / CELLS / LOCKS / REPORT_LOCK):
+            yield

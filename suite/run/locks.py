@@ -41,14 +41,6 @@ def owned(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def read_owner(path: Path) -> Owner | None:
-    """Who wrote the file; a process that was killed leaves it, so it counts only under a lock."""
-    try:
-        return fill(Owner, read_json(path) or {}, path.name)
-    except SuiteError:
-        return None
-
-
 def is_locked(label: str, root: Path) -> bool:
     """Whether a living process works on the cell in folder `label`."""
     path = _lock_file(label, root)
@@ -78,7 +70,12 @@ def held(label: str, root: Path) -> Iterator[None]:
 
 def owner_of(label: str, root: Path) -> Owner | str:
     """Who works on the cell in folder `label`, which is locked."""
-    return read_owner(_owner_file(label, root)) or "another process"
+    # A process that was killed leaves its name, so it counts only under a lock.
+    path = _owner_file(label, root)
+    try:
+        return fill(Owner, read_json(path) or {}, path.name)
+    except SuiteError:
+        return "another process"
 
 
 def _lock_file(label: str, root: Path) -> Path:

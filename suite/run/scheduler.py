@@ -48,11 +48,7 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Run cells and return how each ended, by key; those behind a failed one are left out.
 
-    Args:
-        cells: what is not done; inputs of theirs that are not among them are done.
-        root: the results folder.
-        workers: where they run.
-        display: told of everything.
+    Inputs of theirs that are not among them are done.
 
     Raises:
         StorageError: the results folder cannot be written to.

@@ -55,13 +55,17 @@ def test_link_in_the_folder_is_replaced_and_not_followed(tmp_path: Path) -> None
     assert (folder / "out.txt").read_text() == "new"
 
 
-def test_more_than_the_limit_is_refused_both_ways(tmp_path: Path) -> None:
+def test_more_than_the_limit_is_refused_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "cell"
-    unpack({"a": b"12345", "b": b"12345"}, folder, limit=10)
+    monkeypatch.setattr("l2l.suite.run.ray.transport.LIMIT", 10)
+    unpack({"a": b"12345", "b": b"12345"}, folder)
     with pytest.raises(SuiteError, match="larger than"):
-        pack(folder, limit=9)
+        unpack({"a": b"123456", "c": b"12345"}, folder)
+    monkeypatch.setattr("l2l.suite.run.ray.transport.LIMIT", 9)
     with pytest.raises(SuiteError, match="larger than"):
-        unpack({"a": b"123456", "c": b"12345"}, folder, limit=10)
+        pack(folder)
     assert (folder / "a").read_bytes() == b"12345"
     assert not (folder / "c").exists()
 

@@ -160,14 +160,8 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
     """Connected to Ray, with workers that find the suite's code."""
     import ray
 
-    address = os.environ.get("RAY_ADDRESS", "local") or "local"
+    address = _address()
     own = address == "local"
-    options: dict[str, Any] = {}
-    if own:
-        options |= {"address": "local", "include_dashboard": False}
-        options |= {"object_store_memory": OBJECT_STORE}
-    if own and settings.jobs is not None:
-        options["num_cpus"] = max(os.cpu_count() or 1, settings.jobs * Needs.on("cpu").cpus)
     # Nodes do not inherit this process's environment.
     env_vars = {name: os.environ[name] for name in DETERMINISM if name in os.environ}
     code: dict[str, Any] = {"env_vars": env_vars}
@@ -179,8 +173,12 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         env_vars["PYTHONPATH"] = path
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    options |= {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": code}
     if own:
+        options |= {"address": "local", "include_dashboard": False}
+        options["object_store_memory"] = OBJECT_STORE
+        if settings.jobs is not None:
+            options["num_cpus"] = max(os.cpu_count() or 1, settings.jobs * Needs.on("cpu").cpus)
         _start_own(options)
     else:
         connect(address, options, sends_code)
@@ -190,6 +188,11 @@ def _connected(settings: Settings, shared: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _address() -> str:
+    """Of the cluster; ``local`` where it is one of this machine's own."""
+    return os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _start_own(options: dict[str, Any]) -> None:
@@ -223,7 +226,7 @@ def _check_nodes(needs: Needs) -> None:
         f"no node has the {needs.cpus} cores, {needs.gpus:g} GPUs and {needs.memory >> 20} MiB "
         f"that a cell needs ({CPUS}, {GPUS}, {MEMORY})"
     )
-    if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+    if _address() == "local":
         raise SuiteError(f"--executor ray: {sentence}")
     # A cluster may grow on demand.
     print(f"{sentence}; waiting for one", file=sys.stderr)

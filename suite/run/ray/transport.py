@@ -11,19 +11,15 @@ from l2l.suite.files.places import RECORD
 
 Files = Mapping[str, bytes]
 
-# A cell leaves some megabytes; what is far beyond that is no result of ours.
+# Bytes of a folder. A cell leaves some megabytes; far beyond that is no result of ours.
 LIMIT = 2**29
 
 
-def pack(folder: Path, limit: int = LIMIT) -> dict[str, bytes]:
-    """The files in `folder` by name; empty if it is not there. Links and subfolders stay behind.
-
-    Args:
-        folder: a cell's.
-        limit: bytes in all.
+def pack(folder: Path) -> dict[str, bytes]:
+    """The files in a cell's folder by name; none if it is not there. Links and folders stay behind.
 
     Raises:
-        SuiteError: they are larger than `limit`.
+        SuiteError: they are larger than `LIMIT`.
     """
     files: dict[str, bytes] = {}
     size = 0
@@ -32,23 +28,23 @@ def pack(folder: Path, limit: int = LIMIT) -> dict[str, bytes]:
             continue
         files[path.name] = path.read_bytes()
         size += len(files[path.name])
-        if size > limit:
-            raise SuiteError(f"{folder.name} is larger than {limit >> 20} MiB: use a shared folder")
+        if size > LIMIT:
+            raise SuiteError(f"{folder.name} is larger than {LIMIT >> 20} MiB: use a shared folder")
     return files
 
 
-def unpack(files: Files, folder: Path, limit: int = LIMIT) -> None:
+def unpack(files: Files, folder: Path) -> None:
     """Write packed files into `folder`, each whole or not at all, and `cell.json` last.
 
     Raises:
-        SuiteError: a name that is not that of a file in the folder, or more than `limit` bytes:
-            nothing is written then. Or the folder cannot be written to.
+        SuiteError: a name that is not that of a file in the folder, or more than `LIMIT`: nothing
+            is written then. Or the folder cannot be written to.
     """
     for name in files:
         if not _is_plain(name):
             raise SuiteError(f"{folder.name}: {name!r} cannot be the name of a cell's file")
-    if sum(map(len, files.values())) > limit:
-        raise SuiteError(f"{folder.name} came back larger than {limit >> 20} MiB")
+    if sum(map(len, files.values())) > LIMIT:
+        raise SuiteError(f"{folder.name} came back larger than {LIMIT >> 20} MiB")
     for name in sorted(files, key=lambda name: name == RECORD):
         write_bytes_atomic(folder / name, files[name])
 

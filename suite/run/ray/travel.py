@@ -68,10 +68,7 @@ def travel(order: Order, mailbox: Any, *inputs: Files) -> Returned:
 def travelling(settings: Settings, options: dict[str, Any], capacity: int) -> Iterator[Workers]:
     """Workers that send cells away and put what comes back into the results folder.
 
-    Args:
-        settings: with the results folder, which this process alone needs to see.
-        options: of the Ray tasks.
-        capacity: cells under way at a time.
+    This process alone needs to see the folder. The Ray tasks have these `options`.
     """
     travels = _Travels(settings, options)
     postman = threading.Thread(target=travels.receive, daemon=True)

@@ -82,12 +82,9 @@ class Returned:
 def run_travelling(
     order: Order, inputs: Sequence[Files], post: Callable[[Files], None]
 ) -> Returned:
-    """Compute a cell in a folder of this node's own.
+    """Compute a cell in a folder of this node's own, from the folders of the cells that it reads.
 
-    Args:
-        order: the cell.
-        inputs: the folders of the cells that it reads.
-        post: sends files of its folder home while it is at work.
+    While it is at work, `post` sends files of its folder home.
     """
     _start(order.cpus, None)
     with tempfile.TemporaryDirectory(prefix="l2l-") as name:
