@@ -22,7 +22,6 @@ from l2l.suite.report.claims.evidence import (
 from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import MeanLoss, Score, last_tenth
-from l2l.suite.report.statistics.bootstrap import TAIL
 from l2l.suite.report.statistics.intervals import (
     Interval,
     highest_of,
@@ -245,11 +244,12 @@ def against_all(
     means = scores[names].mean() if above else scores[names].apply(finite_mean)
     chosen = names[int(np.argmax(means if above else -means.fillna(np.inf)))]
     ours = scores[[*optimizers]].to_numpy().T
-    plain, careful = (
-        [difference_over_trainings(ours, scores[name].to_numpy(), tail, above) for name in names]
-        for tail in (TAIL, TAIL / len(names))
-    )
-    difference = highest_of(plain, careful, names.index(chosen))
+
+    def differences(tail: float) -> list[Interval]:
+        others = (scores[name].to_numpy() for name in names)
+        return [difference_over_trainings(ours, other, tail, above) for other in others]
+
+    difference = highest_of(differences, names.index(chosen))
     sides = ([chosen], optimizers) if above else (optimizers, [chosen])
     return Against(difference, chosen, scores, divergence(scores, *sides))
 
