@@ -58,18 +58,6 @@ class Evidence:
             raise SuiteError(f"experiment {self.experiment.name}: no panel {name!r}: {hint}")
         return panel
 
-    def grid(self, name: str) -> list[PanelInfo]:
-        """The panels of the grid called `name`.
-
-        Raises:
-            SuiteError: the experiment has none.
-        """
-        panels = [panel for panel in self.experiment.panels if panel.grid == name]
-        if not panels:
-            hint = nearest(name, {p.grid for p in self.experiment.panels if p.grid})
-            raise SuiteError(f"experiment {self.experiment.name}: no grid {name!r}: {hint}")
-        return panels
-
     def baselines(
         self, panel: str, optimizers: Sequence[str], named: Sequence[str] = ()
     ) -> list[str]:
