@@ -136,14 +136,10 @@ def _curves(contest: Contest, target: float) -> dict[str, Any]:
 
 def _held_out(contest: Contest, curves: CurveTable) -> dict[str, Any] | None:
     """Mean held-out losses over updates, with their bands; None if no optimizer has any."""
-    places = {
-        label: (entry.experiment, entry.panel, entry.optimizer)
-        for label, entry in contest.entries.items()
-    }
     found = {
         label: curve
-        for label, place in places.items()
-        if (curve := curves.get(place)) is not None and curve.n
+        for label, entry in contest.entries.items()
+        if (curve := curves.get(entry.place)) is not None and curve.n
     }
     if not found:
         return None

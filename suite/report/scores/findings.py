@@ -167,9 +167,8 @@ def _compared(scores: Scores, score: str, one: str, other: str, mask: Mask) -> V
     """
     ends = []
     for name in (one, other):
-        of = scores.values[score][name]
-        known = [np.where(mask, each, np.nan) for each in (of.low, of.high)]
-        ends.append([MEANS[score](resampled(each)) for each in known])
+        of = scores.at(score, name, mask)
+        ends.append([MEANS[score](resampled(each)) for each in (of.low, of.high)])
     (low, high), (rival_low, rival_high) = ends
     with np.errstate(invalid="ignore"):
         least, most = low - rival_high, high - rival_low
