@@ -10,7 +10,7 @@ import pandas as pd
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.provenance import joined_provenance
 from l2l.suite.plan.definitions import MERGED, ExperimentInfo, PanelInfo, long_label
-from l2l.suite.report.result_tables import Tables, join_tables
+from l2l.suite.report.result_tables import join_tables
 from l2l.suite.report.results import Results
 
 # (experiment, panel, optimizer)
@@ -30,11 +30,11 @@ def united(own: Results, other: Results) -> Results:
     }
     replaced = {place for each in other.experiments for place in _places(each)}
     kept = [each.name for each in own.experiments if set(_places(each)) - replaced]
-    tables = {name: _without(rows, replaced) for name, rows in own.tables.by_name().items()}
+    tables = own.tables.mapped(lambda rows: _without(rows, replaced))
     pictures = {key: each for key, each in own.pictures.items() if key[:3] not in replaced}
     return Results(
         tuple((known | joined).values()),
-        join_tables([Tables(**tables), other.tables]),
+        join_tables([tables, other.tables]),
         joined_provenance(other.provenance, own.provenance, kept),
         pictures | dict(other.pictures),
         pd.concat([_without(own.sources, replaced), other.sources], ignore_index=True),

@@ -53,12 +53,16 @@ class Results:
 
     def without(self, names: Collection[str]) -> Results:
         """The same without the experiments of these names."""
+
+        def kept(table: pd.DataFrame) -> pd.DataFrame:
+            return table[~table["experiment"].isin(names)]
+
         return Results(
             tuple(each for each in self.experiments if each.name not in names),
-            self.tables.without(names),
+            self.tables.mapped(kept),
             self.provenance,
             {key: picture for key, picture in self.pictures.items() if key[0] not in names},
-            self.sources[~self.sources["experiment"].isin(names)],
+            kept(self.sources),
         )
 
     def beside(self, earlier: Results) -> Results:
