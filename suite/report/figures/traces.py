@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
-from l2l.suite.report.figures.colours import INK
 from l2l.suite.report.figures.files import Drawing
 from l2l.suite.report.figures.legend import place_legend
 from l2l.suite.report.figures.style import CurveStyle
+from l2l.suite.report.figures.svg import INK
 from l2l.suite.report.result_tables import Tables
 
 OVER_TIME = 2  # coordinates in Figure 10; Figures 11 to 13 have one each of three
