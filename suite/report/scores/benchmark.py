@@ -152,10 +152,10 @@ def _scored(contest: Contest, target: float) -> dict[str, dict[str, Bounded]]:
     else:
         found |= {"speedup": {}, "speedup_half": {}}
     adam = entries[ADAM].cost.seconds if ADAM in entries else np.nan
-    found["speedup_seconds"] = {
-        label: each.times(adam / entries[label].cost.seconds)
-        for label, each in found["speedup"].items()
-    }
+    found["speedup_seconds"] = {}
+    for label, each in found["speedup"].items():
+        quicker = adam / entries[label].cost.seconds
+        found["speedup_seconds"][label] = Bounded(each.low * quicker, each.high * quicker)
     updates = {label: updates_to(e.course, target, weights) for label, e in entries.items()}
     # One whose seconds are unknown takes no part in what is measured in them.
     known = {label: e.cost.seconds for label, e in entries.items() if e.cost.seconds > 0}
@@ -217,33 +217,26 @@ def _rows(
                 "problem": contest.name,
                 "title": contest.title,
                 "optimizer": label,
-                **_told(entry),
+                "kind": _kind(entry),
+                "distribution": entry.distribution,
+                "untrained": bool(entry.untrained),
+                "commit": entry.commit,
+                "machine": entry.machine,
+                "cells": " ".join(entry.cells),
             }
             ended = finals.get(entry.place)
             for key in FINAL:
                 row[key] = getattr(ended, key, np.nan)
             for score in OF_A_PROBLEM:
                 of = values[score][label]
-                found = interval_of(of.low[:, place], of.high[:, place], len(of.low))
-                row |= _flat(score, found)
+                row |= _flat(score, interval_of(of.low[:, place], of.high[:, place], len(of.low)))
             row["censored"] = bool(np.isinf(values["speedup"][label].high[0, place]))
             row["target"] = targets["target"].iloc[place]
             rows.append({**row, **asdict(entry.cost)})
     return pd.DataFrame(rows)
 
 
-def _told(entry: Entry) -> dict[str, object]:
-    return {
-        "kind": kind_of(entry),
-        "distribution": entry.distribution,
-        "untrained": bool(entry.untrained),
-        "commit": entry.commit,
-        "machine": entry.machine,
-        "cells": " ".join(entry.cells),
-    }
-
-
-def kind_of(entry: Entry) -> str:
+def _kind(entry: Entry) -> str:
     """``learned``, or ``tuned`` or ``untuned`` if it was designed by hand."""
     if entry.learned:
         return "learned"
