@@ -81,17 +81,15 @@ class Evidence:
         Raises:
             MissingRunsError: an optimizer was not run on this panel, or not to its end.
         """
-        columns = {
-            optimizer: self.known[place]
-            for optimizer in optimizers
-            if (place := (self.experiment.name, panel, optimizer, score.name)) in self.known
-        }
+        columns = {}
         for optimizer in optimizers:
-            if optimizer not in columns:
+            place = (self.experiment.name, panel, optimizer, score.name)
+            if place not in self.known:
                 raise MissingRunsError(
                     f"no {score.name} of {optimizer} in panel {panel}: run it again, to step "
                     f"{self.panel(panel).steps}"
                 )
+            columns[optimizer] = self.known[place]
         table = pd.concat(columns, axis=1, join="inner")
         if table.empty:
             raise MissingRunsError(
