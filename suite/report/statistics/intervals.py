@@ -76,12 +76,6 @@ def mean_loss(losses: Floats) -> Interval:
     return replace(found, low=min(found.low, low), high=max(found.high, high))
 
 
-def finite_median(values: Floats) -> float:
-    """Median of the finite ones of `values` [n]; NaN if none is."""
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if len(finite) else np.nan
-
-
 def paired_difference(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
     """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below.
 
