@@ -56,28 +56,14 @@ class Content(PageContent):
 
 def html_page(content: Content) -> str:
     """The report as self-contained HTML; everything from outside is escaped."""
-    sections = [
-        {
-            "experiment": experiment,
-            "figures": [
-                {
-                    "shown": each,
-                    "svg": each.svg and inline_svg(each.svg, f"f-{each.name}", each.caption),
-                }
-                for each in figures
-            ],
-            "final": final,
-        }
-        for experiment, figures, final in zip(
-            content.experiments, content.figures, content.finals, strict=True
-        )
-    ]
+    sections = zip(content.experiments, content.figures, content.finals, strict=True)
     return rendered(
         "report.html.j2",
         content,
         title=TITLE,
         byline=byline(content),
-        sections=sections,
+        sections=list(sections),
+        inline_svg=inline_svg,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,14 +102,11 @@ def embedded(scores: Scores, held_out: CurveTable) -> dict[str, Any]:
         "best": scores.overall.loc[scores.overall["profile"].idxmax(), "optimizer"],
         # In the order of the table's rows.
         "rows": [
-            {"problem": place, "optimizer": label, **_origin(row)}
+            {"problem": place, "optimizer": label}
+            | {key: str(row[key]) for key in ("commit", "machine", "cells")}
             for (place, label), row in zip(places, scores.rows.to_dict("records"), strict=True)
         ],
     }
-
-
-def _origin(row: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(row[key]) for key in ("commit", "machine", "cells")}
 
 
 def _curves(contest: Contest, target: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,7 @@ def scores_of(contests: Sequence[Contest], final: pd.DataFrame, frozen: pd.DataF
     }
     rows = _rows(contests, values, final, targets)
     found = Scores(contests, rows, pd.DataFrame(), targets, values, masks)
-    return Scores(contests, rows, _overall(found, labels), targets, values, masks)
+    return replace(found, overall=_overall(found, labels))
 
 
 def _target(contest: Contest, frozen: pd.DataFrame) -> dict[str, str | float]:
