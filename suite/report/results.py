@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -74,12 +74,15 @@ class Results:
         kept = earlier.without(own)
         if not kept.experiments:
             return self
+        return self.after(kept, ({each.name: each for each in earlier.experiments} | own).values())
+
+    def after(self, kept: Results, experiments: Iterable[ExperimentInfo]) -> Results:
+        """The `kept` ones of others and these, as the outcome of `experiments`."""
+        names = [each.name for each in kept.experiments]
         return Results(
-            tuple(({each.name: each for each in earlier.experiments} | own).values()),
+            tuple(experiments),
             join_tables([kept.tables, self.tables]),
-            joined_provenance(
-                self.provenance, earlier.provenance, [each.name for each in kept.experiments]
-            ),
+            joined_provenance(self.provenance, kept.provenance, names),
             kept.pictures | self.pictures,
             pd.concat([kept.sources, self.sources], ignore_index=True),
         )
