@@ -8,9 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.provenance import joined_provenance
 from l2l.suite.plan.definitions import MERGED, ExperimentInfo, PanelInfo, long_label
-from l2l.suite.report.result_tables import Tables, join_tables
 from l2l.suite.report.results import Results
 
 # (experiment, panel, optimizer)
@@ -29,16 +27,14 @@ def united(own: Results, other: Results) -> Results:
         for each in other.experiments
     }
     replaced = {place for each in other.experiments for place in _places(each)}
-    kept = [each.name for each in own.experiments if set(_places(each)) - replaced]
-    tables = {name: _without(rows, replaced) for name, rows in own.tables.by_name().items()}
-    pictures = {key: each for key, each in own.pictures.items() if key[:3] not in replaced}
-    return Results(
-        tuple((known | joined).values()),
-        join_tables([Tables(**tables), other.tables]),
-        joined_provenance(other.provenance, own.provenance, kept),
-        pictures | dict(other.pictures),
-        pd.concat([_without(own.sources, replaced), other.sources], ignore_index=True),
+    kept = Results(
+        tuple(each for each in own.experiments if set(_places(each)) - replaced),
+        own.tables.mapped(lambda rows: _without(rows, replaced)),
+        own.provenance,
+        {key: each for key, each in own.pictures.items() if key[:3] not in replaced},
+        _without(own.sources, replaced),
     )
+    return other.after(kept, (known | joined).values())
 
 
 def _places(experiment: ExperimentInfo) -> list[Place]:

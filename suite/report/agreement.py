@@ -28,15 +28,16 @@ def log_ratios(losses: Floats, place: PaperPanel, optimizer: str) -> tuple[Float
         KeyError: the panel has no such optimizer.
     """
     curve = panel_curves(place)[optimizer]
-    updates = curve["updates"].to_numpy(dtype=float)
-    theirs = curve["loss"].to_numpy(dtype=float)
-    updates = updates[(updates >= 1) & (updates <= len(losses) - 1)]
-    steps = np.arange(len(losses))
-    all_theirs = np.interp(steps, curve["updates"].to_numpy(dtype=float), theirs)
-    ratios = [
-        np.log(losses[low:high].mean() / all_theirs[low:high].mean())
-        for low, high in (_window(update, len(losses)) for update in updates)
-    ]
+    updates, shown = (curve[name].to_numpy(dtype=float) for name in ("updates", "loss"))
+    last = len(losses) - 1
+    theirs = np.interp(np.arange(last + 1), updates, shown)
+    updates = updates[(updates >= 1) & (updates <= last)]
+    ratios = []
+    for update in updates:
+        middle = round(update)
+        half = min(round(WIDTH * update), last - middle)
+        near = slice(middle - half, middle + half + 1)
+        ratios.append(np.log(losses[near].mean() / theirs[near].mean()))
     return updates, np.array(ratios)
 
 
@@ -59,10 +60,3 @@ def rms(ratios: Floats) -> float:
     if not len(ratios):
         return float("nan")
     return float(np.sqrt(np.mean(np.square(ratios)))) if np.isfinite(ratios).all() else float("inf")
-
-
-def _window(update: float, length: int) -> tuple[int, int]:
-    half = round(WIDTH * update)
-    middle = round(update)
-    half = min(half, length - 1 - middle)
-    return middle - half, middle + half + 1

@@ -26,7 +26,7 @@ from l2l.suite.plan.definitions import ClaimInfo, ExperimentInfo, PanelInfo
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.condense import condense
 from l2l.suite.report.result_tables import Tables, join_tables
-from l2l.suite.report.runs import Runs, load_held_out, load_runs
+from l2l.suite.report.runs import HELD_OUT_COLUMNS, load_runs
 from l2l.suite.report.scores.losses import Recorded, last_tenth
 from l2l.suite.report.shown_pictures import shown_pictures
 from l2l.suite.run.records import record_of
@@ -140,20 +140,19 @@ def _panel_tables(experiment: ExperimentInfo, panel: PanelInfo, plan: Plan, root
     )
     recorded = Recorded(
         panel,
-        {curve.optimizer: _runs(curve.cell, root) for curve in curves},
+        {
+            each.optimizer: load_runs(each.cell.folder(root) / CURVES, _rows(each.cell))
+            for each in curves
+        },
         joined([load_traces(each.cell.folder(root)) for each in traces]),
         {
-            curve.optimizer: load_held_out(path, _rows(curve.cell))
-            for curve in curves
-            if (path := curve.cell.folder(root) / HELD_OUT).exists()
+            each.optimizer: load_runs(path, _rows(each.cell), HELD_OUT_COLUMNS)
+            for each in curves
+            if (path := each.cell.folder(root) / HELD_OUT).exists()
         },
     )
     problem = curves[0].cell.config["problem"]["spec"]["name"] if curves else ""
     return condense(experiment, recorded, problem)
-
-
-def _runs(cell: Cell, root: Path) -> Runs:
-    return load_runs(cell.folder(root) / CURVES, _rows(cell))
 
 
 def _rows(cell: Cell) -> int:

@@ -57,18 +57,11 @@ def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Ta
         if name in recorded.runs
     ]
     traces, responses = (
-        shown(table).assign(**owner)
+        [shown(table).assign(**owner)]
         for table in (recorded.traces.traces, recorded.traces.responses)
     )
-    return Tables(
-        _together(curves),
-        _together(losses),
-        _together(held_out),
-        _together(scored),
-        _together(ended),
-        traces,
-        responses,
-    )
+    parts = (curves, losses, held_out, scored, ended, traces, responses)
+    return Tables(*map(_together, parts))
 
 
 def _curve(runs: Runs) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from l2l.suite.report.agreement import distance
 from l2l.suite.report.curves import CurveTable
 from l2l.suite.report.paper import loss_after
 from l2l.suite.report.scores.losses import HeldOut, ScoreTable, last_tenth, nothing
-from l2l.suite.report.statistics.intervals import finite_median, mean_loss
+from l2l.suite.report.statistics.intervals import mean_loss
 
 COLUMNS = [
     "experiment",
@@ -74,7 +74,7 @@ def final_losses(
                         "mean": mean.estimate,
                         "ci_low": mean.low,
                         "ci_high": mean.high,
-                        "median": finite_median(losses.to_numpy()),
+                        "median": losses[np.isfinite(losses)].median(),
                         "n": mean.n,
                         "diverged": len(diverged),
                         "diverged_on": " ".join(map(str, diverged)),

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from l2l.suite.files.provenance import EARLIER
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.figures.draw import Shown
-from l2l.suite.report.inline import inline_svg
+from l2l.suite.report.figures.svg import inline_svg
 from l2l.suite.report.tables.contents import notices
 from l2l.suite.report.tables.formats import Table, markdown, markdown_text
 
@@ -22,19 +22,25 @@ TITLE = "Learning to learn by gradient descent by gradient descent"
 
 
 @dataclass(frozen=True)
-class Content:
+class PageContent:
+    """What every page tells: of its experiments, and where their results come from."""
+
+    experiments: Sequence[ExperimentInfo]
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Content(PageContent):
     """All that a report shows; `finals` and `figures` go by experiment, in order.
 
     An experiment's own figure comes first, then those of pictures and single coordinates.
     """
 
-    experiments: Sequence[ExperimentInfo]
     claims: Table
     checks: Table
     finals: Sequence[Table]
     intervals: Table
     rates: Table
-    provenance: Mapping[str, Any]
     figures: Sequence[Sequence[Shown]]
 
     def verdicts(self) -> dict[str, dict[str, int]]:
@@ -50,34 +56,18 @@ class Content:
 
 def html_page(content: Content) -> str:
     """The report as self-contained HTML; everything from outside is escaped."""
-    sections = [
-        {
-            "experiment": experiment,
-            "figures": [
-                {
-                    "shown": each,
-                    "svg": each.svg and inline_svg(each.svg, f"f-{each.name}", each.caption),
-                }
-                for each in figures
-            ],
-            "final": final,
-        }
-        for experiment, figures, final in zip(
-            content.experiments, content.figures, content.finals, strict=True
-        )
-    ]
+    sections = zip(content.experiments, content.figures, content.finals, strict=True)
     return rendered(
         "report.html.j2",
+        content,
         title=TITLE,
         byline=byline(content),
-        content=content,
-        sections=sections,
-        notices=notices(content.experiments),
-        facts=provenance_facts(content.provenance),
+        sections=list(sections),
+        inline_svg=inline_svg,
     )
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, content: PageContent, **values: Any) -> str:
     """One of this folder's templates, filled; everything from outside is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -86,17 +76,25 @@ def rendered(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(
+        content=content,
+        notices=notices(content.experiments),
+        facts=provenance_facts(content.provenance),
+        **values,
+    )
 
 
 def byline(content: Content) -> str:
     """Whose paper it is, and what of it was run, in a line."""
-    parts = ["Andrychowicz et al., 2016"]
     claims, checks = len(content.claims.rows), len(content.checks.rows)
     experiments = _counted(len(content.experiments), "experiment")
-    parts.append(f"{_counted(claims, 'claim')} of it")
-    parts.append(f"{_counted(checks, 'own check')} in {experiments}")
-    return " · ".join([*parts, *profiles_told(content.experiments)])
+    parts = [
+        "Andrychowicz et al., 2016",
+        f"{_counted(claims, 'claim')} of it",
+        f"{_counted(checks, 'own check')} in {experiments}",
+        *profiles_told(content.experiments),
+    ]
+    return " · ".join(parts)
 
 
 def profiles_told(experiments: Sequence[ExperimentInfo]) -> list[str]:
@@ -130,11 +128,15 @@ def markdown_page(content: Content) -> str:
     for experiment in content.experiments:
         indented = "\n".join(f"    {line}" for line in experiment.settings.splitlines())
         parts += [f"{markdown_text(experiment.name)}:", indented]
-    facts = [
-        f"- {name}: {markdown_text(text)}" for name, text in provenance_facts(content.provenance)
-    ]
-    parts += ["## Provenance", "\n".join(facts)]
-    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+    parts.append("## Provenance")
+    return markdown_of(parts, content.provenance)
+
+
+def markdown_of(parts: Sequence[str], provenance: Mapping[str, Any]) -> str:
+    """A page of `parts`, which ends with the provenance."""
+    facts = [f"- {name}: {markdown_text(text)}" for name, text in provenance_facts(provenance)]
+    paragraphs = [*filter(None, parts), "\n".join(facts)]
+    return "\n\n".join(each.rstrip() for each in paragraphs) + "\n"
 
 
 def _markdown_figure(figure: Shown, name: str) -> list[str]:

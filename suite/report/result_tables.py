@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -18,13 +18,7 @@ RUN = {**CURVE, "instance": WHOLE}
 MEAN = {"step": WHOLE, "mean": REAL, "low": REAL, "high": REAL, "n": WHOLE, "diverged": WHOLE}
 COORDINATE = {**RUN, "coordinate": WHOLE, "step": WHOLE, "gradient": REAL, "update": REAL}
 COLUMNS = {
-    "curves": {
-        **OWNER,
-        "problem": TEXT,
-        "optimizer": TEXT,
-        "learning_rate": REAL,
-        **MEAN,
-    },
+    "curves": {**OWNER, "problem": TEXT, "optimizer": TEXT, "learning_rate": REAL, **MEAN},
     "losses": {**RUN, "step": WHOLE, "loss": REAL},
     "held_out": {**CURVE, **MEAN},
     "scores": {**CURVE, "score": TEXT, "instance": WHOLE, "value": REAL},
@@ -64,14 +58,9 @@ class Tables:
         """The tables by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
-    def without(self, experiments: Collection[str]) -> Tables:
-        """The rows of all other experiments."""
-        return Tables(
-            **{
-                name: table[~table["experiment"].isin(experiments)]
-                for name, table in self.by_name().items()
-            }
-        )
+    def mapped(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Tables:
+        """Each table as `change` returns it."""
+        return Tables(**{name: change(table) for name, table in self.by_name().items()})
 
 
 def join_tables(parts: Sequence[Tables]) -> Tables:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -53,12 +53,16 @@ class Results:
 
     def without(self, names: Collection[str]) -> Results:
         """The same without the experiments of these names."""
+
+        def kept(table: pd.DataFrame) -> pd.DataFrame:
+            return table[~table["experiment"].isin(names)]
+
         return Results(
             tuple(each for each in self.experiments if each.name not in names),
-            self.tables.without(names),
+            self.tables.mapped(kept),
             self.provenance,
             {key: picture for key, picture in self.pictures.items() if key[0] not in names},
-            self.sources[~self.sources["experiment"].isin(names)],
+            kept(self.sources),
         )
 
     def beside(self, earlier: Results) -> Results:
@@ -70,12 +74,15 @@ class Results:
         kept = earlier.without(own)
         if not kept.experiments:
             return self
+        return self.after(kept, ({each.name: each for each in earlier.experiments} | own).values())
+
+    def after(self, kept: Results, experiments: Iterable[ExperimentInfo]) -> Results:
+        """The `kept` ones of others and these, as the outcome of `experiments`."""
+        names = [each.name for each in kept.experiments]
         return Results(
-            tuple(({each.name: each for each in earlier.experiments} | own).values()),
+            tuple(experiments),
             join_tables([kept.tables, self.tables]),
-            joined_provenance(
-                self.provenance, earlier.provenance, [each.name for each in kept.experiments]
-            ),
+            joined_provenance(self.provenance, kept.provenance, names),
             kept.pictures | self.pictures,
             pd.concat([kept.sources, self.sources], ignore_index=True),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,9 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.parquet import REAL, WHOLE, load_result
 from l2l.suite.report.statistics.intervals import Floats
 
-# Of an evaluation's own table.
-RUN_COLUMNS = {"learning_rate": REAL, "instance": WHOLE, "step": WHOLE, "loss": REAL}
-
+# Of an evaluation's tables of held-out losses and of losses.
 HELD_OUT_COLUMNS = {"instance": WHOLE, "step": WHOLE, "loss": REAL}
+RUN_COLUMNS = {"learning_rate": REAL, **HELD_OUT_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,18 @@ class Runs:
         return self.loss[:, (self.steps >= first) & (self.steps <= last)]
 
 
-def load_runs(path: Path, max_rows: int) -> Runs:
-    """Read an evaluation's `curves.parquet`.
+def load_runs(path: Path, max_rows: int, columns: Mapping[str, str] = RUN_COLUMNS) -> Runs:
+    """Read an evaluation's `curves.parquet`; or with the `HELD_OUT_COLUMNS` its `held-out.parquet`.
 
     Raises:
         SuiteError: the file is missing, damaged, or has more than `max_rows` rows; or it has not
             one loss for each instance and step.
     """
-    return runs_of(load_result(path, RUN_COLUMNS, max_rows), str(path))
-
-
-def load_held_out(path: Path, max_rows: int) -> Runs:
-    """Read an evaluation's `held-out.parquet`: its runs with held-out losses, at fewer steps.
-
-    Raises:
-        SuiteError: as `load_runs`.
-    """
-    table = load_result(path, HELD_OUT_COLUMNS, max_rows)
-    return runs_of(table.assign(learning_rate=np.nan), str(path))
+    return runs_of(load_result(path, columns, max_rows), str(path))
 
 
 def runs_of(table: pd.DataFrame, where: str) -> Runs:
-    """The runs in a table with the columns `RUN_COLUMNS`.
+    """The runs in a table with the columns `RUN_COLUMNS`, of which it may lack the learning rate.
 
     Raises:
         SuiteError: it has not one loss for each instance and step; the text begins with `where`.
@@ -83,5 +73,5 @@ def runs_of(table: pd.DataFrame, where: str) -> Runs:
         instances=losses.index.to_numpy(),
         steps=losses.columns.to_numpy(),
         loss=np.where(np.isfinite(loss), loss, np.inf),
-        learning_rate=float(table["learning_rate"].iloc[0]),
+        learning_rate=float(table["learning_rate"].iloc[0]) if "learning_rate" in table else np.nan,
     )

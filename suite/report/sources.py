@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from l2l.optimizers.learned.checkpoint import about_optimizer
 from l2l.optimizers.learned.pretrained import find_checkpoint
 from l2l.suite.core.registry import kinds, problems
 from l2l.suite.core.seeds import Rng
-from l2l.suite.core.types import Optimizer
 from l2l.suite.files.json import read_json
 from l2l.suite.files.places import CHECKPOINTS, TRAINING_SECONDS
 from l2l.suite.inner.memory import state_bytes
@@ -26,7 +24,6 @@ from l2l.suite.run.records import record_of
 
 # What cells.csv says of a learned optimizer that comes along, instead of its training's cells.
 SHIPPED = "shipped"
-OWNER = ("experiment", "panel", "optimizer")
 
 
 def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
@@ -38,15 +35,13 @@ def collect_cells(plan: Plan, root: Path) -> pd.DataFrame:
     rows = []
     for curve in (*plan.curves, *plan.traces):
         own = curve.cell
-        owner = dict(zip(OWNER, (curve.experiment, curve.panel, curve.optimizer), strict=True))
+        owner = {name: getattr(curve, name) for name in ("experiment", "panel", "optimizer")}
         state = {}
         if curve.experiment in benchmarks and "optimizer" in own.config:
             state = {"state_bytes": _state_bytes(own)}
         rows.append({**owner, **_told(own, root), **state})
         rows += [{**owner, **_told(cell, root)} for cell in _upstream(own)]
-        if "shipped" in own.config:
-            rows.append({**owner, **shipped_row(own.config["shipped"]["checkpoint"])})
-        elif (name := _checkpoint(own)) is not None:
+        if (name := _checkpoint(own)) is not None:
             rows.append({**owner, **shipped_row(name)})
     return pd.DataFrame(rows, columns=SOURCE_COLUMNS)
 
@@ -76,7 +71,9 @@ def _told(cell: Cell, root: Path) -> dict[str, Any]:
 
 
 def _checkpoint(cell: Cell) -> str | None:
-    """The name of the checkpoint that comes along, of an evaluation that uses one by its name."""
+    """The name of the checkpoint that comes along, of an evaluation that uses one."""
+    if "shipped" in cell.config:
+        return str(cell.config["shipped"]["checkpoint"])
     spec = cell.config.get("optimizer", {}).get("spec", {})
     name = str(spec.get("checkpoint", ""))
     is_shipped = spec.get("name") == "pretrained" and find_checkpoint(name).parent == CHECKPOINTS
@@ -98,12 +95,8 @@ def shipped_row(name: str) -> dict[str, Any]:
 def _state_bytes(cell: Cell) -> float:
     """Bytes of the optimizer's state for each parameter of the problem."""
     spec = param_spec(problems.make(cell.config["problem"]["spec"]))
-    return state_bytes(_untrained(cell.config["optimizer"]), spec) / spec.size
-
-
-def _untrained(config: Mapping[str, Any]) -> Optimizer:
-    """The optimizer at some rate, or with the weights that training begins with."""
-    made = optimizer_at(config, 1.0)
+    # Neither the rate nor the weights matter.
+    made = optimizer_at(cell.config["optimizer"], 1.0)
     if isinstance(made, Learned):
         made = made.with_weights(made.initial_weights(Rng(0, "phi")))
-    return made
+    return state_bytes(made, spec) / spec.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,9 @@ import pandas as pd
 
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CLAIMS, FINAL, REPORT_HTML, REPORT_MARKDOWN, TABLES
-from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.claims.verdicts import check_claims
 from l2l.suite.report.curves import curves_by_optimizer
-from l2l.suite.report.figures.draw import draw_figures, failures
+from l2l.suite.report.figures.draw import draw_figures
 from l2l.suite.report.final import final_losses
 from l2l.suite.report.pages import Content, html_page, markdown_page
 from l2l.suite.report.results import load_results
@@ -49,16 +48,6 @@ class Report:
     untrained: tuple[str, ...]
 
 
-def untrained_optimizers(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
-    """A sentence for each learned optimizer of a panel that training left as it was."""
-    return tuple(
-        f"{experiment.name} {panel.name}: {name} is untrained: {reason}"
-        for experiment in experiments
-        for panel in experiment.panels
-        for name, reason in panel.untrained.items()
-    )
-
-
 def write_report(folder: Path) -> Report:
     """Write final.csv, claims.csv, figures/, tables/, report.md and report.html.
 
@@ -76,13 +65,14 @@ def write_report(folder: Path) -> Report:
     write_text_atomic(folder / CLAIMS, claims.to_csv(index=False))
 
     figures = draw_figures(results, curves, final, folder)
+    notes = notices(experiments)
     content = Content(
         experiments=experiments,
-        claims=claims_table(claims, "paper", notices(experiments)),
-        checks=claims_table(claims, "check", notices(experiments)),
+        claims=claims_table(claims, "paper", notes),
+        checks=claims_table(claims, "check", notes),
         finals=[final_table([e], final, f"final-{e.name}") for e in experiments],
-        intervals=interval_table(final, notices(experiments)),
-        rates=learning_rate_table(final, notices(experiments)),
+        intervals=interval_table(final, notes),
+        rates=learning_rate_table(final, notes),
         provenance=results.provenance,
         figures=figures,
     )
@@ -90,8 +80,17 @@ def write_report(folder: Path) -> Report:
     for table in (*made, final_table(experiments, final, "final")):
         save_table(table, folder / TABLES)
     pages = Report(
-        *(folder / REPORT_HTML, folder / REPORT_MARKDOWN, claims, final),
-        *(failures(figures), untrained_optimizers(experiments)),
+        html=folder / REPORT_HTML,
+        markdown=folder / REPORT_MARKDOWN,
+        claims=claims,
+        final=final,
+        without={each.name: each.failure for own in figures for each in own if each.failure},
+        untrained=tuple(
+            f"{experiment.name} {panel.name}: {name} is untrained: {reason}"
+            for experiment in experiments
+            for panel in experiment.panels
+            for name, reason in panel.untrained.items()
+        ),
     )
     write_text_atomic(pages.html, html_page(content))
     write_text_atomic(pages.markdown, markdown_page(content))

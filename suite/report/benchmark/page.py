@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ import numpy as np
 from markupsafe import Markup
 
 from l2l.suite.files.places import ROWS
-from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.curves import CurveTable
-from l2l.suite.report.pages import profiles_told, provenance_facts, rendered
+from l2l.suite.report.pages import PageContent, markdown_of, profiles_told, rendered
 from l2l.suite.report.scores.benchmark import Scores
 from l2l.suite.report.scores.entries import ADAM, Contest
 from l2l.suite.report.scores.findings import Finding
@@ -44,17 +43,15 @@ DEFINITIONS = (
 
 
 @dataclass(frozen=True)
-class BenchmarkContent:
+class BenchmarkContent(PageContent):
     """All that the page shows."""
 
-    experiments: Sequence[ExperimentInfo]
     findings: Sequence[Finding]
     overall: Table
     left_out: Table
     rows: Table
     scores: Scores
     held_out: CurveTable
-    provenance: Mapping[str, Any]
 
     @property
     def title(self) -> str:
@@ -81,11 +78,9 @@ def html_page(content: BenchmarkContent) -> str:
     data = json.dumps(drawn, ensure_ascii=False, separators=(",", ":"))
     return rendered(
         "benchmark.html.j2",
-        content=content,
+        content,
         verdicts=VERDICTS,
         definitions=DEFINITIONS,
-        notices=notices(content.experiments),
-        facts=provenance_facts(content.provenance),
         # Nothing in it may end the script element.
         data=Markup(data.replace("<", "\\u003c")),
     )
@@ -107,14 +102,11 @@ def embedded(scores: Scores, held_out: CurveTable) -> dict[str, Any]:
         "best": scores.overall.loc[scores.overall["profile"].idxmax(), "optimizer"],
         # In the order of the table's rows.
         "rows": [
-            {"problem": place, "optimizer": label, **_origin(row)}
+            {"problem": place, "optimizer": label}
+            | {key: str(row[key]) for key in ("commit", "machine", "cells")}
             for (place, label), row in zip(places, scores.rows.to_dict("records"), strict=True)
         ],
     }
-
-
-def _origin(row: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(row[key]) for key in ("commit", "machine", "cells")}
 
 
 def _curves(contest: Contest, target: float) -> dict[str, Any]:
@@ -136,14 +128,10 @@ def _curves(contest: Contest, target: float) -> dict[str, Any]:
 
 def _held_out(contest: Contest, curves: CurveTable) -> dict[str, Any] | None:
     """Mean held-out losses over updates, with their bands; None if no optimizer has any."""
-    places = {
-        label: (entry.experiment, entry.panel, entry.optimizer)
-        for label, entry in contest.entries.items()
-    }
     found = {
         label: curve
-        for label, place in places.items()
-        if (curve := curves.get(place)) is not None and curve.n
+        for label, entry in contest.entries.items()
+        if (curve := curves.get(entry.place)) is not None and curve.n
     }
     if not found:
         return None
@@ -174,6 +162,4 @@ def markdown_page(content: BenchmarkContent) -> str:
     parts += ["## Problems", markdown(content.rows)]
     parts += ["## How the scores are defined", "\n".join(f"- {each}" for each in DEFINITIONS)]
     parts += ["## Provenance", f"The commit, machine and cells of each row are in `{ROWS}`."]
-    facts = [f"- {name}: {markdown_text(x)}" for name, x in provenance_facts(content.provenance)]
-    parts.append("\n".join(facts))
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return markdown_of(parts, content.provenance)

@@ -72,11 +72,7 @@ def rows_table(rows: pd.DataFrame) -> Table:
             Cell(KINDS[str(row.kind)]),
             Cell(str(row.distribution)),
             _with_interval(row.mean, row.ci_low, row.ci_high),
-            *(
-                [_with_interval(row.held_out, row.held_out_low, row.held_out_high)]
-                if held_out
-                else []
-            ),
+            *([_score(row, "held_out")] if held_out else []),
             _score(row, "speedup", row.censored),
             _score(row, "updates"),
             _score(row, "ratio"),
@@ -112,30 +108,23 @@ def left_out_table(experiments: Sequence[ExperimentInfo]) -> Table:
     return Table("left-out", "Optimizers that are left out.", ("Optimizer", "Why"), cells, data)
 
 
-def tuning_text(rates: float, instances: float) -> str:
-    """Text such as "13 rates × 4 runs", or "none"."""
-    return f"{rates:g} rates × {instances:g} runs" if rates > 0 else "none"
-
-
-def training_text(runs: float, seconds: float) -> str:
-    """Text such as "1,600 runs, 8 min", with "unknown" for what is; to be asked of learned ones."""
-    told = "runs unknown" if math.isnan(runs) else f"{runs:,.0f} runs"
-    if math.isnan(seconds):
-        return f"{told}, time unknown"
-    minutes = seconds / 60
-    return f"{told}, {number(minutes / 60 if minutes >= 90 else minutes, 2)} " + (
-        "h" if minutes >= 90 else "min"
-    )
-
-
 def _tuning(row: Any) -> Cell:
-    return Cell(tuning_text(row.rates, row.tuning_instances), row.rates * row.tuning_instances)
+    """Text such as "13 rates × 4 runs", or "none"."""
+    rates, runs = row.rates, row.tuning_instances
+    return Cell(f"{rates:g} rates × {runs:g} runs" if rates > 0 else "none", rates * runs)
 
 
 def _training(row: Any) -> Cell:
-    learned = str(row.kind) == "learned"
-    text = training_text(row.training_runs, row.training_seconds) if learned else ""
-    return Cell(text, row.training_runs)
+    """Of a learned optimizer, text such as "1,600 runs, 8 min", with "unknown" for what is."""
+    runs, minutes = row.training_runs, row.training_seconds / 60
+    if str(row.kind) != "learned":
+        return Cell("", runs)
+    told = "runs unknown" if math.isnan(runs) else f"{runs:,.0f} runs"
+    if math.isnan(minutes):
+        time = "time unknown"
+    else:
+        time = f"{number(minutes / 60, 2)} h" if minutes >= 90 else f"{number(minutes, 2)} min"
+    return Cell(f"{told}, {time}", runs)
 
 
 def _diverged(row: Any) -> Cell:

@@ -58,18 +58,6 @@ class Evidence:
             raise SuiteError(f"experiment {self.experiment.name}: no panel {name!r}: {hint}")
         return panel
 
-    def grid(self, name: str) -> list[PanelInfo]:
-        """The panels of the grid called `name`.
-
-        Raises:
-            SuiteError: the experiment has none.
-        """
-        panels = [panel for panel in self.experiment.panels if panel.grid == name]
-        if not panels:
-            hint = nearest(name, {p.grid for p in self.experiment.panels if p.grid})
-            raise SuiteError(f"experiment {self.experiment.name}: no grid {name!r}: {hint}")
-        return panels
-
     def baselines(
         self, panel: str, optimizers: Sequence[str], named: Sequence[str] = ()
     ) -> list[str]:
@@ -93,17 +81,15 @@ class Evidence:
         Raises:
             MissingRunsError: an optimizer was not run on this panel, or not to its end.
         """
-        columns = {
-            optimizer: self.known[place]
-            for optimizer in optimizers
-            if (place := (self.experiment.name, panel, optimizer, score.name)) in self.known
-        }
+        columns = {}
         for optimizer in optimizers:
-            if optimizer not in columns:
+            place = (self.experiment.name, panel, optimizer, score.name)
+            if place not in self.known:
                 raise MissingRunsError(
                     f"no {score.name} of {optimizer} in panel {panel}: run it again, to step "
                     f"{self.panel(panel).steps}"
                 )
+            columns[optimizer] = self.known[place]
         table = pd.concat(columns, axis=1, join="inner")
         if table.empty:
             raise MissingRunsError(

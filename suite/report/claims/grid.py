@@ -38,7 +38,7 @@ class EndsBelowInGrid:
 
     def check(self, evidence: Evidence) -> Outcome:
         """Count the panels."""
-        panels = evidence.grid(self.grid)
+        panels = [each for each in evidence.experiment.panels if each.grid == self.grid]
         counts = np.zeros(3)
         instances, differing, shown = [], [], []
         for panel in panels:

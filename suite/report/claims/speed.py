@@ -12,7 +12,7 @@ import pandas as pd
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, deciding, judge
 from l2l.suite.report.claims.registry import Numbers, register_claim_test
-from l2l.suite.report.claims.tests import EndsBelowAll, against_all, minus_baseline
+from l2l.suite.report.claims.tests import EndsBelowAll, against_all
 from l2l.suite.report.curves import Curve
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import MeanLoss, Score
@@ -52,7 +52,7 @@ class LearnsFaster:
             parts.append((verdict, found.difference))
             notes.append(
                 f"updates {stretch.first} to {stretch.last}: mean log10 loss, "
-                f"{minus_baseline(found, self.optimizer)} ({verdict}); "
+                f"{self.optimizer} {found.means} ({verdict}); "
                 f"{self._how_soon(evidence, found.baseline, stretch.last)}"
             )
         parts.sort(key=lambda part: part[1].estimate, reverse=True)
@@ -80,30 +80,19 @@ class LearnsFaster:
 
 @register_claim_test("learns_faster_and_ends_below")
 @dataclass(frozen=True)
-class LearnsFasterAndEndsBelow:
+class LearnsFasterAndEndsBelow(LearnsFaster):
     """As `learns_faster`, and in the end the optimizer is below the best baseline as well.
 
     Estimate: that of `learns_faster`, or if the end has the worse verdict, that of
     `ends_below_all`. The verdict is the worse of the two, and the note tells both.
     """
 
-    panel: str
-    optimizer: str
-    until: Numbers
-    baselines: tuple[str, ...] = ()
-
-    def scores(self, panel: PanelInfo) -> Iterable[Score]:
-        return self._faster().scores(panel)
-
     def check(self, evidence: Evidence) -> Outcome:
         """Compare early losses, then final ones."""
-        early = self._faster().check(evidence)
+        early = super().check(evidence)
         end = EndsBelowAll(self.panel, self.optimizer, self.baselines).check(evidence)
         note = f"{early.note}; at the end, {end.note} ({end.verdict})"
         return Outcome(*deciding((part.verdict, part.interval) for part in (early, end)), note)
-
-    def _faster(self) -> LearnsFaster:
-        return LearnsFaster(self.panel, self.optimizer, self.until, self.baselines)
 
 
 def _smooth(curve: Curve) -> Floats:

@@ -22,11 +22,9 @@ from l2l.suite.report.claims.evidence import (
 from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import MeanLoss, Score, last_tenth
-from l2l.suite.report.statistics.bootstrap import TAIL
 from l2l.suite.report.statistics.intervals import (
     Interval,
     highest_of,
-    paired_difference,
     ratio_of_means,
     spread_of_means,
 )
@@ -59,7 +57,7 @@ class EndsBelowAll:
         """Compare final losses with the best baseline's."""
         end = self._end(evidence.panel(self.panel))
         found = against_all(evidence, self.panel, [self.optimizer], self.baselines, end)
-        note = minus_baseline(found, self.optimizer)
+        note = f"{self.optimizer} {found.means}"
         if math.isfinite(self.until):
             note = f"updates {end.first} to {end.last}: {note}"
         else:
@@ -93,7 +91,7 @@ class AreaBelowAll:
         shown = _shown(evidence.panel(self.panel))
         found = against_all(evidence, self.panel, [self.optimizer], self.baselines, shown)
         difference = found.difference
-        note = f"mean log10 loss, {minus_baseline(found, self.optimizer)}"
+        note = f"mean log10 loss, {self.optimizer} {found.means}"
         note += f"{turning(difference, -self.margin)}{found.divergence}"
         return Outcome(judge(difference, -self.margin), difference, note)
 
@@ -118,14 +116,8 @@ class SumBelow:
     def check(self, evidence: Evidence) -> Outcome:
         """Compare the sum of losses with the bound."""
         summed = summed_losses(evidence.panel(self.panel), self.until)
-        means = evidence.scores(self.panel, [self.optimizer], summed)
-        sums = means * (summed.last - summed.first + 1)
-        ours = sums[self.optimizer]
-        interval = paired_difference(ours.to_numpy(), np.full(len(ours), self.bound))
-        note = f"sum of losses {number(finite_mean(ours))}"
-        note += turning(interval.shifted(self.bound), self.bound)
-        note += divergence(sums, [self.optimizer])
-        return Outcome(judge(interval, 0.0), interval, note)
+        given = (self.panel, [self.optimizer], summed, self.bound)
+        return sum_below(evidence, *given, "sum of losses")
 
 
 @register_claim_test("ends_above_all")
@@ -145,7 +137,7 @@ class EndsAboveAll:
         """Compare final losses with the worst baseline's."""
         given = (self.panel, [self.optimizer], self.baselines, evidence.end(self.panel))
         found = against_all(evidence, *given, above=True)
-        note = minus_baseline(found, self.optimizer, "worst")
+        note = f"{self.optimizer} {found.means}"
         note += evidence.in_the_paper(self.panel, [self.optimizer, found.baseline])
         below = found.difference
         return Outcome(judge(below, 0.0), below.negated(), note + found.divergence)
@@ -204,19 +196,43 @@ def summed_losses(panel: PanelInfo, until: float) -> MeanLoss:
     return MeanLoss(0, math.ceil(min(until, panel.steps)) - 1)
 
 
+def sum_below(
+    evidence: Evidence,
+    panel: str,
+    optimizers: Sequence[str],
+    summed: MeanLoss,
+    bound: float,
+    what: str,
+) -> Outcome:
+    """Compare the sum of some losses, on average over several trainings, with a bound.
+
+    Args:
+        evidence: of the experiment.
+        panel: its name.
+        optimizers: one, or one for each training of a recipe.
+        summed: the mean of these losses.
+        bound: which the sum is claimed to be below.
+        what: how the note calls the sums.
+    """
+    sums = evidence.scores(panel, optimizers, summed) * (summed.last - summed.first + 1)
+    interval = difference_over_trainings(sums.to_numpy().T, np.full(len(sums), bound))
+    note = f"{what} {_means(sums, optimizers)}{turning(interval.shifted(bound), bound)}"
+    return Outcome(judge(interval, 0.0), interval, note + divergence(sums, optimizers))
+
+
 class Against(NamedTuple):
     """What optimizers are compared with the best or the worst of several baselines by.
 
     Args:
         difference: claimed to be below 0; its interval holds for all baselines at once.
         baseline: the best or the worst one.
-        scores: everyone's.
+        means: a clause on the mean scores of both.
         divergence: a clause on runs that diverged.
     """
 
     difference: Interval
     baseline: str
-    scores: pd.DataFrame
+    means: str
     divergence: str
 
 
@@ -245,21 +261,22 @@ def against_all(
     means = scores[names].mean() if above else scores[names].apply(finite_mean)
     chosen = names[int(np.argmax(means if above else -means.fillna(np.inf)))]
     ours = scores[[*optimizers]].to_numpy().T
-    plain, careful = (
-        [difference_over_trainings(ours, scores[name].to_numpy(), tail, above) for name in names]
-        for tail in (TAIL, TAIL / len(names))
-    )
-    difference = highest_of(plain, careful, names.index(chosen))
+
+    def differences(tail: float) -> list[Interval]:
+        others = (scores[name].to_numpy() for name in names)
+        return [difference_over_trainings(ours, other, tail, above) for other in others]
+
+    difference = highest_of(differences, names.index(chosen))
     sides = ([chosen], optimizers) if above else (optimizers, [chosen])
-    return Against(difference, chosen, scores, divergence(scores, *sides))
+    theirs = f"{'worst' if above else 'best'} baseline {chosen} {_means(scores, [chosen])}"
+    means = f"{_means(scores, optimizers)} minus {theirs}"
+    return Against(difference, chosen, means, divergence(scores, *sides))
+
+
+def _means(scores: pd.DataFrame, optimizers: Sequence[str]) -> str:
+    return ", ".join(number(finite_mean(scores[name])) for name in optimizers)
 
 
 def _shown(panel: PanelInfo) -> MeanLoss:
     """Of the steps that the panel shows, without θ_0, which is the same for all."""
     return MeanLoss(panel.first_shown + 1, panel.steps, log=True)
-
-
-def minus_baseline(found: Against, optimizer: str, kind: str = "best") -> str:
-    """A clause on the mean scores behind a difference, `kind` being what the baseline is."""
-    ours, theirs = (number(finite_mean(found.scores[x])) for x in (optimizer, found.baseline))
-    return f"{optimizer} {ours} minus {kind} baseline {found.baseline} {theirs}"

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import (
     Evidence,
@@ -32,7 +30,6 @@ from l2l.suite.report.scores.traces import (
     Opposite,
     StepLike,
 )
-from l2l.suite.report.statistics.bootstrap import TAIL
 from l2l.suite.report.statistics.intervals import (
     highest_of,
     mean_interval,
@@ -62,11 +59,7 @@ class BiggerUpdates:
         means = evidence.scores(self.panel, (self.optimizer, *self.than), MeanUpdate())
         ours, *others = means.to_numpy().T
         # Turned around, because what diverged counts against the side that is claimed lower.
-        plain, careful = (
-            [ratio_of_means(other, ours, tail) for other in others]
-            for tail in (TAIL, TAIL / len(others))
-        )
-        below = highest_of(plain, careful, int(np.argmax([each.estimate for each in plain])))
+        below = highest_of(lambda tail: [ratio_of_means(other, ours, tail) for other in others])
         note = "mean absolute update " + ", ".join(
             f"{name} {number(means[name].mean())}" for name in (self.optimizer, *self.than)
         )

@@ -159,7 +159,7 @@ def _updates_meant(test: ClaimTest, panel: PanelInfo | None) -> int:
 def _trainings(test: ClaimTest) -> int:
     """How many trainings of one recipe a claim is about."""
     if isinstance(test, OfTrainings):
-        return len(vars(test)["optimizers"])
+        return len(test.optimizers)
     return 1 + len(vars(test).get("trainings", ()))
 
 

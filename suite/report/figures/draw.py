@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
 from l2l.suite.files.places import FIGURES
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.curves import CurveTable, curves_by_optimizer
@@ -62,11 +62,6 @@ def draw_figures(
     ]
 
 
-def failures(figures: Sequence[Sequence[Shown]]) -> dict[str, str]:
-    """Why figures could not be drawn, by name."""
-    return {each.name: each.failure for own in figures for each in own if each.failure}
-
-
 def _drawings(
     results: Results, curves: CurveTable, held_out: CurveTable, final: pd.DataFrame
 ) -> list[list[Drawing]]:
@@ -93,13 +88,14 @@ def _drawings(
 
 
 def _drawn(drawing: Drawing, text: str, folder: Path) -> Shown:
-    from l2l.suite.report.figures.files import render, save_figure
+    from l2l.suite.report.figures.files import render
 
     try:
         rendered = render(drawing, text)
     except Exception as error:  # whatever an author's data and the fonts of this machine lead to
         return _failed(drawing.name, drawing.caption, folder, error)
-    save_figure(rendered, folder, drawing.name)
+    write_text_atomic(folder / f"{drawing.name}.svg", rendered.svg)
+    write_bytes_atomic(folder / f"{drawing.name}.png", rendered.png)
     return Shown(drawing.name, drawing.caption, rendered.svg)
 
 

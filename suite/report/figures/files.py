@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-from l2l.suite.files.atomic import write_bytes_atomic, write_text_atomic
 from l2l.suite.report.figures.style import own_settings
 from l2l.suite.report.figures.svg import slim
 
@@ -46,12 +44,6 @@ def render(drawing: Drawing, text: str = "") -> Rendered:
         # Dates would make two equal reports differ.
         svg = _saved(figure, "svg", metadata={"Date": None})
         return Rendered(slim(svg.decode()), _png(figure))
-
-
-def save_figure(rendered: Rendered, folder: Path, name: str) -> None:
-    """Write `name`.svg and `name`.png; raises as `suite.files.atomic.atomic_path` does."""
-    write_text_atomic(folder / f"{name}.svg", rendered.svg)
-    write_bytes_atomic(folder / f"{name}.png", rendered.png)
 
 
 def _png(figure: Figure) -> bytes:

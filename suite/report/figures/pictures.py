@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -17,37 +17,34 @@ SIDE = 1.45  # inches of a picture
 LETTERS = 20  # of a line beside one
 
 
-def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> list[Drawing]:
+def picture_sheets(experiment: ExperimentInfo, pictures: Pictures) -> Iterator[Drawing]:
     """Two sheets for each panel of which there are pictures.
 
     ``<experiment>-<panel>-pictures`` has a row for each instance: its sources, then what each
     optimizer came to. ``<experiment>-<panel>-steps`` has the first instance after a few steps, a
     row for each optimizer.
     """
-    sheets = []
     for panel in experiment.panels:
         own: Pictures = {
             key[2:]: picture
             for key, picture in pictures.items()
             if key[:2] == (experiment.name, panel.name)
         }
-        if own:
-            name = f"{experiment.name}-{panel.name}"
-            shown = [each for each in panel.optimizers if any(key[0] == each for key in own)]
-            who = " and ".join(shown)
-            sheets += [
-                Drawing(
-                    f"{name}-pictures",
-                    f"{panel.title}: sources of the first test runs, and what {who} made of them.",
-                    partial(_results, panel, shown, own),
-                ),
-                Drawing(
-                    f"{name}-steps",
-                    f"{panel.title}: the first test run on its way, by {who}.",
-                    partial(_steps, panel, shown, own),
-                ),
-            ]
-    return sheets
+        if not own:
+            continue
+        name = f"{experiment.name}-{panel.name}"
+        shown = [each for each in panel.optimizers if any(key[0] == each for key in own)]
+        who = " and ".join(shown)
+        yield Drawing(
+            f"{name}-pictures",
+            f"{panel.title}: sources of the first test runs, and what {who} made of them.",
+            partial(_results, panel, shown, own),
+        )
+        yield Drawing(
+            f"{name}-steps",
+            f"{panel.title}: the first test run on its way, by {who}.",
+            partial(_steps, panel, shown, own),
+        )
 
 
 def _results(panel: PanelInfo, shown: Sequence[str], pictures: Pictures) -> Figure:

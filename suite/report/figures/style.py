@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib import style
 from matplotlib.colors import to_hex, to_rgb
 
-from l2l.suite.report.figures.colours import BACKGROUND, INK
+from l2l.suite.report.figures.svg import BACKGROUND, INK
 from l2l.suite.report.figures.text import FONT, families
 
 GREY = (0.55, 0.55, 0.55)

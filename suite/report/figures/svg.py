@@ -1,8 +1,9 @@
-"""Matplotlib's SVG in a third of its bytes, without a difference that anybody could see."""
+"""Matplotlib's SVG in a third of its bytes, without a visible difference, and fit for HTML."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import itertools
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +21,10 @@ DECIMALS, TOLERANCE = 2, 5
 QUALITY = 90  # of pictures
 NUMBER = re.compile(r"-?\d+\.\d{3,}")
 LINES = re.compile(r"(?:[ML] \S+ \S+\s*|z\s*)+")
+# Colours that the page replaces, so that figures follow its light or dark theme.
+INK = "#1f2328"
+BACKGROUND = "#fffffe"
+PIXELS_PER_POINT = 1.5  # at most: panels keep one size, however many a figure has
 PNG = "data:image/png;base64,"
 
 ElementTree.register_namespace("", SVG)
@@ -48,6 +54,25 @@ def slim(svg: str) -> str:
     _flatten(root)
     ElementTree.indent(root, "")
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def inline_svg(svg: str, prefix: str, label: str) -> Markup:
+    """`svg` without its document header, described by `label`, in the page's own colours.
+
+    Ids get `prefix`, because several figures share a page. Text and axes take the page's text
+    colour and the background is transparent, so that one drawing serves light and dark.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
+    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
+    body = body.replace(INK, "currentColor").replace(BACKGROUND, "transparent")
+    size = re.search(r'viewBox="([^"]+)"', body)
+    view = size[1] if size else "0 0 600 400"
+    width = PIXELS_PER_POINT * float(view.split()[2])
+    name = html.escape(label, quote=True)
+    head = f'<svg viewBox="{view}" style="max-width: {width:.0f}px" role="img" aria-label="{name}">'
+    return Markup(head + body[body.index(">") + 1 :])
 
 
 def _flatten(parent: ElementTree.Element) -> None:

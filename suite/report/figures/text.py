@@ -19,7 +19,10 @@ def shown(text: str) -> str:
     r"""`text` as one line, with ``\uXXXX`` for characters that no installed font has."""
     line = " ".join(text.split())
     printable = (letter for letter in line if unicodedata.category(letter) != "Cc")
-    return "".join(letter if family_with(letter) else _escaped(letter) for letter in printable)
+    return "".join(
+        letter if family_with(letter) else letter.encode("ascii", "backslashreplace").decode()
+        for letter in printable
+    )
 
 
 def wrapped(text: str, width: int) -> str:
@@ -46,10 +49,6 @@ def family_with(letter: str) -> str | None:
     if letter.isspace():
         return FONT
     return next((font.name for font in _fonts() if ord(letter) in _letters(font.fname)), None)
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("ascii", "backslashreplace").decode()
 
 
 def _fonts() -> Iterator[FontEntry]:

@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
-from l2l.suite.report.figures.colours import INK
 from l2l.suite.report.figures.files import Drawing
 from l2l.suite.report.figures.legend import place_legend
 from l2l.suite.report.figures.style import CurveStyle
+from l2l.suite.report.figures.svg import INK
 from l2l.suite.report.result_tables import Tables
 
 OVER_TIME = 2  # coordinates in Figure 10; Figures 11 to 13 have one each of three
@@ -66,8 +66,7 @@ def _over_time(
     axes = figure.subplots(1, len(coordinates), squeeze=False).ravel()
     for axis, coordinate in zip(axes, coordinates, strict=True):
         shown = recorded[recorded["coordinate"] == coordinate]
-        for name, rows in _by_optimizer(panel, shown):
-            _line(axis, rows["step"], rows["update"], styles[name], panel, name)
+        _lines(axis, panel, shown, "step", styles)
         axis.axhline(0, color=INK, linewidth=0.5, alpha=0.5, zorder=1)
         axis.set_title(f"Coordinate {coordinate}")
         axis.set_xlim(0, panel.steps)
@@ -96,8 +95,7 @@ def _responses(
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     span = responses["gradient"].abs().max()
     for axis, step in zip(axes.ravel(), steps, strict=False):
-        for name, curve in _by_optimizer(panel, responses[responses["step"] == step]):
-            _line(axis, curve["gradient"], curve["update"], styles[name], panel, name)
+        _lines(axis, panel, responses[responses["step"] == step], "gradient", styles)
         for name, met in _by_optimizer(panel, recorded[recorded["step"] == step]):
             axis.plot(
                 met["gradient"], met["update"], "o", color=styles[name].colour, markersize=2.6
@@ -129,17 +127,19 @@ def _by_optimizer(panel: PanelInfo, rows: pd.DataFrame) -> Iterator[tuple[str, p
             yield name, own
 
 
-def _line(
-    axis: Axes, x: pd.Series, y: pd.Series, style: CurveStyle, panel: PanelInfo, name: str
+def _lines(
+    axis: Axes, panel: PanelInfo, rows: pd.DataFrame, x: str, styles: Mapping[str, CurveStyle]
 ) -> None:
-    axis.plot(
-        x,
-        y,
-        color=style.colour,
-        linestyle=style.dash,
-        linewidth=0.6 * style.width,
-        zorder=10 - panel.optimizers.index(name),
-    )
+    """The updates of each optimizer over the column `x`."""
+    for name, own in _by_optimizer(panel, rows):
+        axis.plot(
+            own[x],
+            own["update"],
+            color=styles[name].colour,
+            linestyle=styles[name].dash,
+            linewidth=0.6 * styles[name].width,
+            zorder=10 - panel.optimizers.index(name),
+        )
 
 
 def _legend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from l2l.suite.report.scores.speed import (
 )
 from l2l.suite.report.statistics.intervals import Interval
 from l2l.suite.report.statistics.problems import (
+    RESAMPLES,
     Mean,
     instance_weights,
     interquartile_mean,
@@ -74,18 +75,21 @@ class Scores:
     values: Mapping[str, Mapping[str, Bounded]]
     masks: Mapping[str, Mapping[str, NDArray[np.bool_]]]
 
+    def at(self, score: str, optimizer: str, where: NDArray[np.bool_] | None = None) -> Bounded:
+        """A score's values, all or NaN but `where`."""
+        found = self.values[score][optimizer]
+        if where is None:
+            return found
+        return Bounded(*(np.where(where, each, np.nan) for each in (found.low, found.high)))
+
     def over(self, score: str, optimizer: str, where: NDArray[np.bool_] | None = None) -> Interval:
         """A score's mean over problems, all or those `where`."""
-        found = self.values[score][optimizer]
-        low, high = found.low, found.high
-        if where is not None:
-            low, high = (np.where(where, each, np.nan) for each in (low, high))
-        return over_problems(low, MEANS[score], high)
+        found = self.at(score, optimizer, where)
+        return over_problems(found.low, MEANS[score], found.high)
 
     def is_bound(self, score: str, optimizer: str, where: NDArray[np.bool_] | None = None) -> bool:
         """Whether that mean is only known to be at least what `over` says."""
-        high = self.values[score][optimizer].high[:1]
-        high = high if where is None else np.where(where, high, np.nan)
+        high = self.at(score, optimizer, where).high[:1]
         return bool(np.isinf(MEANS[score](high)).any())
 
 
@@ -111,13 +115,12 @@ def scores_of(contests: Sequence[Contest], final: pd.DataFrame, frozen: pd.DataF
         for score in (*MEANS, "updates", "ratio", "ratio_seconds")
     }
     masks = {
-        "ran": {label: _mask(contests, label, ("", "in", "out")) for label in labels},
-        "in": {label: _mask(contests, label, ("in",)) for label in labels},
-        "out": {label: _mask(contests, label, ("out",)) for label in labels},
+        where: {label: _mask(contests, label, kinds) for label in labels}
+        for where, kinds in (("ran", ("", "in", "out")), ("in", ("in",)), ("out", ("out",)))
     }
     rows = _rows(contests, values, final, targets)
     found = Scores(contests, rows, pd.DataFrame(), targets, values, masks)
-    return Scores(contests, rows, _overall(found, labels), targets, values, masks)
+    return replace(found, overall=_overall(found, labels))
 
 
 def _target(contest: Contest, frozen: pd.DataFrame) -> dict[str, str | float]:
@@ -149,10 +152,10 @@ def _scored(contest: Contest, target: float) -> dict[str, dict[str, Bounded]]:
     else:
         found |= {"speedup": {}, "speedup_half": {}}
     adam = entries[ADAM].cost.seconds if ADAM in entries else np.nan
-    found["speedup_seconds"] = {
-        label: each.times(adam / entries[label].cost.seconds)
-        for label, each in found["speedup"].items()
-    }
+    found["speedup_seconds"] = {}
+    for label, each in found["speedup"].items():
+        quicker = adam / entries[label].cost.seconds
+        found["speedup_seconds"][label] = Bounded(each.low * quicker, each.high * quicker)
     updates = {label: updates_to(e.course, target, weights) for label, e in entries.items()}
     # One whose seconds are unknown takes no part in what is measured in them.
     known = {label: e.cost.seconds for label, e in entries.items() if e.cost.seconds > 0}
@@ -179,8 +182,7 @@ def _scored(contest: Contest, target: float) -> dict[str, dict[str, Bounded]]:
 
 def _columns(found: Sequence[Bounded | None]) -> Bounded:
     """Of several problems, [B] each, to one [B, p]."""
-    rows = instance_weights(1).shape[0]
-    missing = np.full(rows, np.nan)
+    missing = np.full(1 + RESAMPLES, np.nan)
     ends = [(missing, missing) if each is None else (each.low, each.high) for each in found]
     low, high = (np.stack(each, axis=1) for each in zip(*ends, strict=True))
     return Bounded(low, high)
@@ -215,33 +217,26 @@ def _rows(
                 "problem": contest.name,
                 "title": contest.title,
                 "optimizer": label,
-                **_told(entry),
+                "kind": _kind(entry),
+                "distribution": entry.distribution,
+                "untrained": bool(entry.untrained),
+                "commit": entry.commit,
+                "machine": entry.machine,
+                "cells": " ".join(entry.cells),
             }
-            ended = finals.get((entry.experiment, entry.panel, entry.optimizer))
+            ended = finals.get(entry.place)
             for key in FINAL:
                 row[key] = getattr(ended, key, np.nan)
             for score in OF_A_PROBLEM:
                 of = values[score][label]
-                found = interval_of(of.low[:, place], of.high[:, place], len(of.low))
-                row |= _flat(score, found)
+                row |= _flat(score, interval_of(of.low[:, place], of.high[:, place], len(of.low)))
             row["censored"] = bool(np.isinf(values["speedup"][label].high[0, place]))
             row["target"] = targets["target"].iloc[place]
             rows.append({**row, **asdict(entry.cost)})
     return pd.DataFrame(rows)
 
 
-def _told(entry: Entry) -> dict[str, object]:
-    return {
-        "kind": kind_of(entry),
-        "distribution": entry.distribution,
-        "untrained": bool(entry.untrained),
-        "commit": entry.commit,
-        "machine": entry.machine,
-        "cells": " ".join(entry.cells),
-    }
-
-
-def kind_of(entry: Entry) -> str:
+def _kind(entry: Entry) -> str:
     """``learned``, or ``tuned`` or ``untuned`` if it was designed by hand."""
     if entry.learned:
         return "learned"
@@ -267,10 +262,8 @@ def _overall(scores: Scores, labels: Sequence[str]) -> pd.DataFrame:
             row |= _flat(f"speedup_{where}", scores.over("speedup", label, mask))
             row[f"speedup_{where}_censored"] = scores.is_bound("speedup", label, mask)
             row[f"problems_{where}"] = int(mask.sum())
-        row["diverged"], row["runs"] = (
-            int(own["diverged"].sum()),
-            int((own["n"] + own["diverged"]).sum()),
-        )
+        row["diverged"] = int(own["diverged"].sum())
+        row["runs"] = int((own["n"] + own["diverged"]).sum())
         for key in (
             "rates",
             "tuning_instances",

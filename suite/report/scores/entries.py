@@ -56,7 +56,7 @@ class Entry:
     """One optimizer on one problem.
 
     Args:
-        experiment, panel, optimizer: as the tables call it.
+        place: its experiment, panel and optimizer, as the tables call them.
         learned: whether it was meta-trained.
         distribution: of a learned one ``in`` or ``out``, whether it was trained on such problems.
         untrained: why training left it as it was, if so.
@@ -67,9 +67,7 @@ class Entry:
         machine: that it was evaluated on.
     """
 
-    experiment: str
-    panel: str
-    optimizer: str
+    place: tuple[str, str, str]
     learned: bool
     distribution: str
     untrained: str
@@ -169,7 +167,7 @@ def _entry(
     own = rows.head(1)
     told = {key: "".join(own[key].dropna()) for key in ("commit", "machine")}
     return Entry(
-        *place,
+        place=place,
         learned=learned,
         distribution=distribution,
         untrained=panel.untrained.get(place[2], ""),

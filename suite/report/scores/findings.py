@@ -6,7 +6,7 @@ account for having been chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -44,13 +44,26 @@ def findings(scores: Scores) -> list[Finding]:
 
 
 def _all(scores: Scores) -> Iterator[Finding]:
+    learned, everywhere = _kinds(scores, "learned"), np.ones(len(scores.contests), bool)
     for where, words in (
         ("out", "On problems it was not trained on"),
         ("in", "On problems it was trained on"),
     ):
-        yield from _best_of_both(scores, where, words)
+        yield from _rivals(
+            scores,
+            "speedup",
+            {name: scores.masks[where][name] for name in learned},
+            words + " ({problems}), the best learned optimizer, {best}, is {ours} times as fast as "
+            "tuned ADAM, the best tuned baseline, {rival}, {theirs} times",
+        )
     yield from _elsewhere(scores)
-    yield from _seconds(scores)
+    yield from _rivals(
+        scores,
+        "speedup_seconds",
+        dict.fromkeys(learned, everywhere),
+        "In seconds instead of updates, over all problems, {best} is {ours} times as fast as "
+        "tuned ADAM, and {rival} {theirs} times",
+    )
     yield from _best_baseline(scores)
 
 
@@ -59,56 +72,54 @@ def _kinds(scores: Scores, kind: str) -> list[str]:
     return [str(name) for name in own["optimizer"]]
 
 
-def _best(scores: Scores, score: str, names: Sequence[str], masks: Sequence[Mask]) -> str | None:
+def _best(scores: Scores, score: str, masks: Mapping[str, Mask]) -> str | None:
     """The one with the highest mean over its problems; None if there is none.
 
     Who was not run on all of them takes no part: means over other problems cannot be compared.
     """
     found = {
         name: scores.over(score, name, mask).estimate
-        for name, mask in zip(names, masks, strict=True)
+        for name, mask in masks.items()
         if not (mask & ~scores.masks["ran"][name]).any()
     }
     known = {name: value for name, value in found.items() if not np.isnan(value)}
     return max(known, key=lambda name: known[name]) if known else None
 
 
-def _rivals(scores: Scores, score: str, masks: Mapping[str, Mask]) -> tuple[str, str, Mask] | None:
-    """The best learned optimizer, the best tuned baseline on its problems, and these problems.
+def _rivals(
+    scores: Scores, score: str, masks: Mapping[str, Mask], sentence: str
+) -> Iterator[Finding]:
+    """The best learned optimizer beside the best tuned baseline on the same problems.
 
     Args:
         scores: of all.
         score: which of them decides.
         masks: the problems of each learned optimizer.
+        sentence: with places for `problems`, their number, `best`, `rival`, and how fast they are,
+            `ours` and `theirs`.
     """
-    learned, tuned = _kinds(scores, "learned"), _kinds(scores, "tuned")
-    best = _best(scores, score, learned, [masks[name] for name in learned])
+    best = _best(scores, score, masks)
     if best is None:
-        return None
-    rival = _best(scores, score, tuned, [masks[best]] * len(tuned))
-    return None if rival is None else (best, rival, masks[best])
-
-
-def _best_of_both(scores: Scores, where: str, words: str) -> Iterator[Finding]:
-    """The best learned optimizer beside the best tuned baseline on the same problems."""
-    found = _rivals(scores, "speedup", scores.masks[where])
-    if found is None:
         return
-    best, rival, mask = found
-    verdict = _compared(scores, "speedup", *found)
-    count = f"{mask.sum()} {'problem' if mask.sum() == 1 else 'problems'}"
-    yield Finding(
-        verdict,
-        f"{words} ({count}), the best learned optimizer, {best}, is "
-        f"{_told(scores, 'speedup', best, mask)} times as fast as tuned ADAM, the best tuned "
-        f"baseline, {rival}, {_told(scores, 'speedup', rival, mask)} times: {ENDS[verdict]}.",
+    mask = masks[best]
+    rival = _best(scores, score, dict.fromkeys(_kinds(scores, "tuned"), mask))
+    if rival is None:
+        return
+    verdict = _compared(scores, score, best, rival, mask)
+    told = sentence.format(
+        problems=f"{mask.sum()} {'problem' if mask.sum() == 1 else 'problems'}",
+        best=best,
+        ours=_told(scores, score, best, mask),
+        rival=rival,
+        theirs=_told(scores, score, rival, mask),
     )
+    yield Finding(verdict, f"{told}: {ENDS[verdict]}.")
 
 
 def _elsewhere(scores: Scores) -> Iterator[Finding]:
     """What becomes elsewhere of the learned optimizer that is best where it was trained."""
     learned = _kinds(scores, "learned")
-    best = _best(scores, "speedup", learned, [scores.masks["in"][name] for name in learned])
+    best = _best(scores, "speedup", {name: scores.masks["in"][name] for name in learned})
     if best is None or not scores.masks["out"][best].any():
         return
     mask = scores.masks["out"][best]
@@ -121,28 +132,11 @@ def _elsewhere(scores: Scores) -> Iterator[Finding]:
     )
 
 
-def _seconds(scores: Scores) -> Iterator[Finding]:
-    """The same in seconds, over all problems."""
-    everywhere = np.ones(len(scores.contests), bool)
-    masks = dict.fromkeys(_kinds(scores, "learned"), everywhere)
-    found = _rivals(scores, "speedup_seconds", masks)
-    if found is None:
-        return
-    best, rival, _ = found
-    verdict = _compared(scores, "speedup_seconds", *found)
-    yield Finding(
-        verdict,
-        f"In seconds instead of updates, over all problems, {best} is "
-        f"{_told(scores, 'speedup_seconds', best, everywhere)} times as fast as tuned ADAM, and "
-        f"{rival} {_told(scores, 'speedup_seconds', rival, everywhere)} times: {ENDS[verdict]}.",
-    )
-
-
 def _best_baseline(scores: Scores) -> Iterator[Finding]:
     """Which tuned baseline is the best, and whether ADAM is behind it."""
     tuned = [name for name in _kinds(scores, "tuned") if name != ADAM]
     everywhere = np.ones(len(scores.contests), bool)
-    best = _best(scores, "speedup", tuned, [everywhere] * len(tuned))
+    best = _best(scores, "speedup", dict.fromkeys(tuned, everywhere))
     if best is None:
         return
     found = scores.over("speedup", best)
@@ -167,9 +161,8 @@ def _compared(scores: Scores, score: str, one: str, other: str, mask: Mask) -> V
     """
     ends = []
     for name in (one, other):
-        of = scores.values[score][name]
-        known = [np.where(mask, each, np.nan) for each in (of.low, of.high)]
-        ends.append([MEANS[score](resampled(each)) for each in known])
+        of = scores.at(score, name, mask)
+        ends.append([MEANS[score](resampled(each)) for each in (of.low, of.high)])
     (low, high), (rival_low, rival_high) = ends
     with np.errstate(invalid="ignore"):
         least, most = low - rival_high, high - rival_low

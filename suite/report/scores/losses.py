@@ -83,9 +83,7 @@ class MeanLoss:
 class HeldOut:
     """The mean loss over held-out data, where the run ends."""
 
-    @property
-    def name(self) -> str:
-        return "held-out loss"
+    name: str = field(default="held-out loss", init=False)
 
     def of(self, recorded: Recorded, optimizer: str) -> pd.Series:
         runs = recorded.held_out.get(optimizer)

@@ -29,10 +29,6 @@ class Bounded:
     low: Floats
     high: Floats
 
-    def times(self, factor: Floats | float) -> Bounded:
-        """Both ends times a positive factor."""
-        return Bounded(self.low * factor, self.high * factor)
-
 
 @dataclass(frozen=True)
 class Reference:

@@ -10,7 +10,7 @@ some of its own runs diverged as well, nothing is known. `n` counts all compared
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,12 +76,6 @@ def mean_loss(losses: Floats) -> Interval:
     return replace(found, low=min(found.low, low), high=max(found.high, high))
 
 
-def finite_median(values: Floats) -> float:
-    """Median of the finite ones of `values` [n]; NaN if none is."""
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if len(finite) else np.nan
-
-
 def paired_difference(lower: Floats, higher: Floats, tail: float = TAIL) -> Interval:
     """Mean of lower − higher over paired instances [n], where `lower` is claimed to be below.
 
@@ -106,17 +100,23 @@ def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interva
     return Interval(float(estimate), float(low), float(high), found.n)
 
 
-def highest_of(plain: Sequence[Interval], careful: Sequence[Interval], highest: int) -> Interval:
+def highest_of(
+    quantities: Callable[[float], Sequence[Interval]], highest: int | None = None
+) -> Interval:
     """The highest of several quantities, all of which are claimed to be below a number.
 
     Which one is highest is seen from these runs, so the low end holds for all at once (Bonferroni).
     The high end is the highest of all, as it is: the claim holds if it holds for each.
 
     Args:
-        plain: the quantities.
-        careful: the same, with the probability `TAIL` / their number beyond each end.
-        highest: the place of the one that is taken for the highest.
+        quantities: all of them, for a probability beyond each end.
+        highest: the place of the one that is taken for the highest; by default that of the highest
+            estimate, or of the first that is NaN.
     """
+    plain = quantities(TAIL)
+    careful = quantities(TAIL / len(plain))
+    if highest is None:
+        highest = int(np.argmax([each.estimate for each in plain]))
     return replace(
         plain[highest],
         low=float(np.max([each.low for each in careful])),
@@ -132,11 +132,7 @@ def spread_of_means(samples: Floats) -> Interval:
     finite = np.asarray(np.isfinite(samples).all(axis=1))
     kept = np.where(finite[:, None], samples, np.inf)
     pairs = list(itertools.permutations(kept.T, 2))
-    plain, careful = (
-        [ratio_of_means(*pair, tail) for pair in pairs] for tail in (TAIL, TAIL / len(pairs))
-    )
-    # The first that is NaN, if any is.
-    return highest_of(plain, careful, int(np.argmax([each.estimate for each in plain])))
+    return highest_of(lambda tail: [ratio_of_means(*pair, tail) for pair in pairs])
 
 
 def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:

@@ -89,19 +89,11 @@ def _variance(tables: Floats) -> tuple[Floats, Floats]:
     by_row, by_column = tables.mean(axis=2, keepdims=True), tables.mean(axis=1, keepdims=True)
     rest = tables - by_row - by_column + mean
     freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
-    squares = (
-        np.stack(
-            [
-                columns * ((by_row - mean) ** 2).sum(axis=(1, 2)),
-                rows * ((by_column - mean) ** 2).sum(axis=(1, 2)),
-                (rest**2).sum(axis=(1, 2)),
-            ]
-        )
-        / freedom[:, None]
-    )
-    own = squares[2]
+    training = columns * ((by_row - mean) ** 2).sum(axis=(1, 2)) / freedom[0]
+    instance = rows * ((by_column - mean) ** 2).sum(axis=(1, 2)) / freedom[1]
+    own = (rest**2).sum(axis=(1, 2)) / freedom[2]
     # Where a level adds nothing, chance may make its mean square the smaller one.
-    training, instance = np.maximum(squares[0], own), np.maximum(squares[1], own)
+    training, instance = np.maximum(training, own), np.maximum(instance, own)
     summed = training + instance - own
     used = np.stack([training, instance, own])
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -96,7 +96,7 @@ def _row(
     return (Cell(panel.title), Cell(str(panel.steps), panel.steps), Cell(source), *cells)
 
 
-def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+def interval_table(final: pd.DataFrame, notes: tuple[str, ...]) -> Table:
     """Every row of final.csv, with intervals."""
     held_out = "held_out" in final
     rows = tuple(
@@ -128,7 +128,7 @@ def interval_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
         "diverged, ratio is mean / paper, distance the root mean square of log(ours / the "
         f"figure's) over the curve. {WHICH_END}"
     )
-    return Table("intervals", caption, columns, rows, final, tuple(notes))
+    return Table("intervals", caption, columns, rows, final, notes)
 
 
 def _held_out(row: Any) -> tuple[Cell, Cell]:
@@ -138,7 +138,7 @@ def _held_out(row: Any) -> tuple[Cell, Cell]:
     )
 
 
-def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = ()) -> Table:
+def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: tuple[str, ...]) -> Table:
     """The verdict on each claim of a kind."""
     claims = claims[claims["kind"] == kind]
     rows = tuple(
@@ -162,10 +162,10 @@ def claims_table(claims: pd.DataFrame, kind: ClaimKind, notes: Sequence[str] = (
         "names several, the interval is a two-level bootstrap over trainings and instances, which "
         "with five trainings is a nominal one: its coverage is .87 to .97."
     )
-    return Table(NAMES[kind], caption, columns, rows, claims, tuple(notes))
+    return Table(NAMES[kind], caption, columns, rows, claims, notes)
 
 
-def learning_rate_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+def learning_rate_table(final: pd.DataFrame, notes: tuple[str, ...]) -> Table:
     """The learning rates, panels by optimizers."""
     tuned = final[final["learning_rate"].notna()]
     data = tuned.pivot(index=["experiment", "panel"], columns="optimizer", values="learning_rate")
@@ -182,5 +182,5 @@ def learning_rate_table(final: pd.DataFrame, notes: Sequence[str] = ()) -> Table
         columns=("Experiment", "Panel", *(str(name) for name in data.columns)),
         rows=rows,
         data=data.reset_index(),
-        notes=tuple(notes),
+        notes=notes,
     )
