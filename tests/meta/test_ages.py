@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from moved import moved
-from test_metatrain import PROBLEM, SPEC, outcome, train, train_until
+from test_metatrain import PROBLEM, SPEC, Outcome, outcome, train, train_until
 from torch import Tensor
 
 from l2l.optimizers.hand_designed.adam import Adam
@@ -131,12 +131,17 @@ MANY = (
 )
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder, *MANY, every=6)
+    return outcome(folder)
+
+
 @pytest.mark.parametrize("last", [6, 7, 9, 14])
-def test_resume_equals_uninterrupted_run(tmp_path: Path, last: int) -> None:
-    train(tmp_path / "whole", *MANY, every=6)
-    folder = tmp_path / "killed"
-    assert any(train_until(folder, last, *MANY, every=6) for _ in range(100))
-    assert outcome(folder) == outcome(tmp_path / "whole")
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, last: int) -> None:
+    assert any(train_until(tmp_path, last, *MANY, every=6) for _ in range(100))
+    assert outcome(tmp_path) == undisturbed
 
 
 def test_each_run_has_the_windows_and_the_training_loss_that_it_has_alone(tmp_path: Path) -> None:

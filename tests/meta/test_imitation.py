@@ -12,7 +12,17 @@ import pytest
 import torch
 from example_problems import Cliff, InDouble
 from moved import moved
-from test_metatrain import FIVE, PROBLEM, SPEC, log_of, outcome, train, train_until, training
+from test_metatrain import (
+    FIVE,
+    PROBLEM,
+    SPEC,
+    Outcome,
+    log_of,
+    outcome,
+    train,
+    train_until,
+    training,
+)
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -179,13 +189,18 @@ def test_first_update_on_an_imitated_run_is_adam_s_on_its_gradient(tmp_path: Pat
     torch.testing.assert_close(state.weights, learner.phi + update[0])
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder, *PHASES, every=2)
+    return outcome(folder)
+
+
 @pytest.mark.parametrize("last", [2, 5, 9])
-def test_resume_equals_uninterrupted_run(tmp_path: Path, last: int) -> None:
-    train(tmp_path / "whole", *PHASES, every=2)
-    folder = tmp_path / "killed"
-    assert any(train_until(folder, last, *PHASES, every=2) for _ in range(100))
-    assert outcome(folder) == outcome(tmp_path / "whole")
-    state = load_state(folder)
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, last: int) -> None:
+    assert any(train_until(tmp_path, last, *PHASES, every=2) for _ in range(100))
+    assert outcome(tmp_path) == undisturbed
+    state = load_state(tmp_path)
     assert state is not None and state.imitation and state.moments, "both kinds of runs came"
 
 
