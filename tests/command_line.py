@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,12 +52,17 @@ def as_program(*words: object) -> None:
 
 
 def leave_figures_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what is in tables: a small run takes half its time to draw."""
-
     def empty(drawing: Drawing, text: str = "") -> Rendered:
         return Rendered("<svg/>", b"")
 
     monkeypatch.setattr(l2l.suite.report.figures.files, "render", empty)
+
+
+@contextmanager
+def empty_figures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_figures_empty(patch)
+        yield
 
 
 def with_figures_laid_out(*words: object) -> None:

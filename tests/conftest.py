@@ -76,6 +76,14 @@ def doubles() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is in tables: a small run takes half its time to draw."""
+    from command_line import leave_figures_empty  # which imports all of the suite
+
+    leave_figures_empty(monkeypatch)
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     """The processor, and the GPU where there is one."""

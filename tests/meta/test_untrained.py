@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import command, write_experiment
+from command_line import command, leave_figures_empty, write_experiment
 from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training
 from torch import Tensor
 
@@ -66,7 +66,9 @@ def test_windows_are_those_that_were_skipped_where_all_were(tmp_path: Path, unti
     assert "windows" not in untrained_because(used, training(*PHASES), seed=1)
 
 
-def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: Path) -> None:
+def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     words = ["run", write_experiment(tmp_path), "--results", out, *TOO_FAST]
     done = command(*words)
@@ -83,6 +85,7 @@ def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: 
     assert " (untrained) |" in table
     for file in ("tables/final.md", "tables/claims.md", "tables/intervals.tex", "report.html"):
         assert sentence in (out / file).read_text(encoding="utf-8"), file
+    leave_figures_empty(monkeypatch)
     # The training's own cell may be gone.
     assert command("clean", "--kind", "metatrain", "--yes", "--results", out).exit_code == 0
     assert sentence in command(*words).stderr
@@ -92,6 +95,7 @@ def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: 
     assert sentence in command("report", "--results", out).stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_chosen_one_of_several_seeds_is_told_of_too(tmp_path: Path) -> None:
     words = ["--results", tmp_path / "out", "--set", "training.t.seeds=[1, 2]"]
     done = command("run", write_experiment(tmp_path), *words, *TOO_FAST)
