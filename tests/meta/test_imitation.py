@@ -22,6 +22,8 @@ from test_metatrain import (
     train,
     train_until,
     training,
+    training_state,
+    untrained,
 )
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -44,7 +46,6 @@ from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Imitation, Phase
-from l2l.suite.meta.state import load_state
 from l2l.suite.plan.plan import make_plan
 from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.plan.unchanged import check_unchanged
@@ -103,7 +104,7 @@ def test_gradient_of_the_imitation_loss_matches_autograd_in_float64(
 def test_runs_are_the_teacher_s_own() -> None:
     """The same losses as an evaluation of ADAM alone, on MNIST's minibatches."""
     problem, adam = MLP(units=3, batch_size=8), Adam(0.01)
-    learner = LSTM(hidden=4).with_weights(LSTM(hidden=4).initial_weights(Rng(1, "phi")))
+    learner = untrained({"name": "lstm", "hidden": 4})
     objective, estimator = Objective(problem, range(2), "train", 3), Imitating(teacher=adam)
     place, first = estimator.begin(learner, objective)
     losses = [first]
@@ -118,8 +119,7 @@ def test_runs_are_the_teacher_s_own() -> None:
 
 def test_run_in_which_the_teacher_diverges_adds_nothing() -> None:
     """Of two runs one falls off: the gradient is half of the other's alone."""
-    learner = LSTM(hidden=4, preprocessing="none")
-    learner = learner.with_weights(learner.initial_weights(Rng(1, "phi")))
+    learner = untrained()
     estimator = Imitating(teacher=SGD(0.45))
     found = {}
     for instances in (range(8), [0], [1], [2], [3], [4], [5], [6], [7]):
@@ -140,8 +140,7 @@ def test_learning_to_imitate_brings_updates_closer(tmp_path: Path) -> None:
     every = Imitation(ADAM, share=1.0)
     phase = Phase(300, 10, {"name": "truncated"}, 0.01, batch=4, imitate=every, clip=True)
     metatrain(PROBLEM, SPEC, training(phase, every=300), 1, tmp_path)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert state.moments == {} and state.imitation["updates"] == 75
     assert state.norms == [], "these gradients are not clipped"
     estimator, gaps = Imitating(teacher=Adam(0.01)), []
@@ -174,9 +173,8 @@ def test_share_is_that_of_the_runs_and_the_others_are_as_they_were(tmp_path: Pat
 def test_first_update_on_an_imitated_run_is_adam_s_on_its_gradient(tmp_path: Path) -> None:
     phase = Phase(1, 10, {"name": "truncated"}, 0.02, imitate=Imitation(ADAM, 1.0))
     train(tmp_path, phase)
-    state = load_state(tmp_path)
-    learner: Any = optimizers.make(SPEC)
-    learner = learner.with_weights(learner.initial_weights(Rng(1, "phi")))
+    state = training_state(tmp_path)
+    learner = untrained()
     objective, estimator = Objective(PROBLEM, [0], "train", 1), Imitating(teacher=Adam(0.01))
     place, _ = estimator.begin(learner, objective)
     with torch.no_grad():
@@ -185,7 +183,6 @@ def test_first_update_on_an_imitated_run_is_adam_s_on_its_gradient(tmp_path: Pat
     adam = Adam(0.02)
     fresh = adam.init(ParamSpec({"phi": gradient.shape}), 1)
     update, _ = moved(adam, gradient.unsqueeze(0), fresh)
-    assert state is not None
     torch.testing.assert_close(state.weights, learner.phi + update[0])
 
 
@@ -200,8 +197,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, last: int) -> None:
     assert any(train_until(tmp_path, last, *PHASES, every=2) for _ in range(100))
     assert outcome(tmp_path) == undisturbed
-    state = load_state(tmp_path)
-    assert state is not None and state.imitation and state.moments, "both kinds of runs came"
+    state = training_state(tmp_path)
+    assert state.imitation and state.moments, "both kinds of runs came"
 
 
 FILE = """

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import command, leave_figures_empty, write_experiment
-from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training
+from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training, training_state
 from torch import Tensor
 
 from l2l import Problem, Rng, Tensors
 from l2l.optimizers.learned.checkpoint import about_optimizer
 from l2l.suite.meta.metatrain import UNTRAINED, metatrain, untrained_because
-from l2l.suite.meta.state import TrainingState, load_state
+from l2l.suite.meta.state import TrainingState
 
 TOO_FAST = ["--set", "training.t.phases.0.rate=1e3"]
 
@@ -56,8 +56,7 @@ def test_training_without_a_usable_window_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("until", [6, 26])
 def test_windows_are_those_that_were_skipped_where_all_were(tmp_path: Path, until: int) -> None:
     metatrain(Plain(), SPEC, training(*PHASES), 1, tmp_path, until=until)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert state.skipped
     assert f"none of {state.skipped} windows" in untrained_because(state, training(*PHASES), seed=1)
     # One of them that was not is enough.
