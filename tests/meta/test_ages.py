@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from moved import moved
+from planned_training import planned
 from test_metatrain import PROBLEM, SPEC, Outcome, outcome, train, train_until, training_state
 from torch import Tensor
 
@@ -26,8 +27,6 @@ from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.schedule import Horizon, Imitation, Phase
-from l2l.suite.plan.plan import make_plan
-from l2l.suite.plan.profiles import build, read_experiment
 
 TRUNCATED = {"name": "truncated", "window": 3}
 
@@ -152,29 +151,6 @@ def test_each_run_has_the_windows_and_the_training_loss_that_it_has_alone(tmp_pa
     assert states[0].moments["updates"] == sum(
         len(estimators.make(TRUNCATED).windows(phase.steps(1, run))) for run in range(8)
     )
-
-
-FILE = """
-title: Tiny
-sizes: {test_instances: 2, tuning_instances: 2}
-training:
-  t:
-    problem: {name: quadratic, dim: 3}
-    optimizer: {name: lstm, preprocessing: none, hidden: 4}
-    phases: [{runs: 16, horizon: 12, estimator: {name: truncated, window: 3}, rate: 0.01}]
-    validate_every: 8
-panels:
-  p: {title: P, problem: {name: quadratic, dim: 3}, steps: 10, optimizers: {LSTM: {trained: t}}}
-"""
-
-
-def planned(folder: Path, *settings: str) -> Any:
-    path = folder / "tiny.yaml"
-    path.write_text(FILE)
-    written = [f"training.t.{setting}" for setting in settings]
-    cells = make_plan(build([read_experiment(path)], "quick", written)).cells
-    (found,) = (cell for cell in cells if cell.kind == "metatrain")
-    return found
 
 
 def test_ages_are_part_of_the_key_only_where_they_are_given(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from example_problems import Cliff, InDouble
 from moved import moved
+from planned_training import planned
 from test_metatrain import (
     FIVE,
     PROBLEM,
@@ -46,8 +47,6 @@ from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Imitation, Phase
-from l2l.suite.plan.plan import make_plan
-from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.plan.unchanged import check_unchanged
 
 ADAM = {"name": "adam", "lr": 0.01}
@@ -201,37 +200,16 @@ def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, l
     assert state.imitation and state.moments, "both kinds of runs came"
 
 
-FILE = """
-title: Tiny
-sizes: {test_instances: 2, tuning_instances: 2}
-training:
-  t:
-    problem: {name: quadratic, dim: 3}
-    optimizer: {name: lstm, preprocessing: none, hidden: 4}
-    phases: [{runs: 4, horizon: 10, estimator: {name: truncated, window: 5}, rate: 0.01%s}]
-panels:
-  p: {title: P, problem: {name: quadratic, dim: 3}, steps: 10, optimizers: {LSTM: {trained: t}}}
-"""
-
-
-def planned(folder: Path, imitate: str = "") -> Any:
-    path = folder / "tiny.yaml"
-    path.write_text(FILE % (f", imitate: {imitate}" if imitate else ""))
-    cells = make_plan(build([read_experiment(path)], "quick", [])).cells
-    (found,) = (cell for cell in cells if cell.kind == "metatrain")
-    return found
-
-
 def test_teacher_is_part_of_the_key_with_all_that_decides_it(tmp_path: Path) -> None:
     without = planned(tmp_path)
     assert "imitate" not in without.config["training"]["phases"][0]
     teacher = "{optimizer: {name: adam, lr: 0.01, schedule: cosine}, share: 0.3}"
-    with_it = planned(tmp_path, teacher)
+    with_it = planned(tmp_path, f"phases.0.imitate={teacher}")
     assert with_it.key != without.key
     check_unchanged(plain(with_it.config))
     assert with_it.config["imitated"][0]["code"]
     spec = with_it.config["training"]["phases"][0]["imitate"]["optimizer"]
-    assert spec["schedule_steps"] == 10, "a schedule is over the runs of the phase"
+    assert spec["schedule_steps"] == 12, "a schedule is over the runs of the phase"
     assert spec["beta1"] == 0.9
     schedule = fill(Phase, with_it.config["training"]["phases"][0], "phase")
     metatrain(PROBLEM, SPEC, training(schedule), 1, tmp_path)
@@ -259,6 +237,6 @@ def test_teachers_that_cannot_be_are_refused_while_planning(
     tmp_path: Path, imitate: str, told: str
 ) -> None:
     with pytest.raises(SuiteError) as refused:
-        planned(tmp_path, imitate)
+        planned(tmp_path, f"phases.0.imitate={imitate}")
     assert told in str(refused.value)
     assert "phases[0].imitate" in str(refused.value)
