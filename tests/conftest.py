@@ -86,6 +86,16 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     leave_figures_empty(monkeypatch)
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A working folder of one's own, for `own_file`, of which nothing stays registered."""
+    from own_file import forget
+
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget()
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     """The processor, and the GPU where there is one."""

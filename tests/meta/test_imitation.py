@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,15 +56,7 @@ PHASES = (
 )
 
 
-@pytest.fixture
-def in_double() -> Iterator[None]:
-    """States of optimizers, too, are made in float64."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.usefixtures("in_double")
+@pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize("teacher", [Adam(0.01), NAG(0.003), SGD(0.01)], ids=["adam", "nag", "sgd"])
 @pytest.mark.parametrize("kind", [LSTM, SmallFCLopt])
 def test_gradient_of_the_imitation_loss_matches_autograd_in_float64(
