@@ -38,7 +38,7 @@ reproduce: $(VENV)/.installed
 	$(RUN) reproduce.py run --profile quick --results $(RESULTS) --jobs $(JOBS)
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest -n $(JOBS)
+	$(RUN) -m pytest -n $(JOBS) --dist worksteal
 
 report: $(VENV)/.installed
 	$(RUN) reproduce.py report --results $(RESULTS)

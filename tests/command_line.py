@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from typer.testing import CliRunner, Result
 import l2l.suite.report.figures.files
 from l2l.suite.commands.command_line import app, main
 from l2l.suite.report.figures.files import Drawing, Rendered
+from l2l.suite.report.figures.style import own_settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,12 +52,29 @@ def as_program(*words: object) -> None:
 
 
 def leave_figures_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what is in tables: a small run takes half its time to draw."""
-
     def empty(drawing: Drawing, text: str = "") -> Rendered:
         return Rendered("<svg/>", b"")
 
     monkeypatch.setattr(l2l.suite.report.figures.files, "render", empty)
+
+
+@contextmanager
+def empty_figures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        leave_figures_empty(patch)
+        yield
+
+
+def with_figures_laid_out(*words: object) -> None:
+    """The command line, whose figures have all that they show in its place, but no files of it."""
+
+    def laid_out(drawing: Drawing, text: str = "") -> Rendered:
+        with own_settings(text, drawing.name):
+            drawing.draw().draw_without_rendering()
+        return Rendered("<svg/>", b"no picture")
+
+    l2l.suite.report.figures.files.render = laid_out
+    as_program(*words)
 
 
 def write_experiment(folder: Path, text: str = EXPERIMENT) -> Path:

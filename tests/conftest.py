@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.data_root import DATA_ROOT
 from l2l.problems.datasets import load_images
+from l2l.suite.core import native_build
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.core.seeds import Rng
 
@@ -76,10 +78,44 @@ def doubles() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is in tables: a small run takes half its time to draw."""
+    from command_line import leave_figures_empty  # which imports all of the suite
+
+    leave_figures_empty(monkeypatch)
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A working folder of one's own, for `own_file`, of which nothing stays registered."""
+    from own_file import forget
+
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget()
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     """The processor, and the GPU where there is one."""
     return str(request.param)
+
+
+@pytest.fixture(params=["x86-64", "x86-64-v3"])
+def older_processor(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
+    """Kernels are compiled anew, with vectors of 4 and 8 floats."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the instruction sets are x86-64's")
+    march = f"-march={request.param}"
+    flags = [march if flag.startswith("-march") else flag for flag in native_build.FLAGS]
+    monkeypatch.setattr(native_build, "FLAGS", tuple(flags))
+    monkeypatch.setenv("L2L_CACHE", str(tmp_path))
+    native_build.load_library.cache_clear()
+    yield
+    native_build.load_library.cache_clear()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from l2l.optimizers.learned.base import Learned
+from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.abilities import has
 from l2l.suite.core.registry import optimizers, problems
@@ -134,23 +135,38 @@ def test_instance_is_the_same_alone_and_in_a_batch(problem: Problem) -> None:
         torch.testing.assert_close(grads[3], grad[0], rtol=1e-4, atol=1e-6)
 
 
-def test_minibatches_are_the_same_for_any_optimizer(problem: Problem) -> None:
-    def batches(spec: dict[str, Any]) -> Iterator[list[Tensor]]:
-        objective = Objective(problem, range(2), SPLIT, SEED)
-        for point in descend(objective, make_optimizer(spec, 1e-3), 3):
-            yield _tensors(objective._batch_at(point.step))
+def minibatches(problem: Problem, optimizer: Optimizer) -> list[list[Tensor]]:
+    """Those of three steps, each drawn while the run is there."""
+    objective = Objective(problem, range(2), SPLIT, SEED)
+    points = descend(objective, optimizer, 3)
+    return [_tensors(objective._batch_at(point.step)) for point in points]
 
-    # A routed optimizer is made for a problem's own groups, and those with a matrix of all
-    # coordinates for small ones.
-    for_others = ("routed", "bfgs", "ntm-bfgs", "ntm-bfgs-by-hand")
-    seen = [list(batches(spec)) for spec in OPTIMIZERS if spec["name"] not in for_others]
-    for other in seen[1:]:
-        for one_step, other_step in zip(seen[0], other, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one_step, other_step, strict=True))
-    if seen[0][0]:
-        assert not all(torch.equal(a, b) for a, b in zip(seen[0][0], seen[0][1], strict=True)), (
-            "steps must have minibatches of their own"
-        )
+
+def same(some: list[list[Tensor]], others: list[list[Tensor]]) -> bool:
+    pairs = zip(chain(*some), chain(*others), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_steps_have_minibatches_of_their_own_whatever_optimizes(problem: Problem) -> None:
+    """One that draws nothing, one that looks ahead, and one that is learned."""
+    seen, *others = (
+        minibatches(problem, make_optimizer({"name": name}, 1e-3))
+        for name in ("sgd", "nag", "lstm")
+    )
+    assert all(same(seen, other) for other in others)
+    assert not seen[0] or not same(seen[:1], seen[1:2])
+
+
+# A routed optimizer is made for a problem's own groups, and those with a matrix of all
+# coordinates for small ones.
+FOR_OTHERS = ("routed", "bfgs", "ntm-bfgs", "ntm-bfgs-by-hand")
+
+
+@pytest.mark.parametrize("spec", [s for s in OPTIMIZERS if s["name"] not in FOR_OTHERS], ids=_words)
+def test_minibatches_are_the_same_for_any_optimizer(spec: dict[str, Any]) -> None:
+    problem = MLP(units=2, batch_size=4)
+    expected = minibatches(problem, make_optimizer({"name": "sgd"}, 1e-3))
+    assert same(minibatches(problem, make_optimizer(spec, 1e-3)), expected)
 
 
 def _elsewhere(objective: Objective) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,18 @@ ROOT = Path(__file__).parents[1]
 # What is in the repository and decides what is built.
 SOURCES = ("suite", "problems", "optimizers", "experiments", "results/checkpoints", "results/paper")
 FILES = ("pyproject.toml", "README.md", "reproduce.py")
-COMMAND = "from l2l.suite.commands.command_line import main; main()"
+# Several commands in one process, which takes seconds to import the suite.
+COMMANDS = """
+import shlex, sys
+from l2l.suite.commands.command_line import main
+for words in sys.argv[1:]:
+    sys.argv = ["l2l", *shlex.split(words)]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 
 # A project of somebody else's, which has packages of the names that the suite's folders have.
@@ -130,14 +142,11 @@ def test_package_is_used_beside_a_projects_own_optimizers_and_problems(
     told = ran(python, "main.py", folder=tmp_path)
     assert told.stdout.split() == ["0.25", str(tmp_path / "problems" / "__init__.py")], told.stderr
 
-    def command(*words: str) -> str:
-        told = ran(python, "-c", COMMAND, *words, folder=tmp_path)
-        assert told.returncode == 0, told.stderr
-        return told.stdout
-
-    listed = json.loads(command("list", "--json"))
+    words = ("list --json", "run tiny.yaml --plugin plugin.py")
+    told = ran(python, "-c", COMMANDS, *words, folder=tmp_path)
+    assert told.returncode == 0, told.stderr
+    listed, _ = json.JSONDecoder().raw_decode(told.stdout)
     assert {"fig4", "seeds"} <= {each["name"] for each in listed["experiments"]}
-    command("run", "tiny.yaml", "--plugin", "plugin.py")
     records = tmp_path.glob("results/report/cells/*/cell.json")
     assert {"evaluate", "tune"} == {json.loads(path.read_text())["kind"] for path in records}
 
@@ -147,13 +156,13 @@ def test_plugin_with_another_name_of_the_package_is_told_what_to_write(
     python: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "old.py").write_text(f"import torch\nfrom {name} import Problem\n")
-    words = ("list", "--plugin", tmp_path / "old.py")
+    words = ("list", "--plugin", str(tmp_path / "old.py"))
     if name == "suite":  # which a checkout has beside l2l
         with forked(tmp_path / "printed", as_program, *words) as process:
             process.join()
         code, printed = process.exitcode, (tmp_path / "printed").read_text(encoding="utf-8")
     else:
-        told = ran(python, "-c", COMMAND, *words, folder=tmp_path)
+        told = ran(python, "-c", COMMANDS, shlex.join(words), folder=tmp_path)
         code, printed = told.returncode, told.stderr
     assert code == 2
     assert "write `from l2l import ...` for what authors need" in printed

@@ -23,7 +23,6 @@ from command_line import (
     ROOT,
     as_program,
     command,
-    leave_figures_empty,
     write_experiment,
 )
 from data_files import forget_data
@@ -42,11 +41,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "T-1" in done.output
     assert str(folder / "out" / "report.html") in done.output
     return folder / "out"
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_figures_empty(monkeypatch)
 
 
 def copied(finished: Path, to: Path) -> Path:
@@ -230,6 +224,7 @@ def test_fault_of_the_suite_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatc
     assert "bug in the suite" in done.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_keeps_what_is_known_of_where_its_results_come_from(
     finished: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import EXPERIMENT, command, write_experiment
+from command_line import EXPERIMENT, command, empty_figures, write_experiment
 
 import l2l.suite.commands.verify
 from l2l.suite.commands.verify import verify
@@ -19,7 +19,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify")
     text = EXPERIMENT.replace("lr: 0.1}", "lr: 0.1, earlier_runs: 2}")
     text = text.replace("{name: sgd}", "{name: sgd, schedule: cosine}")
-    ran = command("run", write_experiment(folder, text), "--results", folder / "out")
+    with empty_figures():
+        ran = command("run", write_experiment(folder, text), "--results", folder / "out")
     assert ran.exit_code == 0, ran.output
     return folder / "out"
 
@@ -72,6 +73,7 @@ def test_difference_is_not_lost_where_one_of_two_diverged(root: Path, tmp_path: 
     assert found.as_json()["difference"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_merged_runs_are_each_verified_by_their_own_settings(root: Path, tmp_path: Path) -> None:
     text = EXPERIMENT.replace("SGD: {name: sgd}, ADAM: {name: adam, lr: 0.1}", "NAG: {name: nag}")
     text = text[: text.index("claims:")]

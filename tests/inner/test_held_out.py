@@ -252,6 +252,7 @@ def test_interrupted_evaluation_goes_on_with_the_same(
     assert [(folder / name).read_bytes() for name in (CURVES, HELD_OUT)] == expected
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_final_csv_tells_them_where_there_are_some(root: Path) -> None:
     plan = planned(root.parent)
     for panel in ("wine", "quadratics"):

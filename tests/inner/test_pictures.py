@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pytest
 import torch
+from command_line import leave_figures_empty
 from safetensors.torch import save_file
 from tidy_curves import condensed, experiment, rows
 
@@ -101,7 +102,7 @@ def test_sheets_show_sources_results_and_the_way():
     assert "LSTM and SGD" in results.caption
 
 
-def test_report_shows_the_sheets_and_can_be_made_again(tmp_path):
+def test_report_shows_the_sheets_and_can_be_made_again(tmp_path, monkeypatch):
     info = experiment(["LSTM", "SGD"])
     panel = info.panels[0]
     pictures = made_up(panel, ["LSTM", "SGD"])
@@ -116,6 +117,7 @@ def test_report_shows_the_sheets_and_can_be_made_again(tmp_path):
     assert html.count("data:image/jpeg;base64") == 16
     write_report(tmp_path)
     assert report.html.read_text() == html
+    leave_figures_empty(monkeypatch)
     # Pictures of an earlier run are not taken for those of this one.
     store_results(tmp_path, dataclasses.replace(results, pictures={}))
     write_report(tmp_path)

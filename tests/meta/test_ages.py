@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from moved import moved
-from test_metatrain import PROBLEM, SPEC, outcome, train, train_until
+from planned_training import planned
+from test_metatrain import PROBLEM, SPEC, Outcome, outcome, train, train_until, training_state
 from torch import Tensor
 
 from l2l.optimizers.hand_designed.adam import Adam
@@ -26,9 +27,6 @@ from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.schedule import Horizon, Imitation, Phase
-from l2l.suite.meta.state import load_state
-from l2l.suite.plan.plan import make_plan
-from l2l.suite.plan.profiles import build, read_experiment
 
 TRUNCATED = {"name": "truncated", "window": 3}
 
@@ -104,10 +102,9 @@ def test_training_equals_a_plain_loop_over_runs_in_turns(
     phase = Phase(6 * batch, 12, {"name": name, "window": 3}, 0.02, batch=batch, ages=4)
     with torch.no_grad():
         train(tmp_path, phase, problem=problem, every=6 * batch)
-        found = load_state(tmp_path)
+        found = training_state(tmp_path)
         order = "a ab abc abcd ebcd efcd efd ef f".replace(" ", "")
         expected = by_hand(problem, name, order, batch)
-    assert found is not None
     assert torch.equal(found.weights, expected)
 
 
@@ -115,10 +112,9 @@ def test_all_runs_end_before_a_validation(tmp_path: Path) -> None:
     """Two validations, each after three runs of four windows."""
     phase = Phase(6, 12, TRUNCATED, 0.02, ages=2)
     train(tmp_path, phase, every=3)
-    found = load_state(tmp_path)
+    found = training_state(tmp_path)
     with torch.no_grad():
         expected = by_hand(PROBLEM, "truncated", "aaababcbcbcc" + "dddedefefeff", 1)
-    assert found is not None
     assert torch.equal(found.weights, expected)
 
 
@@ -131,12 +127,17 @@ MANY = (
 )
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder, *MANY, every=6)
+    return outcome(folder)
+
+
 @pytest.mark.parametrize("last", [6, 7, 9, 14])
-def test_resume_equals_uninterrupted_run(tmp_path: Path, last: int) -> None:
-    train(tmp_path / "whole", *MANY, every=6)
-    folder = tmp_path / "killed"
-    assert any(train_until(folder, last, *MANY, every=6) for _ in range(100))
-    assert outcome(folder) == outcome(tmp_path / "whole")
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, last: int) -> None:
+    assert any(train_until(tmp_path, last, *MANY, every=6) for _ in range(100))
+    assert outcome(tmp_path) == undisturbed
 
 
 def test_each_run_has_the_windows_and_the_training_loss_that_it_has_alone(tmp_path: Path) -> None:
@@ -145,35 +146,11 @@ def test_each_run_has_the_windows_and_the_training_loss_that_it_has_alone(tmp_pa
     alone = train(tmp_path / "alone", phase, every=8)
     beside = train(tmp_path / "beside", replace(phase, ages=3), every=8)
     assert beside[-1]["train"] == pytest.approx(alone[-1]["train"], rel=1e-5)
-    states = [load_state(tmp_path / name) for name in ("alone", "beside")]
-    assert states[0] is not None and states[1] is not None
+    states = [training_state(tmp_path / name) for name in ("alone", "beside")]
     assert states[0].moments["updates"] == states[1].moments["updates"]
     assert states[0].moments["updates"] == sum(
         len(estimators.make(TRUNCATED).windows(phase.steps(1, run))) for run in range(8)
     )
-
-
-FILE = """
-title: Tiny
-sizes: {test_instances: 2, tuning_instances: 2}
-training:
-  t:
-    problem: {name: quadratic, dim: 3}
-    optimizer: {name: lstm, preprocessing: none, hidden: 4}
-    phases: [{runs: 16, horizon: 12, estimator: {name: truncated, window: 3}, rate: 0.01}]
-    validate_every: 8
-panels:
-  p: {title: P, problem: {name: quadratic, dim: 3}, steps: 10, optimizers: {LSTM: {trained: t}}}
-"""
-
-
-def planned(folder: Path, *settings: str) -> Any:
-    path = folder / "tiny.yaml"
-    path.write_text(FILE)
-    written = [f"training.t.{setting}" for setting in settings]
-    cells = make_plan(build([read_experiment(path)], "quick", written)).cells
-    (found,) = (cell for cell in cells if cell.kind == "metatrain")
-    return found
 
 
 def test_ages_are_part_of_the_key_only_where_they_are_given(tmp_path: Path) -> None:

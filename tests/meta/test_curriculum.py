@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 import torch
-from test_metatrain import FOUR, PROBLEM, SPEC, log_of, outcome, train, train_until, training
+from test_metatrain import (
+    FOUR,
+    PROBLEM,
+    SPEC,
+    log_of,
+    outcome,
+    train,
+    train_until,
+    training,
+    training_state,
+    untrained,
+)
 from torch import Tensor
 
 import l2l.suite.meta.metatrain
@@ -20,12 +31,9 @@ from l2l.optimizers.learned.checkpoint import about_optimizer, load_optimizer
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.registry import optimizers
-from l2l.suite.core.seeds import Rng
 from l2l.suite.inner.evaluate import evaluate, final_steps
 from l2l.suite.meta.metatrain import UNTRAINED, metatrain
 from l2l.suite.meta.schedule import Phase, Schedule
-from l2l.suite.meta.state import load_state
 
 STAGES = (
     Phase(40, 4, FOUR, rate=0.05, validation_steps=8, until_worse=2),
@@ -82,8 +90,8 @@ def test_phase_that_is_never_better_ends_training_with_the_best_phi_before_it(
     seen = tell(monkeypatch, [9.0, 5.0, 6.0, 20.0, 21.0, 22.0])
     log = train(tmp_path, *STAGES, every=4)
     assert [row["runs"] for row in log] == [0, 4, 8, 8, 12, 16], "no third phase"
-    state = load_state(tmp_path)
-    assert state is not None and state.over
+    state = training_state(tmp_path)
+    assert state.over
     assert torch.equal(load_optimizer(tmp_path / "optimizer.safetensors").phi, seen[1][1])
     about = about_optimizer(tmp_path / "optimizer.safetensors")
     assert (about["validation"], about["runs"]) == (20.0, 4)
@@ -144,8 +152,8 @@ def test_runs_after_an_early_end_are_on_fresh_instances_and_count_as_windows(
     train(tmp_path, *STAGES, every=4)
     assert [run for each in runs for run in each] == list(range(24))
     assert [len(each) for each in runs] == 16 * [1] + 4 * [2]
-    state = load_state(tmp_path)
-    assert state is not None and state.early == [8, 16, 24]
+    state = training_state(tmp_path)
+    assert state.early == [8, 16, 24]
     windows = l2l.suite.meta.metatrain._windows(state, Schedule(STAGES), seed=1)
     assert windows == 8 * 1 + 8 * 2 + 4 * 4
 
@@ -153,8 +161,7 @@ def test_runs_after_an_early_end_are_on_fresh_instances_and_count_as_windows(
 def test_validation_is_of_the_phase_s_steps(tmp_path: Path) -> None:
     """Against evaluations of the untrained φ made here."""
     log = train(tmp_path, replace(STAGES[0], runs=1), replace(STAGES[1], runs=1), every=4)
-    learner: Any = optimizers.make(SPEC)
-    learner = learner.with_weights(learner.initial_weights(Rng(1, "phi")))
+    learner = untrained()
     losses = evaluate(PROBLEM, learner, 8, 6, 1, split="validation")
     assert log[0]["validation"] == losses[:, final_steps(8).start :].mean().item()
     best = [row for row in log if row["steps"] == 8]
@@ -170,8 +177,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_real_stages_end_early(undisturbed: Path) -> None:
     """What the next test interrupts is a curriculum, and not three phases of 40 runs."""
-    state = load_state(undisturbed)
-    assert state is not None
+    state = training_state(undisturbed)
     assert state.early == [16, 28, 60] and not state.over
     assert {row["steps"] for row in log_of(undisturbed)} == {8, 16, 32}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from example_problems import Cliff
-from test_metatrain import PROBLEM, SPEC, log_of, outcome, training
+from test_metatrain import PROBLEM, SPEC, log_of, outcome, training, training_state
 from torch import Tensor
 
 from l2l.problems.mlp import MLP
@@ -21,7 +21,6 @@ from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.estimators.antithetic import walk_pairs
 from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Phase
-from l2l.suite.meta.state import load_state
 
 HORIZON = 12
 WINDOW = 3
@@ -202,8 +201,7 @@ def test_training_that_stopped_in_every_phase_ends_with_the_same_bits(tmp_path: 
     whole = trained(tmp_path / "whole", None)
     assert trained(tmp_path / "stopped", 3, 7, 12, 19, None) == whole
     assert trained(tmp_path / "other", None, seed=2) != whole
-    state = load_state(tmp_path / "whole")
-    assert state is not None
+    state = training_state(tmp_path / "whole")
     assert state.skipped == 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,20 @@ import pytest
 import torch
 from example_problems import Cliff, InDouble
 from moved import moved
-from test_metatrain import FIVE, PROBLEM, SPEC, log_of, outcome, train, train_until, training
+from planned_training import planned
+from test_metatrain import (
+    FIVE,
+    PROBLEM,
+    SPEC,
+    Outcome,
+    log_of,
+    outcome,
+    train,
+    train_until,
+    training,
+    training_state,
+    untrained,
+)
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -34,9 +46,6 @@ from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Imitation, Phase
-from l2l.suite.meta.state import load_state
-from l2l.suite.plan.plan import make_plan
-from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.plan.unchanged import check_unchanged
 
 ADAM = {"name": "adam", "lr": 0.01}
@@ -47,15 +56,7 @@ PHASES = (
 )
 
 
-@pytest.fixture
-def in_double() -> Iterator[None]:
-    """States of optimizers, too, are made in float64."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.mark.usefixtures("in_double")
+@pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize("teacher", [Adam(0.01), NAG(0.003), SGD(0.01)], ids=["adam", "nag", "sgd"])
 @pytest.mark.parametrize("kind", [LSTM, SmallFCLopt])
 def test_gradient_of_the_imitation_loss_matches_autograd_in_float64(
@@ -93,7 +94,7 @@ def test_gradient_of_the_imitation_loss_matches_autograd_in_float64(
 def test_runs_are_the_teacher_s_own() -> None:
     """The same losses as an evaluation of ADAM alone, on MNIST's minibatches."""
     problem, adam = MLP(units=3, batch_size=8), Adam(0.01)
-    learner = LSTM(hidden=4).with_weights(LSTM(hidden=4).initial_weights(Rng(1, "phi")))
+    learner = untrained({"name": "lstm", "hidden": 4})
     objective, estimator = Objective(problem, range(2), "train", 3), Imitating(teacher=adam)
     place, first = estimator.begin(learner, objective)
     losses = [first]
@@ -108,8 +109,7 @@ def test_runs_are_the_teacher_s_own() -> None:
 
 def test_run_in_which_the_teacher_diverges_adds_nothing() -> None:
     """Of two runs one falls off: the gradient is half of the other's alone."""
-    learner = LSTM(hidden=4, preprocessing="none")
-    learner = learner.with_weights(learner.initial_weights(Rng(1, "phi")))
+    learner = untrained()
     estimator = Imitating(teacher=SGD(0.45))
     found = {}
     for instances in (range(8), [0], [1], [2], [3], [4], [5], [6], [7]):
@@ -130,8 +130,7 @@ def test_learning_to_imitate_brings_updates_closer(tmp_path: Path) -> None:
     every = Imitation(ADAM, share=1.0)
     phase = Phase(300, 10, {"name": "truncated"}, 0.01, batch=4, imitate=every, clip=True)
     metatrain(PROBLEM, SPEC, training(phase, every=300), 1, tmp_path)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert state.moments == {} and state.imitation["updates"] == 75
     assert state.norms == [], "these gradients are not clipped"
     estimator, gaps = Imitating(teacher=Adam(0.01)), []
@@ -164,9 +163,8 @@ def test_share_is_that_of_the_runs_and_the_others_are_as_they_were(tmp_path: Pat
 def test_first_update_on_an_imitated_run_is_adam_s_on_its_gradient(tmp_path: Path) -> None:
     phase = Phase(1, 10, {"name": "truncated"}, 0.02, imitate=Imitation(ADAM, 1.0))
     train(tmp_path, phase)
-    state = load_state(tmp_path)
-    learner: Any = optimizers.make(SPEC)
-    learner = learner.with_weights(learner.initial_weights(Rng(1, "phi")))
+    state = training_state(tmp_path)
+    learner = untrained()
     objective, estimator = Objective(PROBLEM, [0], "train", 1), Imitating(teacher=Adam(0.01))
     place, _ = estimator.begin(learner, objective)
     with torch.no_grad():
@@ -175,51 +173,34 @@ def test_first_update_on_an_imitated_run_is_adam_s_on_its_gradient(tmp_path: Pat
     adam = Adam(0.02)
     fresh = adam.init(ParamSpec({"phi": gradient.shape}), 1)
     update, _ = moved(adam, gradient.unsqueeze(0), fresh)
-    assert state is not None
     torch.testing.assert_close(state.weights, learner.phi + update[0])
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(folder, *PHASES, every=2)
+    return outcome(folder)
+
+
 @pytest.mark.parametrize("last", [2, 5, 9])
-def test_resume_equals_uninterrupted_run(tmp_path: Path, last: int) -> None:
-    train(tmp_path / "whole", *PHASES, every=2)
-    folder = tmp_path / "killed"
-    assert any(train_until(folder, last, *PHASES, every=2) for _ in range(100))
-    assert outcome(folder) == outcome(tmp_path / "whole")
-    state = load_state(folder)
-    assert state is not None and state.imitation and state.moments, "both kinds of runs came"
-
-
-FILE = """
-title: Tiny
-sizes: {test_instances: 2, tuning_instances: 2}
-training:
-  t:
-    problem: {name: quadratic, dim: 3}
-    optimizer: {name: lstm, preprocessing: none, hidden: 4}
-    phases: [{runs: 4, horizon: 10, estimator: {name: truncated, window: 5}, rate: 0.01%s}]
-panels:
-  p: {title: P, problem: {name: quadratic, dim: 3}, steps: 10, optimizers: {LSTM: {trained: t}}}
-"""
-
-
-def planned(folder: Path, imitate: str = "") -> Any:
-    path = folder / "tiny.yaml"
-    path.write_text(FILE % (f", imitate: {imitate}" if imitate else ""))
-    cells = make_plan(build([read_experiment(path)], "quick", [])).cells
-    (found,) = (cell for cell in cells if cell.kind == "metatrain")
-    return found
+def test_resume_equals_uninterrupted_run(tmp_path: Path, undisturbed: Outcome, last: int) -> None:
+    assert any(train_until(tmp_path, last, *PHASES, every=2) for _ in range(100))
+    assert outcome(tmp_path) == undisturbed
+    state = training_state(tmp_path)
+    assert state.imitation and state.moments, "both kinds of runs came"
 
 
 def test_teacher_is_part_of_the_key_with_all_that_decides_it(tmp_path: Path) -> None:
     without = planned(tmp_path)
     assert "imitate" not in without.config["training"]["phases"][0]
     teacher = "{optimizer: {name: adam, lr: 0.01, schedule: cosine}, share: 0.3}"
-    with_it = planned(tmp_path, teacher)
+    with_it = planned(tmp_path, f"phases.0.imitate={teacher}")
     assert with_it.key != without.key
     check_unchanged(plain(with_it.config))
     assert with_it.config["imitated"][0]["code"]
     spec = with_it.config["training"]["phases"][0]["imitate"]["optimizer"]
-    assert spec["schedule_steps"] == 10, "a schedule is over the runs of the phase"
+    assert spec["schedule_steps"] == 12, "a schedule is over the runs of the phase"
     assert spec["beta1"] == 0.9
     schedule = fill(Phase, with_it.config["training"]["phases"][0], "phase")
     metatrain(PROBLEM, SPEC, training(schedule), 1, tmp_path)
@@ -247,6 +228,6 @@ def test_teachers_that_cannot_be_are_refused_while_planning(
     tmp_path: Path, imitate: str, told: str
 ) -> None:
     with pytest.raises(SuiteError) as refused:
-        planned(tmp_path, imitate)
+        planned(tmp_path, f"phases.0.imitate={imitate}")
     assert told in str(refused.value)
     assert "phases[0].imitate" in str(refused.value)

@@ -92,6 +92,19 @@ def log_of(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+def training_state(folder: Path) -> TrainingState:
+    """What a meta-training keeps while it runs."""
+    state = load_state(folder)
+    assert state is not None
+    return state
+
+
+def untrained(spec: Any = SPEC, seed: int = 1) -> Any:
+    """The optimizer that a meta-training begins with."""
+    made: Any = optimizers.make(spec)
+    return made.with_weights(made.initial_weights(Rng(seed, "phi")))
+
+
 Outcome = tuple[dict[str, bytes], dict[str, str], str]
 
 
@@ -109,9 +122,8 @@ def test_meta_training_lowers_the_validation_loss(tmp_path: Path) -> None:
     assert log[0]["runs"] == 0, "validated before the first update"
     assert min(row["validation"] for row in log) < 0.7 * log[0]["validation"]
     trained = load_optimizer(tmp_path / "optimizer.safetensors")
-    untrained = LSTM(preprocessing="none", hidden=4)
-    untrained = untrained.with_weights(untrained.initial_weights(Rng(1, "phi")))
-    finals = [evaluate(PROBLEM, each, 20, 64, 5)[:, -1].mean() for each in (trained, untrained)]
+    both = (trained, untrained())
+    finals = [evaluate(PROBLEM, each, 20, 64, 5)[:, -1].mean() for each in both]
     assert finals[0] < 0.8 * finals[1], "on instances that training never saw"
 
 
@@ -119,8 +131,7 @@ def test_meta_training_lowers_the_validation_loss(tmp_path: Path) -> None:
 def test_one_update_is_adam_on_the_meta_gradient(tmp_path: Path, name: str) -> None:
     """Against the update written out: one run of two windows, plain ADAM at the phase's rate."""
     train(tmp_path, Phase(3, 8, {"name": name, "window": 5}, rate=0.02, batch=3))
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     learner: Any = optimizers.make(SPEC)
     phi = learner.initial_weights(Rng(1, "phi"))
     objective = Objective(PROBLEM, range(3), "train", 1)
@@ -166,9 +177,7 @@ def test_every_run_is_on_fresh_training_instances(
 def test_training_loss_in_the_log_is_the_mean_sum_over_runs(tmp_path: Path) -> None:
     """With a rate at which φ hardly moves: the first four runs' own losses, θ_0's among them."""
     log = train(tmp_path, Phase(4, 6, {"name": "truncated", "window": 3}, 1e-9, batch=2), every=4)
-    untrained: Any = optimizers.make(SPEC)
-    untrained = untrained.with_weights(untrained.initial_weights(Rng(1, "phi")))
-    losses = evaluate(PROBLEM, untrained, 6, 4, 1, split="train")
+    losses = evaluate(PROBLEM, untrained(), 6, 4, 1, split="train")
     assert log[-1]["train"] == pytest.approx(losses.sum(1).mean().item(), rel=1e-4)
 
 
@@ -234,8 +243,7 @@ def test_later_phases_begin_from_the_best_phi_so_far(
     assert (seen[3] - seen[1]).abs().max() > 0.01
     for phi in seen[4:]:
         assert torch.allclose(phi, seen[1], atol=1e-5)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert state.moments["updates"] == 8, "with fresh moments"
 
 
@@ -247,8 +255,7 @@ def test_phi_goes_back_to_the_best_when_patience_is_at_its_end(
     train(tmp_path, Phase(20, 4, FOUR, rate=0.05, patience=2), every=4)
     distance = [(phi - seen[1]).abs().max() for phi in seen]
     assert distance[4] < distance[3] and distance[4] < distance[5]
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert torch.equal(state.weights, seen[1]), "and again after the last two"
     assert state.moments["updates"] == 20, "the moments stay"
 
@@ -260,8 +267,7 @@ def test_an_odd_phase_goes_back_to_the_odd_part_of_a_best_phi_from_before_it(
     seen = spoil(monkeypatch, [5.0, 1.0, 2.0])
     odd = Phase(4, 4, FOUR, rate=0.05, odd=True, patience=1)
     train(tmp_path, Phase(4, 4, FOUR, rate=0.05), odd, every=4)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert torch.equal(state.best_weights, seen[1])
     assert torch.equal(state.weights, optimizers.make(SPEC).odd_part(seen[1]))
     assert not torch.equal(state.weights, seen[1])
@@ -276,10 +282,9 @@ def test_partly_odd_phase_takes_its_part_of_what_leads_away_from_odd_networks(
         folder = tmp_path / str(odd)
         # Not moved: rates of 0 are refused, and this one is below what φ's precision has.
         train(folder, replace(phase, odd=odd, rate=1e-12), every=6)
-        still = load_state(folder)
+        still = training_state(folder)
         train(folder / "moved", replace(phase, odd=odd), every=6)
-        moved = load_state(folder / "moved")
-        assert still is not None and moved is not None
+        moved = training_state(folder / "moved")
         first[odd] = (still.weights, moved.weights - still.weights)
     optimizer = optimizers.make(SPEC)
 
@@ -298,8 +303,7 @@ def test_partly_odd_phase_begins_with_the_best_phi_as_it_is(tmp_path: Path) -> N
     free = Phase(4, 4, FOUR, rate=0.05)
     train(tmp_path, free, Phase(4, 4, FOUR, rate=1e-12, odd=0.9), every=4)
     train(tmp_path / "free", free, every=4)
-    after, before = load_state(tmp_path), load_state(tmp_path / "free")
-    assert after is not None and before is not None
+    after, before = training_state(tmp_path), training_state(tmp_path / "free")
     torch.testing.assert_close(after.weights, before.best_weights)
 
 
@@ -356,8 +360,7 @@ def test_windows_without_a_finite_gradient_are_skipped(
 ) -> None:
     bad_gradients(monkeypatch, {2, 3, 7})
     log = train(tmp_path, SHORT, every=8)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert [row["skipped"] for row in log] == [0, 2, 3, 3]
     assert state.weights.isfinite().all()
     assert state.moments["updates"] == 24 / 4 * 2 - 3, "a skipped window is no step of ADAM"
@@ -482,8 +485,7 @@ def test_killed_process_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> N
         process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not (folder / "optimizer.safetensors").exists()
-    before = load_state(folder)
-    assert before is not None
+    before = training_state(folder)
     assert 0 < before.runs < phase.runs
     train(folder, phase, every=10)
     train(expected, phase, every=10)

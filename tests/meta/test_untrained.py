@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import command, write_experiment
-from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training
+from command_line import command, leave_figures_empty, write_experiment
+from test_metatrain import PHASES, PROBLEM, SHORT, SPEC, training, training_state
 from torch import Tensor
 
 from l2l import Problem, Rng, Tensors
 from l2l.optimizers.learned.checkpoint import about_optimizer
 from l2l.suite.meta.metatrain import UNTRAINED, metatrain, untrained_because
-from l2l.suite.meta.state import TrainingState, load_state
+from l2l.suite.meta.state import TrainingState
 
 TOO_FAST = ["--set", "training.t.phases.0.rate=1e3"]
 
@@ -56,8 +56,7 @@ def test_training_without_a_usable_window_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("until", [6, 26])
 def test_windows_are_those_that_were_skipped_where_all_were(tmp_path: Path, until: int) -> None:
     metatrain(Plain(), SPEC, training(*PHASES), 1, tmp_path, until=until)
-    state = load_state(tmp_path)
-    assert state is not None
+    state = training_state(tmp_path)
     assert state.skipped
     assert f"none of {state.skipped} windows" in untrained_because(state, training(*PHASES), seed=1)
     # One of them that was not is enough.
@@ -66,7 +65,9 @@ def test_windows_are_those_that_were_skipped_where_all_were(tmp_path: Path, unti
     assert "windows" not in untrained_because(used, training(*PHASES), seed=1)
 
 
-def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: Path) -> None:
+def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     words = ["run", write_experiment(tmp_path), "--results", out, *TOO_FAST]
     done = command(*words)
@@ -83,6 +84,7 @@ def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: 
     assert " (untrained) |" in table
     for file in ("tables/final.md", "tables/claims.md", "tables/intervals.tex", "report.html"):
         assert sentence in (out / file).read_text(encoding="utf-8"), file
+    leave_figures_empty(monkeypatch)
     # The training's own cell may be gone.
     assert command("clean", "--kind", "metatrain", "--yes", "--results", out).exit_code == 0
     assert sentence in command(*words).stderr
@@ -92,6 +94,7 @@ def test_untrained_optimizer_is_told_of_on_terminal_figure_and_tables(tmp_path: 
     assert sentence in command("report", "--results", out).stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_chosen_one_of_several_seeds_is_told_of_too(tmp_path: Path) -> None:
     words = ["--results", tmp_path / "out", "--set", "training.t.seeds=[1, 2]"]
     done = command("run", write_experiment(tmp_path), *words, *TOO_FAST)

@@ -106,13 +106,13 @@ def test_networks_that_cannot_be_are_refused(options: dict[str, Any], told: str)
 @pytest.mark.parametrize("spread", ["all", "one"])
 def test_lstm_with_averaging_cells_clips_by_norm(coordinates: int, spread: str) -> None:
     """Within .3 % from a hundredth of the threshold to thirty times of it."""
-    norms = 2.0 * torch.logspace(-2, 1.477, 200).unsqueeze(1)
-    directions = Rng(1, "directions").normal(200, coordinates)
+    norms = 2.0 * torch.logspace(-2, 1.477, 60).unsqueeze(1)
+    directions = Rng(1, "directions").normal(60, coordinates)
     if spread == "one":
         directions[:, 1:] = 0
     grads = norms * directions / directions.norm(dim=1, keepdim=True)
     optimizer = GACClipping(lr=0.5, threshold=2.0)
-    state = optimizer.init(ParamSpec({"theta": torch.Size([coordinates])}), 200)
+    state = optimizer.init(ParamSpec({"theta": torch.Size([coordinates])}), 60)
     expected = -0.5 * clip_by_norm(grads, 2.0)
     for _ in range(3):  # nothing is remembered
         update, state = moved(optimizer, grads, state)

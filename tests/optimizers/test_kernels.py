@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,27 +177,17 @@ def test_fused_step_is_the_references(case: Case) -> None:
 
 
 @fused
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the instruction sets are x86-64's")
-@pytest.mark.parametrize("instructions", ["x86-64", "x86-64-v3"])
-def test_older_processors_get_the_same_numbers(
-    instructions: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Vectors of 4 and 8 lanes, and powers of 2 without AVX-512's instructions for them."""
-    flags = [f"-march={instructions}" if f.startswith("-march") else f for f in build.FLAGS]
-    monkeypatch.setattr(build, "FLAGS", tuple(flags))
-    monkeypatch.setenv("L2L_CACHE", str(tmp_path))
-    build.load_library.cache_clear()
-    try:
-        for scale in (0.3, 1.0):
-            case = make_case(LSTMShape(2, 20, 2), 333, 5, seed=3, scale=scale)
-            _, grad = unrolled(case.double())
-            assert relative_error(case.gradient(operators), grad) <= 1e-5
-            assert relative_error(case.step(operators)[1], case.double().step(reference)[1]) <= 1e-5
-        test_update_from_gradients_is_that_of_their_features("log", 4.0)
-        test_loss_gradient_is_the_references_in_float64("log", 3, 0.8, 40.0)
-        test_infinite_gradient_counts_as_the_largest_and_nan_spreads()
-    finally:
-        build.load_library.cache_clear()
+@pytest.mark.usefixtures("older_processor")
+def test_older_processors_get_the_same_numbers() -> None:
+    """Also powers of 2 without AVX-512's instructions for them."""
+    for scale in (0.3, 1.0):
+        case = make_case(LSTMShape(2, 20, 2), 333, 5, seed=3, scale=scale)
+        _, grad = unrolled(case.double())
+        assert relative_error(case.gradient(operators), grad) <= 1e-5
+        assert relative_error(case.step(operators)[1], case.double().step(reference)[1]) <= 1e-5
+    test_update_from_gradients_is_that_of_their_features("log", 4.0)
+    test_loss_gradient_is_the_references_in_float64("log", 3, 0.8, 40.0)
+    test_infinite_gradient_counts_as_the_largest_and_nan_spreads()
 
 
 @fused

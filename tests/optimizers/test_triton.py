@@ -30,12 +30,12 @@ shapes = st.builds(LSTMShape, st.integers(1, 3), st.sampled_from([1, 5, 16, 20])
 cases = st.builds(
     make_case,
     shapes,
-    st.integers(1, 70) | st.sampled_from([32, 64, 96]),
+    st.integers(1, 40) | st.sampled_from([32, 64]),
     st.integers(1, 4),
     st.integers(0, 2**32),
     st.sampled_from([0.05, 0.3, 1.0]),
 )
-some = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+some = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def near(value: Tensor, expected: Tensor, bound: float = 1e-5) -> bool:
@@ -119,7 +119,7 @@ def test_kernel_that_agrees_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         return errors[-1]
 
     monkeypatch.setattr(dispatch, "self_check", noted)
-    assert dispatch._fused_gpu(LSTMShape(2, 5, 2), torch.device(DEVICE))
+    assert dispatch._fused_gpu(LSTMShape(1, 4, 2), torch.device(DEVICE))
     assert len(errors) == 1 and errors[0] < 1e-5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from l2l.suite.commands.request import find_experiments
@@ -17,10 +19,10 @@ def benchmark(profile: str) -> Experiment:
     return build([read_experiment(path)], profile, [])[0]
 
 
-@pytest.fixture(scope="module")
-def plan() -> Plan:
+@cache
+def plan(profile: str = "small") -> Plan:
     with untried():
-        return make_plan([benchmark("small")])
+        return make_plan([benchmark(profile)])
 
 
 def test_every_optimizer_is_on_every_problem() -> None:
@@ -34,10 +36,8 @@ def test_every_optimizer_is_on_every_problem() -> None:
 
 @pytest.mark.parametrize("profile", ["small", "paper"])
 def test_optimizers_of_a_panel_have_equal_budgets(profile: str) -> None:
-    with untried():
-        plan = make_plan([benchmark(profile)])
-    for name, panel in plan.experiments[0].panels.items():
-        own = [curve for curve in plan.curves if curve.panel == name]
+    for name, panel in plan(profile).experiments[0].panels.items():
+        own = [curve for curve in plan(profile).curves if curve.panel == name]
         cells = [curve.cell for curve in own if curve.optimizer in panel.optimizers]
         tuned = [cell.inputs[0] for cell in cells if cell.inputs]
         trained = [label for label, spec in panel.optimizers.items() if "trained" in spec]
@@ -48,8 +48,8 @@ def test_optimizers_of_a_panel_have_equal_budgets(profile: str) -> None:
         assert cells[0].config["steps"] == tuned[0].config["steps"]
 
 
-def test_panels_know_who_was_trained_on_them(plan: Plan) -> None:
-    (info,) = experiment_infos(plan, "small")
+def test_panels_know_who_was_trained_on_them() -> None:
+    (info,) = experiment_infos(plan(), "small")
     known = {panel.name: panel.in_distribution for panel in info.panels if panel.in_distribution}
     of_mnist = ("LSTM of MNIST", "RNNProp", "small_fc_lopt", "Celo2-base, cosine")
     assert known == {"mnist": of_mnist, "quadratics": ("LSTM of quadratics",)}

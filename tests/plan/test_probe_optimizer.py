@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from own_file import HEAD, complaint, forget, planned
+from own_file import HEAD, complaint, planned
 
 UPDATE = "return -self.lr * grads + 0 * state, state + 1"
 STATE = "return torch.zeros(n, spec.size)"
@@ -24,11 +21,7 @@ class Mine(Optimizer):
 """
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def test_a_right_optimizer_passes() -> None:

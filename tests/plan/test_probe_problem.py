@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from own_file import HEAD, complaint, forget, planned
+from own_file import HEAD, complaint, planned
 
 import l2l.suite.plan.probe
 from l2l.suite.core.registry import problems
@@ -38,11 +35,7 @@ class Mine(Problem):
 """
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    yield
-    forget()
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def test_a_right_problem_passes() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import pytest
@@ -83,21 +82,10 @@ def test_value_and_gradients_are_the_definitions_in_float64(
 
 
 @fused
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the instruction sets are x86-64's")
-@pytest.mark.parametrize("instructions", ["x86-64", "x86-64-v3"])
-def test_older_processors_get_the_same_numbers(
-    instructions: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Vectors of 4 and 8 channels."""
-    flags = [f"-march={instructions}" if f.startswith("-march") else f for f in native_build.FLAGS]
-    monkeypatch.setattr(native_build, "FLAGS", tuple(flags))
-    monkeypatch.setenv("L2L_CACHE", str(tmp_path))
-    native_build.load_library.cache_clear()
-    try:
-        for shape in SHAPES[1:]:
-            assert_as_defined(*make_case(shape))
-    finally:
-        native_build.load_library.cache_clear()
+@pytest.mark.usefixtures("older_processor")
+def test_older_processors_get_the_same_numbers() -> None:
+    for shape in SHAPES[1:]:
+        assert_as_defined(*make_case(shape))
 
 
 @fused

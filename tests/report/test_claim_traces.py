@@ -25,30 +25,32 @@ def optimizer(
     name: str, size: float = 1.0, memory: float = 0.0, response: Response = np.negative
 ) -> Traces:
     """One whose updates forget a gradient's sign by `memory` a step, and some noise."""
-    rng = np.random.default_rng(0)
-    parts = []
-    for instance in range(INSTANCES):
-        for coordinate in range(COORDINATES):
-            place = {"optimizer": name, "instance": instance, "coordinate": coordinate}
-            gradient = rng.normal(size=STEPS)
-            update = np.zeros(STEPS)
-            for step in range(STEPS):
-                before = update[step - 1] if step else 0.0
-                update[step] = memory * before - (1 - memory) * size * gradient[step]
-            lags = np.arange(20)
-            steps = np.repeat([1, 2, 3], len(GRID))
-            parts.append(
-                Traces(
-                    pd.DataFrame(
-                        {**place, "step": 1 + np.arange(STEPS), "gradient": gradient}
-                    ).assign(update=update),
-                    pd.DataFrame({**place, "step": steps, "gradient": np.tile(GRID, 3)}).assign(
-                        update=np.tile(response(GRID), 3)
-                    ),
-                    pd.DataFrame({**place, "lag": lags, "effect": float(memory) ** lags}),
-                )
-            )
-    return joined(parts)
+    gradient = np.random.default_rng(0).normal(size=(INSTANCES * COORDINATES, STEPS))
+    update = np.zeros_like(gradient)
+    for step in range(STEPS):
+        before = update[:, step - 1] if step else 0.0
+        update[:, step] = memory * before - (1 - memory) * size * gradient[:, step]
+
+    def table(**columns: np.ndarray) -> pd.DataFrame:
+        """Columns of each coordinate, or of all of them alike."""
+        full = {
+            name: np.broadcast_to(each, (len(gradient), each.shape[-1])).ravel()
+            for name, each in columns.items()
+        }
+        places = np.repeat(
+            np.arange(len(gradient)), len(next(iter(full.values()))) // len(gradient)
+        )
+        instance, coordinate = np.divmod(places, COORDINATES)
+        return pd.DataFrame(
+            {"optimizer": name, "instance": instance, "coordinate": coordinate, **full}
+        )
+
+    grid, lags = np.tile(GRID, 3), np.arange(20)
+    return Traces(
+        table(step=1 + np.arange(STEPS), gradient=gradient, update=update),
+        table(step=np.repeat([1, 2, 3], len(GRID)), gradient=grid, update=response(grid)),
+        table(lag=lags, effect=float(memory) ** lags),
+    )
 
 
 LINE = optimizer("ADAM")

@@ -49,16 +49,17 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def remade(folder):
+    """The report of the same folder, and its page before."""
+    before = (folder / "report.html").read_bytes()
+    return write_report(folder), before
+
+
 def test_everything_of_the_contract_is_there(folder):
     names = [
-        *(
-            "curves.parquet",
-            "losses.parquet",
-            "scores.parquet",
-            "final.csv",
-            "claims.csv",
-            "provenance.json",
-        ),
+        *("curves.parquet", "losses.parquet", "scores.parquet"),
+        *("final.csv", "claims.csv", "provenance.json"),
         *("report.md", "report.html", "figures/e.png", "figures/e.svg", "tables/final.md"),
         *("tables/final.tex", "tables/final.csv", "tables/claims.tex", "tables/learning_rates.md"),
     ]
@@ -67,14 +68,13 @@ def test_everything_of_the_contract_is_there(folder):
     assert not [path for path in folder.rglob(".*") if path.is_file()]
 
 
-def test_report_is_remade_from_the_folder_alone_and_equal(folder):
-    before = (folder / "report.html").read_bytes()
-    report = write_report(folder)
+def test_report_is_remade_from_the_folder_alone_and_equal(remade):
+    report, before = remade
     assert report.html.read_bytes() == before
     assert list(report.claims["verdict"]) == ["reproduced", "unchecked"]
 
 
-def test_claims_of_the_paper_and_own_checks_are_counted_and_shown_apart(folder, capsys):
+def test_claims_of_the_paper_and_own_checks_are_counted_and_shown_apart(folder, remade, capsys):
     text = (folder / "report.md").read_text()
     assert "\n\nClaims of the paper: 1 reproduced.\n\nOwn checks: 1 unchecked.\n\n" in text
     paper, own = text.partition("## Own checks")[::2]
@@ -84,13 +84,13 @@ def test_claims_of_the_paper_and_own_checks_are_counted_and_shown_apart(folder, 
     for heading in ('<h2 id="claims">Claims of the paper</h2>', '<h2 id="checks">Own checks</h2>'):
         assert page.count(heading) == 1
     assert "1 claim of it · 1 own check in 1 experiment" in page
-    print_report(write_report(folder))
+    print_report(remade[0])
     told = capsys.readouterr().out
     assert told.index("Claims of the paper") < told.index("C-1") < told.index("Own checks")
 
 
-def test_claim_of_any_id_is_printed(folder, capsys):
-    report = write_report(folder)
+def test_claim_of_any_id_is_printed(remade, capsys):
+    report, _ = remade
     print_report(dataclasses.replace(report, claims=report.claims.assign(id="A[/b]")))
     assert "A[/b]" in capsys.readouterr().out
 
