@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 import l2l.suite.report.figures.files
 from l2l.suite.commands.command_line import app, main
 from l2l.suite.report.figures.files import Drawing, Rendered
-from l2l.suite.report.figures.style import own_settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,18 +62,6 @@ def empty_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         leave_figures_empty(patch)
         yield
-
-
-def with_figures_laid_out(*words: object) -> None:
-    """The command line, whose figures have all that they show in its place, but no files of it."""
-
-    def laid_out(drawing: Drawing, text: str = "") -> Rendered:
-        with own_settings(text, drawing.name):
-            drawing.draw().draw_without_rendering()
-        return Rendered("<svg/>", b"no picture")
-
-    l2l.suite.report.figures.files.render = laid_out
-    as_program(*words)
 
 
 def write_experiment(folder: Path, text: str = EXPERIMENT) -> Path:
