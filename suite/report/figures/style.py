@@ -18,6 +18,7 @@ from l2l.suite.report.figures.svg import BACKGROUND, INK
 from l2l.suite.report.figures.text import FONT, families
 
 GREY = (0.55, 0.55, 0.55)
+BLACK = (0.0, 0.0, 0.0)
 
 Dash = tuple[float, tuple[float, ...]]
 SOLID: Dash = (0, ())
@@ -40,10 +41,19 @@ class CurveStyle:
     @property
     def paper_colour(self) -> str:
         """The same hue drawn towards grey, for the paper's curve."""
-        mixed = [
-            0.6 * own + 0.4 * grey for own, grey in zip(to_rgb(self.colour), GREY, strict=True)
-        ]
-        return str(to_hex((mixed[0], mixed[1], mixed[2])))
+        return self._mixed(0.6, GREY)
+
+    @property
+    def darker_colour(self) -> str:
+        """The same hue, darker."""
+        return self._mixed(0.65, BLACK)
+
+    def _mixed(self, share: float, other: tuple[float, float, float]) -> str:
+        red, green, blue = (
+            share * own + (1 - share) * each
+            for own, each in zip(to_rgb(self.colour), other, strict=True)
+        )
+        return str(to_hex((red, green, blue)))
 
 
 KNOWN = {
@@ -122,11 +132,17 @@ def own_settings(text: str = "", salt: str = "") -> Iterator[None]:
 
 
 def curve_styles(optimizers: Iterable[str]) -> dict[str, CurveStyle]:
-    """A style for each name; give all names of a report at once, so that none changes its own."""
+    """A style for each name; give all names of a report at once, so that none changes its own.
+
+    Other trainings, such as ``LSTM, seed 2``, have a darker shade of the known one's colour.
+    """
     names = dict.fromkeys(optimizers)
-    others = sorted(name for name in names if name not in KNOWN)
-    spare = {name: _spare(i) for i, name in enumerate(others)}
-    return {name: KNOWN.get(name) or spare[name] for name in names}
+    found = {name: style for name, style in KNOWN.items() if name in names}
+    for number, name in enumerate(sorted(names.keys() - KNOWN.keys())):
+        own = _spare(number)
+        known = KNOWN.get(name.partition(",")[0])
+        found[name] = replace(own, colour=known.darker_colour) if known else own
+    return found
 
 
 def _spare(number: int) -> CurveStyle:
