@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from command_line import EXPERIMENT, command, empty_figures, write_experiment
 
 import l2l.suite.commands.verify
 from l2l.suite.commands.verify import verify
+from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.report.results import load_results, store_results
 
 
@@ -71,6 +74,23 @@ def test_difference_is_not_lost_where_one_of_two_diverged(root: Path, tmp_path: 
     (found,) = (each for each in verify(tmp_path, steps=4) if each.optimizer == "SGD")
     assert found.state == "differs" and "after 2 updates" in found.note
     assert found.as_json()["difference"] is None
+
+
+def test_threads_are_those_of_a_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def counted(*given: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return evaluate(*given)
+
+    monkeypatch.setattr(l2l.suite.commands.verify, "evaluate", counted)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        verify(root, steps=2)
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("undrawn")
