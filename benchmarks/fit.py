@@ -30,6 +30,7 @@ from l2l.suite.files.yaml import read_yaml
 from l2l.suite.inner.evaluate import final_steps
 from l2l.suite.inner.loop import descend
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.process import as_in_a_cell
 from l2l.suite.plan.definitions import PaperPanel
 from l2l.suite.report.agreement import log_ratios, rms
 
@@ -87,9 +88,10 @@ def curves(
     problem: Mapping[str, Any], optimizer: Mapping[str, Any], steps: int, instances: int, seed: int
 ) -> np.ndarray:
     """Losses [steps + 1, instances] after 0, 1, … `steps` updates on validation instances."""
-    objective = Objective(problems.make(problem), range(instances), "validation", seed)
-    points = descend(objective, optimizers.make(optimizer), steps)
-    return np.array([point.loss.double().cpu().numpy().copy() for point in points])
+    with as_in_a_cell():
+        objective = Objective(problems.make(problem), range(instances), "validation", seed)
+        points = descend(objective, optimizers.make(optimizer), steps)
+        return np.array([point.loss.double().cpu().numpy().copy() for point in points])
 
 
 def end(losses: np.ndarray) -> tuple[float, float]:

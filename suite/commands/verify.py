@@ -23,7 +23,7 @@ from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CHECKPOINTS
 from l2l.suite.files.yaml import parse_yaml
 from l2l.suite.inner.evaluate import evaluate
-from l2l.suite.inner.process import full_float32, one_thread_beside_the_kernel
+from l2l.suite.inner.process import as_in_a_cell
 from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
 from l2l.suite.plan.probe import untried
@@ -134,8 +134,7 @@ def _again(
     optimizer = _optimizer(experiment, panel, label, rate)
     # Runs whose state is kept are as long as those before them.
     steps = panel.steps if optimizer.earlier_runs else int(own.columns.max())
-    # Threads as a cell has them: convolutions round differently with others.
-    with full_float32(), one_thread_beside_the_kernel():
+    with as_in_a_cell():
         return evaluate(problem, optimizer, steps, list(own.index), experiment.seed)
 
 

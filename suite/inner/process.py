@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
+from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.native_calls import kernel_threads
 
 DETERMINISTIC = "L2L_DETERMINISTIC"
@@ -84,6 +85,14 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+@contextmanager
+def as_in_a_cell() -> Iterator[None]:
+    """Numbers come out as those of cells do, whatever this process was set to before."""
+    follow_environment()
+    with one_thread_beside_the_kernel(), full_float32(), seeded_generators():
+        yield
 
 
 def follow_environment() -> None:

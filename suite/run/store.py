@@ -25,7 +25,6 @@ from filelock import Timeout
 from l2l.suite.core.blame import told
 from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.kind import Job
 from l2l.suite.core.registry import kinds
 from l2l.suite.files.json import save_json
@@ -35,7 +34,7 @@ from l2l.suite.files.places import CELL_LOG, FAILURE, PIECE, PROGRESS, RECORD
 from l2l.suite.files.progress import CellProgress, Show
 from l2l.suite.files.provenance import checkout, machine_name
 from l2l.suite.files.storage import guarded, storage_cause
-from l2l.suite.inner.process import follow_environment, full_float32, one_thread_beside_the_kernel
+from l2l.suite.inner.process import as_in_a_cell
 from l2l.suite.plan.cells import RESULTS_VERSION, Cell
 from l2l.suite.plan.unchanged import check_unchanged
 from l2l.suite.run.locks import held, owner_of
@@ -95,13 +94,7 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
     prepare(folder)
     progress = CellProgress(folder, show)
     inputs = tuple(each.folder(root) for each in cell.inputs)
-    follow_environment()
-    with (
-        _log_to(folder / CELL_LOG),
-        one_thread_beside_the_kernel(),
-        full_float32(),
-        seeded_generators(),
-    ):
+    with _log_to(folder / CELL_LOG), as_in_a_cell():
         log.info("%s starts", cell.label)
         try:
             check_unchanged(cell.config)
