@@ -17,9 +17,10 @@ import torch
 from l2l.suite.commands.request import Request, load_experiments
 from l2l.suite.core.registry import estimators, optimizers, problems
 from l2l.suite.core.seeds import Rng
-from l2l.suite.inner.loop import start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.process import keep_freed_memory
+from l2l.suite.inner.step import start
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.schedule import Training

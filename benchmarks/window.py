@@ -24,9 +24,10 @@ from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.mlp import MLP
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Params
-from l2l.suite.inner.loop import descend, start, walk
+from l2l.suite.inner.loop import descend, walk
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.process import keep_freed_memory
+from l2l.suite.inner.step import Point, start
 from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
@@ -55,35 +56,54 @@ def learned(preprocessing: str = "log") -> LSTM:
 
 
 def by_autograd(
-    objective: Objective, optimizer: LSTM, steps: int = WINDOW, second_order: bool = False
+    objective: Objective,
+    optimizer: LSTM,
+    steps: int = WINDOW,
+    second_order: bool = False,
+    windows: int = 1,
 ) -> None:
-    """A window as PyTorch ports of the paper do it: one graph through optimizer and optimizee."""
+    """A run as PyTorch ports of the paper do it: one graph through optimizer and optimizee."""
     phi = optimizer.phi.clone().requires_grad_()
     moving = optimizer.with_weights(phi)
     theta = objective.start()
     state = moving.init(objective.spec, objective.rows)
-    total = torch.zeros(())
-    with torch.enable_grad():
-        for step in range(steps):
-            kept = second_order and step > 0
-            _, grads = objective.value_and_grad(theta if kept else theta.detach(), step)
-            update, state = moving.update(grads, state, Params(theta, objective.spec))
-            theta = theta + update
-            total = total + objective.value(theta, step + 1).sum()
-        torch.autograd.grad(total, phi)
+    for window in range(windows):
+        theta, state, total = theta.detach(), state.detach(), torch.zeros(())
+        with torch.enable_grad():
+            for step in range(window * steps, (window + 1) * steps):
+                kept = second_order and step > window * steps
+                _, grads = objective.value_and_grad(theta if kept else theta.detach(), step)
+                update, state = moving.update(grads, state, Params(theta, objective.spec))
+                theta = theta + update
+                total = total + objective.value(theta, step + 1).sum()
+            torch.autograd.grad(total, phi)
 
 
 def by_suite(
-    objective: Objective, optimizer: LSTM, steps: int = WINDOW, second_order: bool = False
+    objective: Objective,
+    optimizer: LSTM,
+    steps: int = WINDOW,
+    second_order: bool = False,
+    windows: int = 1,
 ) -> None:
-    """A window as this suite does it, with whatever kernel is in place."""
+    """A run as this suite does it, with whatever kernel is in place."""
     with torch.no_grad():
-        points = walk(objective, optimizer, start(objective, optimizer), steps, second_order)
-        weights = loss_weights(points, "loss")
-        if second_order:
-            second_order_gradient(optimizer, objective, points, weights)
-        else:
-            window_gradient(optimizer, points, weights, Rng(0, "unused"))
+        point = start(objective, optimizer)
+        for _ in range(windows):
+            point = _window(objective, optimizer, point, steps, second_order)
+
+
+def _window(
+    objective: Objective, optimizer: LSTM, point: Point, steps: int, second_order: bool
+) -> Point:
+    """Where a window ends, of which the meta-gradient is computed."""
+    points = walk(objective, optimizer, point, steps, second_order)
+    weights = loss_weights(points, "loss")
+    if second_order:
+        second_order_gradient(optimizer, objective, points, weights)
+    else:
+        window_gradient(optimizer, points, weights, Rng(0, "unused"))
+    return points[-1]
 
 
 def evaluate(objective: Objective, optimizer: LSTM, steps: int = WINDOW) -> None:

@@ -17,8 +17,9 @@ from l2l.problems.convnet import ConvNet
 from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.seeds import Rng
-from l2l.suite.inner.loop import start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import start
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 

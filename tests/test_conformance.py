@@ -139,7 +139,7 @@ def minibatches(problem: Problem, optimizer: Optimizer) -> list[list[Tensor]]:
     """Those of three steps, each drawn while the run is there."""
     objective = Objective(problem, range(2), SPLIT, SEED)
     points = descend(objective, optimizer, 3)
-    return [_tensors(objective._batch_at(point.step)) for point in points]
+    return [_tensors(objective.batch_at(point.step)) for point in points]
 
 
 def same(some: list[list[Tensor]], others: list[list[Tensor]]) -> bool:
@@ -197,7 +197,7 @@ def test_optional_methods_equal_the_vectorised_loss(problem: Problem) -> None:
         pytest.skip("it leaves `losses` to the harness")
     objective = Objective(problem, range(3), SPLIT, SEED, copies=2)
     theta = _elsewhere(objective)
-    split, batch = objective._split_copies(theta), objective._batch_at(2)
+    split, batch = objective._split_copies(theta), objective.batch_at(2)
     expected_grads, expected_losses = objective._grads_and_losses_by_vmap(split, batch)
     ways = [objective._grads_and_losses_by_autograd]
     if has(problem, "losses_and_grads"):

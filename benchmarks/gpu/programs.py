@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
     "tests/optimizers/test_triton.py",
     "tests/inner/test_devices.py",
+    "tests/inner/test_replay.py",
     "tests/optimizers/test_torch_optimizer.py",
     "tests/optimizers/test_torch_optimizer_state.py",
     "tests/optimizers/test_torch_optimizer_tools.py",
@@ -46,8 +48,9 @@ def run(*command: str, seconds: float) -> str:
 
 def tests(device: str) -> pd.DataFrame:
     """The kernel's tests and all others that take a device."""
-    told = run("-m", "pytest", "-q", "-n", str(min(8, os.cpu_count() or 1)), *TESTS, seconds=220)
-    return pd.DataFrame([{"tests": told.strip().splitlines()[-1]}])
+    told = run("-m", "pytest", "-n", str(min(8, os.cpu_count() or 1)), *TESTS, seconds=220)
+    (count,) = re.findall(r"\d+ passed.*", told)
+    return pd.DataFrame([{"tests": count}])
 
 
 def experiments(device: str) -> pd.DataFrame:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -22,12 +24,18 @@ from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
 from l2l.suite.files.places import CHECKPOINTS
 from l2l.suite.inner.evaluate import evaluate as evaluate_runs
-from l2l.suite.inner.loop import start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import start
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
+from l2l.suite.meta.metatrain import metatrain
+from l2l.suite.meta.schedule import Phase, Schedule
 
 STEPS = 20
+# Windows of a run; of one with more coordinates than FEW, only the first, which is long enough.
+WINDOWS = 5
+FEW = 5_000_000
 # Hidden units of the MNIST network, for about 10^4, 10^5, 10^6 and 10^7 coordinates.
 UNITS = {"cuda": (20, 126, 1258, 12579), "cpu": (20, 126)}
 # Bytes that each way may keep for a coordinate and step.
@@ -35,7 +43,7 @@ BYTES = {"autograd": 2500, "reference": 310, "compiled": 310, "fused": 60}
 
 
 def steps(device: str) -> pd.DataFrame:
-    """A step of a window of 20, and its peak memory, by coordinates and way."""
+    """A step of a run of 100, in windows of 20, and its peak memory, by coordinates and way."""
     rows = [
         row
         for units in UNITS[device]
@@ -68,12 +76,13 @@ def _step(device: str, units: int, way: str) -> list[dict[str, object]]:
     if device == "cuda" and BYTES[way] * coordinates * STEPS > 0.9 * torch.cuda.mem_get_info()[0]:
         return []
     function = by_autograd if way == "autograd" else by_suite
-    train = functools.partial(function, objective, optimizer, STEPS)
+    windows = WINDOWS if coordinates < FEW else 1
+    train = functools.partial(function, objective, optimizer, STEPS, windows=windows)
     with using(way):
         training = median_seconds(train, device)
         peak = peak_of(train, device)
         evaluation = median_seconds(
-            functools.partial(evaluate, objective, optimizer, STEPS), device
+            functools.partial(evaluate, objective, optimizer, windows * STEPS), device
         )
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -81,8 +90,8 @@ def _step(device: str, units: int, way: str) -> list[dict[str, object]]:
         {
             "coordinates": coordinates,
             "way": way,
-            "training_ms": 1e3 * training / STEPS,
-            "evaluation_ms": 1e3 * evaluation / STEPS,
+            "training_ms": 1e3 * training / (windows * STEPS),
+            "evaluation_ms": 1e3 * evaluation / (windows * STEPS),
             "peak_mib": peak,
         }
     ]
@@ -173,7 +182,7 @@ def side_by_side(device: str) -> pd.DataFrame:
 
 
 def whole_runs(device: str) -> pd.DataFrame:
-    """Seconds of an evaluation of 128 runs on MNIST, and of Figure 7's training, from a part."""
+    """Seconds of evaluation and of meta-training on MNIST, and of Figure 7's, from a window."""
     lstm = load_optimizer(CHECKPOINTS / "mnist-lstm.safetensors", device)
     count = 128 if device == "cuda" else 4
     evaluate_runs(MLP(), lstm, 5, count, 0, device)
@@ -184,6 +193,14 @@ def whole_runs(device: str) -> pd.DataFrame:
     rows = [{"what": f"MNIST, {count} runs of 100 steps", "seconds": seconds}]
     assert math.isfinite(float(losses.mean()))
     spec = {"name": "lstm", "preprocessing": "log", "output_scale": 0.1}
+    trained = 40 if device == "cuda" else 2
+    estimator = {"name": "truncated", "window": STEPS}
+    phase = Phase(runs=trained, horizon=100, estimator=estimator, rate=0.003)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        metatrain(MLP(), spec, Schedule((phase,), trained, 1), 0, Path(folder), device)
+    seconds = (time.perf_counter() - begin) / trained
+    rows.append({"what": "MNIST, meta-training, a run of 100 steps", "seconds": seconds})
     routed = optimizers.make({"name": "routed", "groups": {"conv": spec, "fc": spec}})
     routed = routed.with_weights(routed.initial_weights(Rng(0, "phi")).to(device))
     objective = Objective(ConvNet(), [0], "train", 0, device=device)

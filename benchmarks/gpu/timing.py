@@ -10,6 +10,9 @@ import torch
 from benchmarks.timing import seconds
 from benchmarks.window import peak_mib
 
+# Calls before launches are surely recorded.
+FIRST = 3
+
 
 def wait_for(device: str) -> None:
     """Until all that was asked of the device is done."""
@@ -18,13 +21,14 @@ def wait_for(device: str) -> None:
 
 
 def median_seconds(function: Callable[[], object], device: str, repeats: int = 3) -> float:
-    """The median time of a call; a first call, which compiles, is not measured."""
+    """The median time of a call; the first ones, which compile and record, are not measured."""
 
     def call() -> None:
         function()
         wait_for(device)
 
-    call()
+    for _ in range(FIRST if device == "cuda" else 1):
+        call()
     return statistics.median(seconds(call) for _ in range(repeats))
 
 

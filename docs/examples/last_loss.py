@@ -8,8 +8,9 @@ from torch import Tensor
 
 from l2l import Estimate, Estimator, MetaLoss, Rng, register_estimator
 from l2l.optimizers.learned.base import Learned
-from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, start
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 

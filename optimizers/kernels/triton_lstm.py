@@ -1,28 +1,40 @@
-"""The fused LSTM for GPUs, in Triton: the algorithm of `cpp/`, one program for some blocks.
+"""The fused LSTM for GPUs: forward is one Triton kernel, backward matrix products and two kernels.
 
-A block is BLOCK coordinates. Arrays of a block are [HP, BLOCK], the HIDDEN units padded to HP, a
-power of two; weights of units beyond HIDDEN are read as 0, so those units stay 0. What must
-outlive one layer and step goes through memory, where `tl.debug_barrier` lets all threads of a
-program see what one of them wrote. Sums over blocks are in a fixed order, without atomics:
-results do not change from run to run.
+Forward takes blocks of BLOCK coordinates. Arrays of a block are [HP, BLOCK], the HIDDEN units
+padded to HP, a power of two; weights of units beyond HIDDEN are read as 0, so those units stay 0.
+
+Backward keeps what a window's steps give, for pieces of the coordinates. Its products are those of
+PyTorch, on all coordinates of a piece; a Triton kernel between them does all that is done element
+by element. Sums are in a fixed order, without atomics: results do not change from run to run.
 """
 
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from l2l.optimizers.kernels.shape import LSTMShape
-from l2l.optimizers.kernels.triton_cell import cell, matrix, tanh
+from l2l.optimizers.kernels.triton_cell import back, cell, forth
+from l2l.suite.core.recorded import Recordings
 
-BLOCK = 32
-# Programs of backward: enough to fill a GPU, and few enough that their activations, which each
-# keeps for one block, stay below SCRATCH bytes.
-PROGRAMS = 256
-SCRATCH = 2**28
+# With this many warps it was the fastest of a dozen sizes on an H100 (docs/gpu.md).
+BLOCK, WARPS = 64, 4
+# What backward keeps of a piece of the coordinates, in bytes. Fewer coordinates than these do not
+# occupy a GPU.
+SCRATCH = 2**30
+# Rows in it are multiples of so many coordinates.
+ROW = 1024
+# Into so many parts a sum over steps and coordinates is cut, which are summed side by side.
+PARTS = 256
+
+_recordings = Recordings(calls=2)
 
 
 def forward(
@@ -34,7 +46,8 @@ def forward(
     for x, update in zip(features, updates, strict=True):
         rows = (shape.row_length(state), shape.row_length(last))
         grid = (triton.cdiv(n, BLOCK),)
-        _forward[grid](weights, x, state, update, last, n, *rows, **_sizes(shape))
+        _forward[grid](weights, x, state, update, last, n, *rows, **_sizes(shape),
+                       num_warps=WARPS)  # fmt: skip
         state = last
     return updates
 
@@ -51,40 +64,117 @@ def backward(
 ) -> Tensor:
     """As `cpu.backward`."""
     steps, n = d_updates.shape
-    sizes = _sizes(shape)
-    # For each step: h and c of every layer; the gates of every layer.
-    block = sizes["HP"] * BLOCK
-    kept = block * shape.layers * (2 * (steps + 1) + 4 * steps)
-    fitting = max(1, SCRATCH // (kept * features.element_size()))
-    programs = min(PROGRAMS, fitting, triton.cdiv(n, BLOCK))
-    scratch = features.new_empty(programs, kept)
-    # The gradient of h and c is kept in here while it goes back through the steps.
-    if d_state is None:
-        d_state = shape.empty_state(n, like=state)
-    if d_last is None:
-        d_state.zero_()
-    else:
-        d_state.copy_(d_last)
-    d_weights = features.new_zeros(programs, shape.size)
-    _backward[(programs,)](
-        weights,
-        features,
-        state,
-        d_updates,
-        d_weights,
-        d_features if d_features is not None else features,
-        d_state,
-        scratch,
-        n,
-        shape.row_length(state),
-        shape.row_length(d_state),
-        steps,
-        kept,
-        shape.size,
-        FEATURES=d_features is not None,
-        **sizes,
-    )
-    return d_weights.sum(0)
+    # Of each layer: the gates, h twice, and c.
+    kept = 4 * steps * shape.layers * 7 * shape.hidden
+    piece = max(ROW, SCRATCH // kept)
+    total = torch.zeros_like(weights)
+    wanted = [] if d_features is None or d_state is None else [d_features, d_state]
+    for first in range(0, n, piece):
+        own = slice(first, min(first + piece, n))
+        read = [features, state, d_updates] + ([] if d_last is None else [d_last])
+        row = _row_length(own.stop - first)
+        given = [weights, *(_padded(x[..., own], row) for x in read)]
+        name = (shape, bool(wanted))
+        function = functools.partial(_window, shape, bool(wanted))
+        recorded = _recordings.find(name, function, given)
+        d_weights, *others = (recorded or function)(given)
+        total += d_weights
+        for whole, part in zip(wanted, others, strict=True):
+            whole[..., own] = part[..., : own.stop - first]
+    return total
+
+
+def _row_length(k: int) -> int:
+    """From k up by at most an eighth, or ROW: a recording serves all windows of this length."""
+    unit: int = max(ROW, triton.next_power_of_2(k) // 16)
+    return int(triton.cdiv(k, unit)) * unit
+
+
+def _padded(tensor: Tensor, row: int) -> Tensor:
+    """With zeros up to this length, which add nothing to any sum."""
+    return torch.nn.functional.pad(tensor, (0, row - tensor.shape[-1]))
+
+
+def _window(shape: LSTMShape, of_inputs: bool, given: Sequence[Tensor]) -> list[Tensor]:
+    """`backward` of some coordinates, all at once.
+
+    Args:
+        shape: the architecture.
+        of_inputs: whether the gradients of features and state are wanted.
+        given: weights, features, state, and the gradients of updates and, possibly, of the last
+            state, all with rows of a length that PARTS divides.
+
+    Returns:
+        The gradient of the weights, and, if they are wanted, of features and state.
+    """
+    weights, features, state, cotangents, *d_last = given
+    steps, row = cotangents.shape
+    hidden, layers = shape.hidden, range(shape.layers)
+    parts = shape.split(weights)
+    matrices = [parts[f"layers.{layer}.weight"] for layer in layers]
+    biases = [parts[f"layers.{layer}.bias"] for layer in layers]
+    # What each layer's matrix multiplies at each step, what is below and its own h, and a row of
+    # ones for the bias; gates; c.
+    below = [matrix.shape[1] - hidden for matrix in matrices]
+    inputs = [weights.new_empty(size + hidden + 1, steps + 1, row) for size in below]
+    gates = [weights.new_empty(4 * hidden, steps, row) for _ in layers]
+    cells = [weights.new_empty(steps + 1, hidden, row) for _ in layers]
+    own = [x[size:-1] for x, size in zip(inputs, below, strict=True)]
+    inputs[0][: below[0], :steps] = features.transpose(0, 1)
+    for layer in layers:
+        inputs[layer][-1] = 1.0
+        own[layer][:, 0] = state[layer, 0]
+        cells[layer][0] = state[layer, 1]
+    for t in range(steps):
+        for layer in layers:
+            torch.mm(matrices[layer], inputs[layer][:-1, t], out=gates[layer][:, t])
+            above = inputs[layer + 1][:, t] if layer + 1 in layers else None
+            forth(gates[layer][:, t], biases[layer], cells[layer][t], cells[layer][t + 1],
+                  own[layer][:, t + 1], above)  # fmt: skip
+
+    # The gradients, at one step, of what is in `inputs`, and of c.
+    d_inputs = [weights.new_zeros(size + hidden, row) for size in below]
+    d_cells = [weights.new_zeros(hidden, row) for _ in layers]
+    for layer in layers if d_last else ():
+        d_inputs[layer][below[layer] :] = d_last[0][layer, 0]
+        d_cells[layer].copy_(d_last[0][layer, 1])
+    d_features = torch.empty_like(features) if of_inputs else None
+    for t in reversed(range(steps)):
+        for layer in reversed(layers):
+            if layer + 1 in layers:
+                from_above, factors = d_inputs[layer + 1][:hidden], None
+            else:
+                from_above, factors = cotangents[t : t + 1], parts["output.weight"]
+            back(gates[layer][:, t], cells[layer][t], cells[layer][t + 1],
+                 d_inputs[layer][below[layer] :], from_above, factors, d_cells[layer])  # fmt: skip
+            torch.mm(matrices[layer].t(), gates[layer][:, t], out=d_inputs[layer])
+        if d_features is not None:
+            d_features[t] = d_inputs[0][: below[0]]
+
+    # Where gates were, there are now the gradients of the products that they come from.
+    h = own[-1].reshape(hidden, -1)[:, row:]
+    found = {
+        "output.weight": _product(cotangents.view(1, -1), h),
+        "output.bias": cotangents.sum(),
+    }
+    for layer in layers:
+        of_product = gates[layer].view(4 * hidden, -1)
+        read = inputs[layer].view(len(inputs[layer]), -1)[:, :-row]
+        of_both = _product(of_product, read)
+        found[f"layers.{layer}.weight"] = of_both[:, :-1]
+        found[f"layers.{layer}.bias"] = of_both[:, -1]
+    results = [shape.join(found)]
+    if d_features is not None:
+        of_h = [x[size:] for x, size in zip(d_inputs, below, strict=True)]
+        pairs = [torch.stack(pair) for pair in zip(of_h, d_cells, strict=True)]
+        results += [d_features, torch.stack(pairs)]
+    return results
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """A Bᵀ [M, N] of long rows, in PARTS sums side by side."""
+    a, b = (x.unflatten(1, (PARTS, -1)).transpose(0, 1) for x in (a, b))
+    return torch.bmm(a, b.transpose(1, 2)).sum(0)
 
 
 def _sizes(shape: LSTMShape) -> dict[str, int]:
@@ -111,7 +201,7 @@ def _forward(
         h_row, c_row = 2 * layer * H, (2 * layer + 1) * H
         h = tl.load(state + h_row * state_row + state_at, mask=mask, other=0.0)
         c = tl.load(state + c_row * state_row + state_at, mask=mask, other=0.0)
-        _, _, _, _, h, c = cell(w, features, n, below, h, c, ks, layer, H, F, HP)
+        h, c = cell(w, features, n, below, h, c, ks, layer, H, F, HP)
         tl.debug_barrier()
         tl.store(last + h_row * last_row + last_at, h, mask=mask)
         tl.store(last + c_row * last_row + last_at, c, mask=mask)
@@ -120,163 +210,3 @@ def _forward(
     output = tl.load(w + unit, mask=unit < H, other=0.0)
     total = tl.sum(output[:, None] * below, 0) + tl.load(w + H)
     tl.store(update + ks, total, mask=ks < n)
-
-
-@triton.jit
-def _add(at, value, mask):
-    tl.store(at, tl.load(at, mask=mask, other=0.0) + value, mask=mask)
-
-
-@triton.jit(do_not_specialize=["n", "state_row", "d_row", "steps", "kept", "size"])
-def _backward(
-    weights, features, state, d_updates, d_weights, d_features, d_state, scratch,
-    n, state_row, d_row, steps, kept, size, FEATURES: tl.constexpr,
-    L: tl.constexpr, H: tl.constexpr, F: tl.constexpr, HP: tl.constexpr, B: tl.constexpr,
-):  # fmt: skip
-    """Whole windows of every `num_programs`-th block, added to this program's own `d_weights`."""
-    program = tl.program_id(0).to(tl.int64)
-    n, state_row, d_row = n.to(tl.int64), state_row.to(tl.int64), d_row.to(tl.int64)
-    unit = tl.arange(0, HP)
-    real = unit < H
-    tile: tl.constexpr = HP * B
-    inside = unit[:, None] * B + tl.arange(0, B)[None, :]
-    # Scratch: [steps + 1][L][h, c] tiles, then [steps][L][gates] tiles.
-    hc = scratch + program * kept
-    gates = hc + (steps + 1) * (2 * L * tile)
-    grad = d_weights + program * size
-    output_at: tl.constexpr = 4 * H * (F + H + 1) + (L - 1) * 4 * H * (2 * H + 1)
-    output = tl.load(weights + output_at + unit, mask=real, other=0.0)
-    zeros = tl.zeros([HP, B], tl.float32)
-
-    for block in range(tl.program_id(0), tl.cdiv(n, B), tl.num_programs(0)):
-        ks = (block * B + tl.arange(0, B)).to(tl.int64)
-        mask = real[:, None] & (ks < n)[None, :]
-        d_at = unit[:, None] * d_row + ks[None, :]
-
-        # Forward, from the state before the window; activations are kept.
-        for row in tl.static_range(2 * L):
-            before_at = (row * H + unit)[:, None] * state_row + ks[None, :]
-            before = tl.load(state + before_at, mask=mask, other=0.0)
-            tl.store(hc + row * tile + inside, before)
-        tl.debug_barrier()
-        for t in range(steps):
-            w = weights
-            below = zeros
-            for layer in tl.static_range(L):
-                own = hc + (t * L + layer) * (2 * tile) + inside
-                h, c = tl.load(own), tl.load(own + tile)
-                x = features + t * F * n
-                i, f, g, o, h, c = cell(w, x, n, below, h, c, ks, layer, H, F, HP)
-                tl.store(own + 2 * L * tile, h)
-                tl.store(own + 2 * L * tile + tile, c)
-                kept_gates = gates + (t * L + layer) * (4 * tile) + inside
-                tl.store(kept_gates, i)
-                tl.store(kept_gates + tile, f)
-                tl.store(kept_gates + 2 * tile, g)
-                tl.store(kept_gates + 3 * tile, o)
-                below = h
-                w += 4 * H * ((F if layer == 0 else H) + H + 1)
-            tl.debug_barrier()
-
-        # Back through the steps: gates are replaced by the gradients of their pre-activations.
-        for s in range(steps):
-            t = steps - 1 - s
-            cotangent = tl.load(d_updates + t * n + ks, mask=ks < n, other=0.0)
-            above = output[:, None] * cotangent[None, :]
-            w = weights + output_at
-            for layer in tl.static_range(L - 1, -1, -1):
-                inputs = F if layer == 0 else H
-                length = inputs + H
-                w -= 4 * H * (length + 1)
-                own = hc + (t * L + layer) * (2 * tile) + inside
-                kept_gates = gates + (t * L + layer) * (4 * tile) + inside
-                i, f = tl.load(kept_gates), tl.load(kept_gates + tile)
-                g, o = tl.load(kept_gates + 2 * tile), tl.load(kept_gates + 3 * tile)
-                tanh_c = tanh(tl.load(own + 2 * L * tile + tile))
-                dh_at = d_state + 2 * layer * H * d_row + d_at
-                dc_at = dh_at + H * d_row
-                dh = tl.load(dh_at, mask=mask, other=0.0) + above
-                dc = tl.load(dc_at, mask=mask, other=0.0) + dh * o * (1.0 - tanh_c * tanh_c)
-                di = dc * g * i * (1.0 - i)
-                df = dc * tl.load(own + tile) * f * (1.0 - f)
-                dg = dc * i * (1.0 - g * g)
-                do = dh * tanh_c * o * (1.0 - o)
-                tl.debug_barrier()
-                tl.store(kept_gates, di)
-                tl.store(kept_gates + tile, df)
-                tl.store(kept_gates + 2 * tile, dg)
-                tl.store(kept_gates + 3 * tile, do)
-                dh = _transposed(w, length, inputs, di, df, dg, do, H, HP)
-                tl.store(dh_at, dh, mask=mask)
-                tl.store(dc_at, dc * f, mask=mask)
-                if layer > 0:
-                    above = _transposed(w, length, 0, di, df, dg, do, H, HP)
-                elif FEATURES:
-                    for k in tl.static_range(F):
-                        dx = tl.zeros([B], tl.float32)
-                        column = w + unit * length + k
-                        dx += tl.sum(tl.load(column, mask=real, other=0.0)[:, None] * di, 0)
-                        column += H * length
-                        dx += tl.sum(tl.load(column, mask=real, other=0.0)[:, None] * df, 0)
-                        column += H * length
-                        dx += tl.sum(tl.load(column, mask=real, other=0.0)[:, None] * dg, 0)
-                        column += H * length
-                        dx += tl.sum(tl.load(column, mask=real, other=0.0)[:, None] * do, 0)
-                        tl.store(d_features + (t * F + k) * n + ks, dx, mask=ks < n)
-            tl.debug_barrier()
-
-        # Sums over steps of the weights' gradients.
-        w_at = grad
-        for layer in tl.static_range(L):
-            inputs = F if layer == 0 else H
-            length = inputs + H
-            for gate in range(4):
-                rows = w_at + (gate * H + unit) * length
-                bias = tl.zeros([HP], tl.float32)
-                recurrent = tl.zeros([HP, HP], tl.float32)
-                lower = tl.zeros([HP, HP], tl.float32)
-                for t in range(steps):
-                    d = tl.load(gates + (t * L + layer) * (4 * tile) + gate * tile + inside)
-                    bias += tl.sum(d, 1)
-                    own = hc + (t * L + layer) * (2 * tile) + inside
-                    recurrent += tl.dot(d, tl.trans(tl.load(own)), input_precision="ieee")
-                    if layer > 0:
-                        x = tl.load(own + 2 * (L - 1) * tile)
-                        lower += tl.dot(d, tl.trans(x), input_precision="ieee")
-                square = real[:, None] & real[None, :]
-                _add(rows[:, None] + inputs + unit[None, :], recurrent, square)
-                if layer > 0:
-                    _add(rows[:, None] + unit[None, :], lower, square)
-                else:
-                    for k in tl.static_range(F):
-                        column = tl.zeros([HP], tl.float32)
-                        for t in range(steps):
-                            d = tl.load(gates + t * L * (4 * tile) + gate * tile + inside)
-                            x = tl.load(features + (t * F + k) * n + ks, mask=ks < n, other=0.0)
-                            column += tl.sum(d * x[None, :], 1)
-                        _add(rows + k, column, real)
-                _add(w_at + 4 * H * length + gate * H + unit, bias, real)
-            w_at += 4 * H * (length + 1)
-        top = tl.zeros([HP], tl.float32)
-        total = tl.zeros([B], tl.float32)
-        for t in range(steps):
-            cotangent = tl.load(d_updates + t * n + ks, mask=ks < n, other=0.0)
-            h = tl.load(hc + ((t + 1) * L + L - 1) * (2 * tile) + inside)
-            top += tl.sum(h * cotangent[None, :], 1)
-            total += cotangent
-        _add(grad + output_at + unit, top, real)
-        first = unit == 0
-        _add(grad + output_at + H + unit, tl.where(first, tl.sum(total, 0), 0.0), first)
-        tl.debug_barrier()
-
-
-@triton.jit
-def _transposed(
-    w, length, column, di, df, dg, do, H: tl.constexpr, HP: tl.constexpr
-):  # fmt: skip
-    """Wᵀ times the gates' gradients, for the H inputs from `column` on: [HP, B]."""
-    total = tl.dot(tl.trans(matrix(w, 0, length, column, H, HP)), di, input_precision="ieee")
-    total += tl.dot(tl.trans(matrix(w, 1, length, column, H, HP)), df, input_precision="ieee")
-    total += tl.dot(tl.trans(matrix(w, 2, length, column, H, HP)), dg, input_precision="ieee")
-    total += tl.dot(tl.trans(matrix(w, 3, length, column, H, HP)), do, input_precision="ieee")
-    return total

@@ -11,9 +11,10 @@ from torch import Tensor
 from l2l.suite.core.types import Optimizer, Problem
 from l2l.suite.files.pieces import Keep, anew
 from l2l.suite.files.progress import Progress, silent
-from l2l.suite.inner.loop import Point, descend
+from l2l.suite.inner.loop import descend
 from l2l.suite.inner.memory import runs_at_once
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point
 
 
 def final_steps(steps: int) -> range:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from l2l.suite.inner.loop import Point
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point
 
 # Into how many parts held-out losses divide a run.
 PARTS = 10

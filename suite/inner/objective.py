@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterator, Sequence
+from copy import copy as shallow_copy
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.trees import unlike
 from l2l.suite.core.types import ParamSpec, Problem, Tensors
-from l2l.suite.inner.graphs import graphs_of
+from l2l.suite.inner.graphs import Graphs, graphs_of
 
 
 def param_spec(problem: Problem) -> ParamSpec:
@@ -73,8 +74,12 @@ class Objective:
         self._all_batches = has(problem, "batches")
         self._batch: tuple[int, Any] = (-1, None)
         self._graphs = graphs_of(problem)
+        self._choose()
 
+    def _choose(self) -> None:
+        """The way in which runs are computed."""
         # A row alone needs no `vmap`, which takes longer than many a loss.
+        problem = self.problem
         alone = self.rows == 1 and not has(problem, "losses")
         # Whether its minibatch is kept as it is drawn, without a dimension for instances.
         self._bare = alone and not has(problem, "losses_and_grads")
@@ -93,10 +98,26 @@ class Objective:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
 
+    def pinned(self, fixed: Tensors, batch: Any) -> Objective:
+        """The same runs where instances and the minibatch of step 1 are these tensors.
+
+        It makes no use of what other objectives on the problem keep.
+        """
+        own = shallow_copy(self)
+        own._fixed, own._batch, own._graphs = fixed, (1, batch), Graphs()
+        own._choose()
+        return own
+
     def earlier(self, number: int) -> Objective:
         """The same runs on instances, θ_0 and minibatches of their own: see `earlier_runs`."""
         given = (f"{self._split}/earlier-{number}", self._seed, self.copies, self.device)
         return Objective(self.problem, self.instances, *given, shift=number + 1)
+
+    @property
+    def fixed(self) -> Tensors:
+        """What is fixed of the instances, stacked over them."""
+        fixed: Tensors = self._fixed
+        return fixed
 
     @property
     def rows(self) -> int:
@@ -117,7 +138,7 @@ class Objective:
 
     def value(self, theta: Tensor, step: int) -> Tensor:
         """f(θ) on the minibatch of `step`: [r·n]."""
-        return self._losses(self._split_copies(theta), self._batch_at(step)).flatten()
+        return self._losses(self._split_copies(theta), self.batch_at(step)).flatten()
 
     def value_and_grad(self, theta: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """f(θ) [r·n] and ∇f(θ) [r·n, P] on the minibatch of `step`.
@@ -128,7 +149,7 @@ class Objective:
             losses = self.value(theta, step)
             (grads,) = torch.autograd.grad(losses.sum(), theta, create_graph=True)
             return losses, grads
-        grads, losses = self._grads_and_losses(self._split_copies(theta), self._batch_at(step))
+        grads, losses = self._grads_and_losses(self._split_copies(theta), self.batch_at(step))
         return losses.flatten(), grads.reshape(theta.shape)
 
     def held_out(self, theta: Tensor) -> Tensor:
@@ -241,7 +262,8 @@ class Objective:
                 "its init(), instance() and batch(), which must give alike names, shapes and types"
             ) from error
 
-    def _batch_at(self, step: int) -> Any:
+    def batch_at(self, step: int) -> Any:
+        """The minibatch of a step, stacked over instances; None if the problem has none."""
         # The loss at the iterate and a gradient at a look-ahead point share one minibatch.
         if self._has_batches and self._batch[0] != step:
             self.release_batch()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_bytes_atomic
-from l2l.suite.inner.loop import Point
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point
 
 # Which steps are kept beside a run's last, and of which instances.
 STEPS = (0, 8, 16, 32, 64, 128)

@@ -14,8 +14,9 @@ from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.trees import finite
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
-from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, start
 
 
 class Lesson(NamedTuple):

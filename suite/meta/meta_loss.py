@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from l2l.suite.core.estimator import CappedLoss, MetaLoss
-from l2l.suite.inner.loop import Point
+from l2l.suite.inner.step import Point
 
 # Below it, a loss counts as this much in its logarithm.
 LEAST = 1e-30

@@ -21,8 +21,9 @@ from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem, Tensors
 from l2l.suite.core.wrapper import Options
-from l2l.suite.inner.loop import Point, advance, descend, start
+from l2l.suite.inner.loop import descend
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, advance, start
 from l2l.suite.plan.plan import make_plan
 from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.run.folder import open_results

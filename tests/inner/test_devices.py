@@ -22,7 +22,7 @@ from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Problem
-from l2l.suite.inner import loop
+from l2l.suite.inner import loop, step
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.estimators.second_order import second_order_gradient
@@ -54,14 +54,14 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
-def some_steps(problem: Problem, optimizer: Optimizer, device: str) -> loop.Point:
+def some_steps(problem: Problem, optimizer: Optimizer, device: str) -> step.Point:
     """The loop from the first evaluation on, without the check of θ_0 before it."""
     objective = Objective(problem, range(2), "test", 0, device=device)
     theta = objective.start()
     with theta.device:
         state = optimizer.init(objective.spec, objective.rows)
     alive = torch.ones(objective.rows, dtype=torch.bool, device=device)
-    point = loop._evaluated(objective, optimizer, 0, theta, state, alive, intact=False)
+    point = step._evaluated(objective, optimizer, 0, theta, state, alive, intact=False)
     return loop.walk(objective, optimizer, point, 3)[-1]
 
 
@@ -123,7 +123,7 @@ def test_meta_gradient_is_that_of_the_cpu(problem: str, second_order: bool) -> N
         optimizer = lstm(device)
         objective = Objective(PROBLEMS[problem], range(2), "train", 0, device=device)
         with torch.no_grad():
-            begin = loop.start(objective, optimizer)
+            begin = step.start(objective, optimizer)
             points = loop.walk(objective, optimizer, begin, 4, whole=second_order)
             weights = loss_weights(points, "loss")
             if second_order:

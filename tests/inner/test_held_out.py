@@ -21,8 +21,8 @@ from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.files.places import CURVES, HELD_OUT
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.held_out import HeldOutLog
-from l2l.suite.inner.loop import start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import start
 from l2l.suite.plan.cells import Cell
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.probe_problem import check_problem

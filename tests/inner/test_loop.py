@@ -19,8 +19,9 @@ from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, Tensors
-from l2l.suite.inner.loop import Point, descend, start, walk
+from l2l.suite.inner.loop import descend, walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, start
 
 INSTANCES = list(range(16))
 # Some of these instances fall off the cliff, and some do not.

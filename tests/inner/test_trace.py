@@ -24,8 +24,9 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
 from l2l.suite.core.wrapper import Options, Wrapped
-from l2l.suite.inner.loop import descend, start, walk
+from l2l.suite.inner.loop import descend, walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import start
 from l2l.suite.inner.trace import choose, impulses, replay, trace, updates_at
 from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.inner.trace_tables import COLUMNS, load_traces

@@ -20,8 +20,8 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import estimators, optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec, Problem
-from l2l.suite.inner.loop import advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import advance, start
 from l2l.suite.meta.ages import in_turns
 from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient

@@ -16,8 +16,8 @@ from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.estimator import CappedLoss, Estimator
 from l2l.suite.core.registry import estimators, optimizers
 from l2l.suite.core.seeds import Rng
-from l2l.suite.inner.loop import advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import advance, start
 from l2l.suite.meta.estimators.antithetic import walk_pairs
 from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Phase

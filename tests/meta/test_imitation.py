@@ -41,8 +41,8 @@ from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Params, ParamSpec
 from l2l.suite.inner.evaluate import evaluate
-from l2l.suite.inner.loop import advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import advance, start
 from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.metatrain import metatrain
 from l2l.suite.meta.schedule import Imitation, Phase

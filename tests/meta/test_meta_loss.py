@@ -7,7 +7,7 @@ import torch
 
 from l2l.suite.core.estimator import CappedLoss, MetaLoss
 from l2l.suite.core.types import ParamSpec
-from l2l.suite.inner.loop import Point
+from l2l.suite.inner.step import Point
 from l2l.suite.meta.meta_loss import loss_weights, summed
 
 

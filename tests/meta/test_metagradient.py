@@ -22,8 +22,8 @@ from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec, Problem
 from l2l.suite.inner import loop
-from l2l.suite.inner.loop import Point, advance, start
 from l2l.suite.inner.objective import Objective, param_spec
+from l2l.suite.inner.step import Point, advance, start
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 

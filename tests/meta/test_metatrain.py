@@ -32,8 +32,8 @@ from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec, Problem
 from l2l.suite.files.places import TRAINING_STATE
 from l2l.suite.inner.evaluate import evaluate
-from l2l.suite.inner.loop import advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import advance, start
 from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import Truncated, window_gradient
 from l2l.suite.meta.meta_loss import loss_weights

@@ -18,8 +18,9 @@ from l2l.problems.mlp import MLP
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
-from l2l.suite.inner.loop import descend, start, walk
+from l2l.suite.inner.loop import descend, walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import start
 from l2l.suite.inner.trace import replay, trace
 from l2l.suite.inner.trace_settings import Trace
 from l2l.suite.meta.estimators.second_order import second_order_gradient

@@ -21,8 +21,8 @@ from l2l.suite.core.estimator import CappedLoss
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
-from l2l.suite.inner.loop import Point, advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, advance, start
 from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights

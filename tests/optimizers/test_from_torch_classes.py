@@ -21,8 +21,9 @@ from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.core.registry import optimizers
-from l2l.suite.inner.loop import Point, descend
+from l2l.suite.inner.loop import descend
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point
 from l2l.suite.plan.resolved import optimizer_config
 from l2l.suite.plan.unchanged import check_unchanged
 

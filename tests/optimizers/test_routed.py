@@ -14,8 +14,8 @@ from l2l.optimizers.learned.checkpoint import load_optimizer, save_optimizer
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec
-from l2l.suite.inner.loop import advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import advance, start
 from l2l.suite.meta.estimators.truncated import window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 

@@ -85,19 +85,21 @@ def test_a_step_may_write_over_its_state() -> None:
     assert torch.equal(arrays[2], last)
 
 
-def test_programs_that_take_several_blocks_change_nothing_but_rounding(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    case = make_case(LSTMShape(1, 5, 2), 70, 1, seed=2, scale=0.3)
+def test_pieces_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(LSTMShape(2, 5, 2), 600, 2, seed=2, scale=0.3)
     arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state, case.cotangents)]
     results = []
-    for programs in (1, 2, 256):
-        monkeypatch.setattr(triton_lstm, "PROGRAMS", programs)
-        results.append(triton_lstm.backward(case.shape, *arrays, None, None, None))
-        again = triton_lstm.backward(case.shape, *arrays, None, None, None)
-        assert torch.equal(results[-1], again)
-    assert near(results[0], results[2].double().cpu())
-    assert near(results[1], results[2].double().cpu())
+    for scratch in (0, 2**30):
+        monkeypatch.setattr(triton_lstm, "SCRATCH", scratch)
+        d_last = torch.ones_like(arrays[2])
+        d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(arrays[2])
+        results.append([d_features, d_state])
+        for _ in range(2):
+            found = triton_lstm.backward(case.shape, *arrays, d_last, d_features, d_state)
+            results[-1].append(found)
+        assert torch.equal(*results[-1][2:])
+    for cut, whole in zip(*results, strict=True):
+        assert near(cut, whole.double().cpu())
 
 
 @pytest.fixture

@@ -19,16 +19,20 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from l2l.optimizers.kernels import triton_lstm
+from l2l.optimizers.kernels import triton_cell, triton_lstm
 from l2l.optimizers.kernels.shape import LSTMShape
 
-INTEGERS = {"n", "state_row", "last_row", "d_row", "steps", "kept", "size"}
-sizes = triton_lstm._sizes(LSTMShape(layers=1, hidden=4, inputs=1))
-kernels = ((triton_lstm._forward, {}), (triton_lstm._backward, {"FEATURES": False}))
-for capability, (kernel, own) in itertools.product(map(int, sys.argv[1:]), kernels):
-    constants = sizes | own
+block = {"B": triton_cell.BLOCK}
+kernels = (
+    (triton_lstm._forward, triton_lstm._sizes(LSTMShape(layers=1, hidden=4, inputs=1))),
+    (triton_cell._forth, block | {"ABOVE": True}),
+    (triton_cell._back, block | {"TOP": False}),
+)
+for capability, (kernel, constants) in itertools.product(map(int, sys.argv[1:]), kernels):
     kinds = {
-        name: "constexpr" if name in constants else "i32" if name in INTEGERS else "*fp32"
+        name: "constexpr"
+        if name in constants
+        else "i32" if name in ("n", "k", "hidden") or name.endswith("_row") else "*fp32"
         for name in kernel.arg_names
     }
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
@@ -53,5 +57,5 @@ def test_kernels_compile_to_machine_code(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     sizes = {tuple(words[:2]): int(words[2]) for words in map(str.split, done.stdout.splitlines())}
-    assert sizes.keys() == set(itertools.product(CAPABILITIES, ("_forward", "_backward")))
+    assert sizes.keys() == set(itertools.product(CAPABILITIES, ("_forward", "_forth", "_back")))
     assert all(size > 1000 for size in sizes.values())

@@ -167,7 +167,7 @@ def test_network_by_hand_is_its_loss_by_autograd(batch_norm: bool) -> None:
     theta = objective.start() + 0.1 * Rng(1, "elsewhere").normal(4, objective.spec.size)
     assert objective._grads_and_losses == objective._grads_and_losses_by_hand
     losses, grads = objective.value_and_grad(theta, 3)
-    split, batch = objective._split_copies(theta), objective._batch_at(3)
+    split, batch = objective._split_copies(theta), objective.batch_at(3)
     right_grads, right_losses = objective._grads_and_losses_one_by_one(split, batch)
     torch.testing.assert_close(losses, right_losses.flatten())
     torch.testing.assert_close(grads, right_grads.view_as(grads), rtol=1e-4, atol=1e-6)

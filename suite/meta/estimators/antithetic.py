@@ -15,8 +15,8 @@ from l2l.suite.core.bounds import Above, Count
 from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
-from l2l.suite.inner.loop import Point, advance, start
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, advance, start
 from l2l.suite.meta.meta_loss import summed
 
 

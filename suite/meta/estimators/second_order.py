@@ -15,8 +15,9 @@ from l2l.suite.core.registry import register_estimator
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.trees import finite
 from l2l.suite.core.types import Params
-from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, start
 from l2l.suite.meta.meta_loss import loss_weights
 
 

@@ -18,8 +18,9 @@ from l2l.suite.core.registry import register_estimator
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.trees import a, finite, kind_of
 from l2l.suite.core.types import Params, ParamSpec
-from l2l.suite.inner.loop import Point, start, walk
+from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
+from l2l.suite.inner.step import Point, start
 from l2l.suite.meta.meta_loss import loss_weights
 
 
