@@ -33,8 +33,8 @@ class Recorded:
     def __init__(self, function: Function, given: Sequence[Tensor]) -> None:
         self.given = [copy_of(x) for x in given]
         self.results, self._launch = _record(lambda: function(self.given), given[0].device)
-        # How often it was called.
-        self.replays = 0
+        # How often it was called, and whether it must not be.
+        self.replays, self.forbidden = 0, False
 
     def load(self, given: Sequence[Tensor]) -> None:
         """Puts tensors where the recorded function reads them."""
@@ -93,6 +93,7 @@ class Recordings:
 
     def forbid(self, recorded: Recorded) -> None:
         """Never again uses what gave other numbers than its function."""
+        recorded.forbidden = True
         for key, (function, each) in self._made.items():
             if each is recorded:
                 self._made[key] = (function, None)
@@ -122,8 +123,12 @@ def _record(
     with torch.cuda.stream(beside):
         call()
     here.wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_pool(device).pool(), capture_error_mode="thread_local"):
+    graph, pool = torch.cuda.CUDAGraph(), _pool(device).pool()
+    # Where recording fails, only the outer context goes back to this stream.
+    with (
+        torch.cuda.stream(here),
+        torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
+    ):
         results = list(call())
     return results, graph.replay
 

@@ -30,6 +30,8 @@ TOLERANCE = 1e-3
 
 log = logging.getLogger("suite")
 _recordings = Recordings(calls=STEPS)
+# Those that a run is using.
+_taken: set[Recorded] = set()
 
 
 class _Memory(NamedTuple):
@@ -85,7 +87,8 @@ def replayed(
         return []
 
     recorded = _recordings.find(name, step, given, steps)
-    if recorded is None:
+    # Runs that take turns cannot share one memory.
+    if recorded is None or recorded in _taken:
         return None
     return _points(objective, optimizer, point, steps, recorded, memory_in(recorded.given))
 
@@ -102,26 +105,27 @@ def _points(
     _fill(memory, _Memory.of(objective, optimizer, point))
     reads_theta = not has(optimizer, "ignores_params")
     last = point.step + steps
-    while point.step < last:
-        number = point.step + 1
-        _fill(memory.batch, objective.batch_at(number))
-        expected = None
-        if recorded.replays < CHECKS:
-            before = _owned(memory.point(point.step, objective), theta=True, state=True)
-            expected = advance(objective, optimizer, before)
-        recorded.replay()
-        point = memory.point(number, objective)
-        if expected is not None and not _near(point, expected):
-            log.debug("a step on %s gives other numbers when recorded", objective.problem)
-            _recordings.forbid(recorded)
-            point = expected
-            break
-        is_last = number == last
-        point = _owned(point, theta=reads_theta or is_last, state=is_last)
-        yield point
-    else:
-        return
-    yield point
+    _taken.add(recorded)
+    try:
+        while point.step < last and not recorded.forbidden:
+            number = point.step + 1
+            _fill(memory.batch, objective.batch_at(number))
+            expected = None
+            if recorded.replays < CHECKS:
+                before = _owned(memory.point(point.step, objective), theta=True, state=True)
+                expected = advance(objective, optimizer, before)
+            recorded.replay()
+            point = memory.point(number, objective)
+            if expected is not None and not _near(point, expected):
+                log.debug("a step on %s gives other numbers when recorded", objective.problem)
+                _recordings.forbid(recorded)
+                point = expected
+            else:
+                is_last = number == last
+                point = _owned(point, theta=reads_theta or is_last, state=is_last)
+            yield point
+    finally:
+        _taken.discard(recorded)
     while point.step < last:
         point = advance(objective, optimizer, point)
         yield point

@@ -125,6 +125,16 @@ def test_evaluations_are_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(losses, expected, rtol=1e-4 if GPU else 0, atol=0)
 
 
+def test_runs_that_take_turns_do_not_share_memory() -> None:
+    optimizer = OPTIMIZERS["adam"](DEVICE)
+    objectives = [Objective(PROBLEMS["mlp"], [i], "test", 0, device=DEVICE) for i in range(2)]
+    with torch.no_grad():
+        alone = [[p.loss for p in descend(each, optimizer, STEPS)] for each in objectives]
+        turns = zip(*(descend(each, optimizer, STEPS) for each in objectives), strict=True)
+        together = [[point.loss for point in points] for points in turns]
+    assert torch.equal(torch.tensor(alone), torch.tensor(together).T)
+
+
 @dataclass(frozen=True)
 class Growing(SGD):
     """Its state has another structure after the first step."""
@@ -170,6 +180,23 @@ def test_a_recording_that_gives_other_numbers_is_not_used(
 def test_states_that_change_their_structure_are_not_recorded() -> None:
     found = points_of(PROBLEMS["mlp"], Growing(0.1))
     assert same(found, points_of(PROBLEMS["mlp"], Growing(0.1), recorded_too=False))
+
+
+@dataclass(frozen=True)
+class Asking(SGD):
+    """Waits for a number, which cannot be recorded."""
+
+    def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+        return (-0.01 if grads.sum().item() > 0 else -0.02) * grads, state
+
+
+@pytest.mark.skipif(not GPU, reason="there is no GPU")
+def test_after_a_recording_that_fails_others_succeed(recordings: Recordings) -> None:
+    found = points_of(PROBLEMS["mlp"], Asking(0.1))
+    assert same(found, points_of(PROBLEMS["mlp"], Asking(0.1), recorded_too=False))
+    assert all(each is None for _, each in recordings._made.values())
+    assert points_of(PROBLEMS["mlp"], SGD(0.1))
+    assert any(each for _, each in recordings._made.values())
 
 
 def test_the_oldest_recording_makes_room(recordings: Recordings) -> None:
