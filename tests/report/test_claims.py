@@ -63,10 +63,10 @@ def test_below_at_an_update_is_the_mean_of_the_tenth_before_it():
     """The LSTM leads until update 10 of 20, and then no more."""
     curves = [rows("LSTM", 0.1), rows("ADAM", 0.4), rows("NAG", 0.3)]
     curves[0].loc[curves[0]["step"] > 10, "loss"] += 1.0
-    halfway = verdict("below_all_at", {**BELOW, "until": 10.0}, *curves)
+    halfway = verdict("ends_below_all", {**BELOW, "until": 10.0}, *curves)
     assert halfway.verdict == "reproduced"
     assert "updates 10 to 10" in halfway.note and "best baseline NAG" in halfway.note
-    at_the_end = verdict("below_all_at", {**BELOW, "until": 20.0}, *curves)
+    at_the_end = verdict("ends_below_all", {**BELOW, "until": 20.0}, *curves)
     assert at_the_end.verdict == "contradicted"
     assert "updates 19 to 20" in at_the_end.note
 

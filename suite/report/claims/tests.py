@@ -31,7 +31,6 @@ from l2l.suite.report.statistics.intervals import (
 from l2l.suite.report.statistics.two_level import difference_over_trainings
 
 
-@register_claim_test("below_all_at")
 @register_claim_test("ends_below_all")
 @dataclass(frozen=True)
 class EndsBelowAll:
