@@ -63,7 +63,8 @@ def compiled(device: str) -> pd.DataFrame:
 
 
 @functools.cache
-def _case(device: str, units: int) -> tuple[Objective, LSTM]:
+def _case(device: str, units: int, way: str) -> tuple[Objective, LSTM]:
+    """A problem of each way's own, so that none is measured with what was recorded of another."""
     optimizer = learned()
     optimizer = optimizer.with_weights(optimizer.phi.to(device))
     return Objective(MLP(units=units), [0], "train", 0, device=device), optimizer
@@ -71,7 +72,7 @@ def _case(device: str, units: int) -> tuple[Objective, LSTM]:
 
 def _step(device: str, units: int, way: str) -> list[dict[str, object]]:
     """A row of `steps`; none if there is too little memory."""
-    objective, optimizer = _case(device, units)
+    objective, optimizer = _case(device, units, way)
     coordinates = objective.spec.size
     if device == "cuda" and BYTES[way] * coordinates * STEPS > 0.9 * torch.cuda.mem_get_info()[0]:
         return []
@@ -79,8 +80,8 @@ def _step(device: str, units: int, way: str) -> list[dict[str, object]]:
     windows = WINDOWS if coordinates < FEW else 1
     train = functools.partial(function, objective, optimizer, STEPS, windows=windows)
     with using(way):
-        training = median_seconds(train, device)
         peak = peak_of(train, device)
+        training = median_seconds(train, device)
         evaluation = median_seconds(
             functools.partial(evaluate, objective, optimizer, windows * STEPS), device
         )

@@ -33,11 +33,15 @@ def median_seconds(function: Callable[[], object], device: str, repeats: int = 3
 
 
 def peak_of(function: Callable[[], object], device: str) -> float:
-    """The most memory that a call takes above what is in use before it, in MiB."""
+    """The most memory that a call takes above what is in use before it, in MiB.
+
+    On a GPU that is what PyTorch takes from the driver, which a recording's own memory belongs to.
+    """
     if device != "cuda":
         return peak_mib(function)
     torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     function()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
+    return (torch.cuda.max_memory_reserved() - before) / 2**20

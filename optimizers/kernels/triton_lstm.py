@@ -24,7 +24,7 @@ from l2l.optimizers.kernels.shape import LSTMShape
 from l2l.optimizers.kernels.triton_cell import back, cell, forth
 from l2l.suite.core.recorded import Recordings
 
-# With this many warps it was the fastest of a dozen sizes on an H100 (docs/gpu.md).
+# The fastest pair on an H100 (docs/gpu.md).
 BLOCK, WARPS = 64, 4
 # What backward keeps of a piece of the coordinates, in bytes. Fewer coordinates than these do not
 # occupy a GPU.
@@ -34,7 +34,7 @@ ROW = 1024
 # Into so many parts a sum over steps and coordinates is cut, which are summed side by side.
 PARTS = 256
 
-_recordings = Recordings(calls=2)
+_recordings = Recordings(calls=2, most=4)
 
 
 def forward(
@@ -76,7 +76,8 @@ def backward(
         given = [weights, *(_padded(x[..., own], row) for x in read)]
         name = (shape, bool(wanted))
         function = functools.partial(_window, shape, bool(wanted))
-        recorded = _recordings.find(name, function, given)
+        # Several pieces keep a GPU busy as they are, and the last one is of any length.
+        recorded = _recordings.find(name, function, given) if n <= piece else None
         d_weights, *others = (recorded or function)(given)
         total += d_weights
         for whole, part in zip(wanted, others, strict=True):
@@ -85,8 +86,8 @@ def backward(
 
 
 def _row_length(k: int) -> int:
-    """From k up by at most an eighth, or ROW: a recording serves all windows of this length."""
-    unit: int = max(ROW, triton.next_power_of_2(k) // 16)
+    """From k up by at most a quarter, or ROW: a recording serves all windows of this length."""
+    unit: int = max(ROW, triton.next_power_of_2(k) // 8)
     return int(triton.cdiv(k, unit)) * unit
 
 

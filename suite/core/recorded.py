@@ -6,19 +6,19 @@ run them.
 
 from __future__ import annotations
 
-import functools
 import logging
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
 
-# Recordings that are kept in one place, the least recently used of which makes room.
-MOST = 8
-
 log = logging.getLogger("suite")
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
+
+# PyTorch's allocator may still ask a recording that failed, so it must stay.
+_failed: list[torch.cuda.CUDAGraph] = []
 
 
 class Recorded:
@@ -33,8 +33,10 @@ class Recorded:
     def __init__(self, function: Function, given: Sequence[Tensor]) -> None:
         self.given = [copy_of(x) for x in given]
         self.results, self._launch = _record(lambda: function(self.given), given[0].device)
-        # How often it was called, and whether it must not be.
-        self.replays, self.forbidden = 0, False
+        # How often it was replayed.
+        self.replays = 0
+        # Whether it was found to be wrong.
+        self.forbidden = False
 
     def load(self, given: Sequence[Tensor]) -> None:
         """Puts tensors where the recorded function reads them."""
@@ -58,10 +60,12 @@ class Recordings:
 
     Args:
         calls: how often.
+        most: how many are kept; the least recently used makes room.
     """
 
-    def __init__(self, calls: int) -> None:
+    def __init__(self, calls: int, most: int) -> None:
         self._enough = calls
+        self._most = most
         self._calls: dict[Hashable, int] = {}
         # With its function, so that what names it by an `id` is still there.
         self._made: dict[Hashable, tuple[Function, Recorded | None]] = {}
@@ -73,7 +77,7 @@ class Recordings:
 
         Args:
             name: what it computes.
-            function: as of `Recorded`.
+            function: as of `Recorded`; it is kept, so it must not hold tensors of a run.
             given: what it will be called with.
             calls: how many calls are to come.
         """
@@ -84,24 +88,27 @@ class Recordings:
             self._calls[key] = self._calls.get(key, 0) + calls
             if self._calls[key] < self._enough:
                 return None
-            if len(self._made) == MOST:
+            del self._calls[key]
+            if len(self._made) == self._most:
                 del self._made[next(iter(self._made))]
             self._made[key] = (function, _recorded(function, given))
         # Now the most recent one.
         self._made[key] = self._made.pop(key)
-        return self._made[key][1]
-
-    def forbid(self, recorded: Recorded) -> None:
-        """Never again uses what gave other numbers than its function."""
-        recorded.forbidden = True
-        for key, (function, each) in self._made.items():
-            if each is recorded:
-                self._made[key] = (function, None)
+        found = self._made[key][1]
+        return None if found is None or found.forbidden else found
 
 
 def is_recordable(tensor: Tensor) -> bool:
     """Whether it is where launches can be recorded."""
     return tensor.device.type == "cuda"
+
+
+def copy_of(tensor: Tensor) -> Tensor:
+    """A copy in the same layout, also where there is space between rows."""
+    apart = all(stride > 0 for stride in tensor.stride())
+    layout = tensor.stride() if apart else torch.empty(tensor.shape, device="meta").stride()
+    own = torch.empty_strided(tensor.shape, layout, dtype=tensor.dtype, device=tensor.device)
+    return own.copy_(tensor)
 
 
 def _recorded(function: Function, given: Sequence[Tensor]) -> Recorded | None:
@@ -119,35 +126,24 @@ def _record(
     here = torch.cuda.current_stream(device)
     beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     beside.wait_stream(here)
-    # Libraries make what they need when they are first called, which cannot be recorded.
-    with torch.cuda.stream(beside):
-        call()
-    here.wait_stream(beside)
-    graph, pool = torch.cuda.CUDAGraph(), _pool(device).pool()
-    # Where recording fails, only the outer context goes back to this stream.
-    with (
-        torch.cuda.stream(here),
-        torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
-    ):
-        results = list(call())
+    mode = torch.cuda.get_sync_debug_mode()
+    try:
+        with torch.cuda.stream(beside):
+            # Libraries make what they need when they are first called, which cannot be recorded.
+            call()
+            # What waits for the GPU fails here, where it does no harm.
+            with warnings.catch_warnings(action="ignore"):
+                torch.cuda.set_sync_debug_mode("error")
+            call()
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+        here.wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        # Where recording fails, only the outer context goes back to this stream.
+        with torch.cuda.stream(here), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = list(call())
+    except Exception:
+        _failed.append(graph)
+        raise
     return results, graph.replay
-
-
-@functools.cache
-def _pool(device: torch.device) -> torch.cuda.CUDAGraph:
-    """What holds the memory of all recordings: they run in turn, and leave nothing in it.
-
-    PyTorch does not let memory be recorded in again once no recording holds it.
-    """
-    holder = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(holder, capture_error_mode="thread_local"):
-        torch.zeros(1, device=device)
-    return holder
-
-
-def copy_of(tensor: Tensor) -> Tensor:
-    """A copy in the same layout, also where there is space between rows."""
-    apart = all(stride > 0 for stride in tensor.stride())
-    layout = tensor.stride() if apart else torch.empty(tensor.shape, device="meta").stride()
-    own = torch.empty_strided(tensor.shape, layout, dtype=tensor.dtype, device=tensor.device)
-    return own.copy_(tensor)

@@ -10,8 +10,15 @@ import logging
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import (
+    tree_flatten,
+    tree_leaves,
+    tree_map,
+    tree_structure,
+    tree_unflatten,
+)
 
 from l2l.suite.core.abilities import has
 from l2l.suite.core.recorded import Recorded, Recordings, copy_of, is_recordable
@@ -19,44 +26,47 @@ from l2l.suite.core.types import Optimizer
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.step import Point, advance
 
-# Steps of one kind before they are recorded, which takes as long as some ten of them.
+# Steps of one kind, those to come included, for which recording one is worth its time.
 STEPS = 50
 # Coordinates of all runs beyond which the GPU works longer than the host launches.
-MOST = 2**19
+MOST = 2**18
 # Steps that are compared with those that are not recorded, and how far they may differ, relative to
 # their norm: convolutions need not round the same way twice.
 CHECKS = 2
 TOLERANCE = 1e-3
 
 log = logging.getLogger("suite")
-_recordings = Recordings(calls=STEPS)
+_recordings = Recordings(calls=STEPS, most=8)
 # Those that a run is using.
 _taken: set[Recorded] = set()
 
 
-class _Memory(NamedTuple):
-    """What a recorded step reads; except for φ and the data, it writes the next one into it."""
+class _Moving(NamedTuple):
+    """What a step reads and writes."""
 
-    phi: Tensor | None
     theta: Tensor
     state: Any
     loss: Tensor
     grads: Tensor
     alive: Tensor
-    fixed: Any
-    batch: Any
 
     @staticmethod
-    def of(objective: Objective, optimizer: Optimizer, point: Point) -> _Memory:
-        """Before the step from a point."""
-        moving = (point.theta, point.state, point.loss, point.grads, point.alive)
-        batch = objective.batch_at(point.step + 1)
-        return _Memory(getattr(optimizer, "weights", None), *moving, objective.fixed, batch)
+    def of(point: Point) -> _Moving:
+        """What of a point moves."""
+        return _Moving(point.theta, point.state, point.loss, point.grads, point.alive)
 
     def point(self, step: int, objective: Objective) -> Point:
         """The point that is in it."""
-        moving = (self.theta, self.state, self.loss, self.grads, self.alive)
-        return Point(step, *moving, objective.spec)
+        return Point(step, *self, objective.spec)
+
+
+class _Memory(NamedTuple):
+    """What a recorded step reads, of which it writes the next `moving` in place."""
+
+    phi: Tensor | None
+    moving: _Moving
+    fixed: Any
+    batch: Any
 
 
 def replayed(
@@ -68,24 +78,27 @@ def replayed(
     """
     if not is_recordable(point.theta) or point.theta.numel() > MOST:
         return None
-    memory = _Memory.of(objective, optimizer, point)
+    batch = objective.batch_at(point.step + 1)
+    phi = getattr(optimizer, "weights", None)
+    memory = _Memory(phi, _Moving.of(point), objective.fixed, batch)
     leaves, structure = tree_flatten(memory)
-    given = [x for x in leaves if isinstance(x, Tensor)]
     if any(x is not None and not isinstance(x, Tensor) for x in leaves):
         return None
-    of_whom = (id(objective.problem), objective.copies, _name(optimizer))
-    name = (*of_whom, structure, *[x is None for x in leaves])
+    given = [x for x in leaves if x is not None]
+    there = tuple(x is not None for x in leaves)
+    pinned = objective.pinned({}, None)  # without the tensors of this run
 
     def memory_in(tensors: Sequence[Tensor]) -> _Memory:
         rest = iter(tensors)
-        filled = [None if x is None else next(rest) for x in leaves]
-        found: _Memory = tree_unflatten(filled, structure)
+        found: _Memory = tree_unflatten([next(rest) if x else None for x in there], structure)
         return found
 
     def step(own: list[Tensor]) -> list[Tensor]:
-        _step_in(memory_in(own), objective, optimizer)
+        _step_in(memory_in(own), pinned, optimizer)
         return []
 
+    # The recording keeps both objects, so no others have their numbers.
+    name = (id(objective.problem), _name(optimizer), structure, there)
     recorded = _recordings.find(name, step, given, steps)
     # Runs that take turns cannot share one memory.
     if recorded is None or recorded in _taken:
@@ -102,26 +115,31 @@ def _points(
     memory: _Memory,
 ) -> Iterator[Point]:
     """`replayed`, where `memory` is what the recorded step reads and writes."""
-    _fill(memory, _Memory.of(objective, optimizer, point))
     reads_theta = not has(optimizer, "ignores_params")
     last = point.step + steps
     _taken.add(recorded)
     try:
+        phi = getattr(optimizer, "weights", None)
+        _fill(memory[:-1], (phi, _Moving.of(point), objective.fixed))
         while point.step < last and not recorded.forbidden:
-            number = point.step + 1
-            _fill(memory.batch, objective.batch_at(number))
+            batch = objective.batch_at(point.step + 1)
+            if not _alike(batch, memory.batch):
+                # The rest goes on from the memory, which may then serve others.
+                point = _owned(memory.moving.point(point.step, objective), True, True)
+                break
+            _fill(memory.batch, batch)
             expected = None
             if recorded.replays < CHECKS:
-                before = _owned(memory.point(point.step, objective), theta=True, state=True)
+                before = _owned(memory.moving.point(point.step, objective), True, True)
                 expected = advance(objective, optimizer, before)
             recorded.replay()
-            point = memory.point(number, objective)
-            if expected is not None and not _near(point, expected):
+            point = memory.moving.point(point.step + 1, objective)
+            if expected is not None and not _near(_Moving.of(point), _Moving.of(expected)):
                 log.debug("a step on %s gives other numbers when recorded", objective.problem)
-                _recordings.forbid(recorded)
+                recorded.forbidden = True
                 point = expected
             else:
-                is_last = number == last
+                is_last = point.step == last
                 point = _owned(point, theta=reads_theta or is_last, state=is_last)
             yield point
     finally:
@@ -131,44 +149,50 @@ def _points(
         yield point
 
 
-def _step_in(memory: _Memory, objective: Objective, optimizer: Optimizer) -> None:
+def _step_in(memory: _Memory, pinned: Objective, optimizer: Optimizer) -> None:
     """One step from what is in the memory, into it."""
     if memory.phi is not None:
         # In here, so that what it computes of φ is computed of each φ.
         optimizer = optimizer.with_weights(memory.phi)  # type: ignore[attr-defined]
-    pinned = objective.pinned(memory.fixed, memory.batch)
-    after = advance(pinned, optimizer, memory.point(0, objective), reuse=True)
-    moved = memory._replace(
-        theta=after.theta, state=after.state, loss=after.loss, grads=after.grads, alive=after.alive
-    )
+    there = pinned.pinned(memory.fixed, memory.batch)
+    after = advance(there, optimizer, memory.moving.point(0, there), reuse=True)
+    moved = _Moving.of(after)
     # Nothing may be written before all that shares its memory is read.
     shared = {x.untyped_storage().data_ptr() for x in _tensors(memory)}
-    _fill(memory, tree_map(lambda x: x.clone() if _is_of(x, shared) else x, moved))
+    pairs = [
+        (own, x.clone() if x.untyped_storage().data_ptr() in shared else x)
+        for own, x in zip(_tensors(memory.moving), _tensors(moved), strict=True)
+        if x is not own
+    ]
+    for own, x in pairs:
+        own.copy_(x)
+
+
+def _alike(tree: Any, other: Any) -> bool:
+    """Whether two trees have one structure, and tensors of the same shapes and types in it."""
+    return tree_structure(tree) == tree_structure(other) and all(
+        (a is None and b is None)
+        or (
+            isinstance(a, Tensor)
+            and isinstance(b, Tensor)
+            and (a.shape, a.dtype) == (b.shape, b.dtype)
+        )
+        for a, b in zip(tree_leaves(tree), tree_leaves(other), strict=True)
+    )
 
 
 def _fill(memory: Any, tree: Any) -> None:
-    """Copies a tree's tensors into those of another of the same structure.
-
-    Raises:
-        ValueError: it is of another one.
-    """
-    own, others = _tensors(memory), _tensors(tree)
-    if [x.shape for x in own] != [x.shape for x in others]:
-        raise ValueError("the state of an optimizer has another structure after a step")
-    for one, other in zip(own, others, strict=True):
-        one.copy_(other, non_blocking=True)
-
-
-def _copies(tree: Any) -> Any:
-    return tree_map(lambda x: copy_of(x) if isinstance(x, Tensor) else x, tree)
+    """Copies a tree's tensors into those of one that is alike."""
+    for own, x in zip(_tensors(memory), _tensors(tree), strict=True):
+        own.copy_(x, non_blocking=True)
 
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
 
 
-def _is_of(leaf: Any, storages: set[int]) -> bool:
-    return isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() in storages
+def _copies(tree: Any) -> Any:
+    return tree_map(lambda x: copy_of(x) if isinstance(x, Tensor) else x, tree)
 
 
 def _owned(point: Point, theta: bool, state: bool) -> Point:
@@ -183,25 +207,23 @@ def _owned(point: Point, theta: bool, state: bool) -> Point:
     )
 
 
-def _near(point: Point, other: Point) -> bool:
-    """Whether two points are the same but for rounding."""
-    found, expected = (
-        _tensors((each.theta, each.state, each.loss, each.grads, each.alive))
-        for each in (point, other)
-    )
-    return all(
-        bool(
-            (a.double() - b.double()).nan_to_num().norm()
-            <= TOLERANCE * b.double().nan_to_num().norm()
-        )
-        for a, b in zip(found, expected, strict=True)
-    )
+def _near(found: _Moving, expected: _Moving) -> bool:
+    """Whether two are the same but for rounding; what is not finite must be equal."""
+
+    def near(a: Tensor, b: Tensor) -> bool:
+        a, b = a.double(), b.double()
+        apart = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, a - b)
+        size = torch.where(b.isfinite(), b, 0.0).norm()
+        return bool(apart.norm() <= TOLERANCE * size)
+
+    pairs = zip(_tensors(found), _tensors(expected), strict=True)
+    return _alike(found, expected) and all(near(a, b) for a, b in pairs)
 
 
 def _name(optimizer: Optimizer) -> Hashable:
     """What tells optimizers apart whose steps differ in more than φ."""
-    own = vars(optimizer)
-    settled = own.get("weights") is not None and not any(
-        isinstance(x, Tensor) for name, x in own.items() if name != "weights"
-    )
-    return (type(optimizer), repr(optimizer)) if settled else id(optimizer)
+    if getattr(optimizer, "weights", None) is None:
+        return id(optimizer)
+    # With another φ it has the very same settings.
+    names = [field.name for field in dataclasses.fields(optimizer)]  # type: ignore[arg-type]
+    return (type(optimizer), *[id(getattr(optimizer, x)) for x in names if x != "weights"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,11 +11,13 @@ import torch
 from test_devices import OPTIMIZERS, PROBLEMS
 from torch import Tensor
 
-from l2l import Optimizer, Params, ParamSpec
+from l2l import Optimizer, Params, ParamSpec, Tensors
 from l2l.optimizers.hand_designed.sgd import SGD
 from l2l.optimizers.learned.rnnprop import RNNProp
+from l2l.problems.mlp import MLP
+from l2l.problems.quadratic import Quadratic
 from l2l.suite.core import recorded
-from l2l.suite.core.recorded import Recordings
+from l2l.suite.core.recorded import Recorded, Recordings
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem
@@ -46,7 +48,7 @@ def in_place_of_a_recording(
 @pytest.fixture(autouse=True)
 def recordings(monkeypatch: pytest.MonkeyPatch) -> Recordings:
     """Empty ones, that record at the first call."""
-    made = Recordings(calls=1)
+    made = Recordings(calls=1, most=8)
     monkeypatch.setattr(replay, "_recordings", made)
     if not GPU:
         monkeypatch.setattr(recorded, "_record", in_place_of_a_recording)
@@ -61,7 +63,7 @@ def trained(kind: Any, seed: int, **settings: Any) -> Optimizer:
     return optimizer
 
 
-def routed(**settings: Any) -> Any:
+def routed() -> Any:
     spec = {"name": "lstm", "hidden": 4}
     return optimizers.make({"name": "routed", "groups": {"conv": spec, "fc": spec}})
 
@@ -80,11 +82,15 @@ def points_of(
     return points
 
 
+def replays(recordings: Recordings) -> int:
+    return sum(each.replays for _, each in recordings._made.values() if each)
+
+
 def same(one: list[Point], other: list[Point]) -> bool:
     close: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6} if GPU else {"rtol": 0, "atol": 0}
     pairs = [(a.loss, b.loss) for a, b in zip(one, other, strict=True)]
-    pairs += [(a.grads, b.grads) for a, b in zip(one, other, strict=True)]
-    pairs += [(one[-1].theta, other[-1].theta), (one[STEPS].theta, other[STEPS].theta)]
+    for name in ("grads", "theta", "alive"):
+        pairs += [(getattr(a, name), getattr(b, name)) for a, b in zip(one, other, strict=True)]
     for end in (STEPS, -1):
         pairs += zip(
             replay._tensors(one[end].state), replay._tensors(other[end].state), strict=True
@@ -103,26 +109,23 @@ def test_recorded_steps_are_the_loops_own(
         assert same(found, points_of(PROBLEMS[problem], made, first, recorded_too=False))
     # One for states as they are at first, and perhaps one for states as they are later.
     assert 1 <= len(recordings._made) <= 2
-    assert sum(each.replays for _, each in recordings._made.values() if each) == 4 * STEPS
+    assert replays(recordings) == 4 * STEPS
 
 
 @pytest.mark.parametrize("kind", [RNNProp, routed])
 def test_one_recording_serves_every_phi(kind: Any, recordings: Recordings) -> None:
+    made = kind()
     for seed in range(2):
-        optimizer = trained(kind, seed)
+        optimizer = made.with_weights(made.initial_weights(Rng(seed, "phi")).to(DEVICE))
         found = points_of(PROBLEMS["convnet"], optimizer)
         assert same(found, points_of(PROBLEMS["convnet"], optimizer, recorded_too=False))
     assert len(recordings._made) == 1
 
 
-def test_evaluations_are_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluations_are_recorded_too(recordings: Recordings) -> None:
     objective = Objective(PROBLEMS["mlp"], range(2), "test", 0, device=DEVICE)
-    optimizer = OPTIMIZERS["nag"](DEVICE)
-    with torch.no_grad():
-        losses = torch.stack([p.loss for p in descend(objective, optimizer, STEPS)])
-        monkeypatch.setattr(replay, "MOST", 0)
-        expected = torch.stack([p.loss for p in descend(objective, optimizer, STEPS)])
-    torch.testing.assert_close(losses, expected, rtol=1e-4 if GPU else 0, atol=0)
+    torch.testing.assert_close(*losses_of(objective, OPTIMIZERS["nag"](DEVICE)))
+    assert replays(recordings) == STEPS
 
 
 def test_runs_that_take_turns_do_not_share_memory() -> None:
@@ -132,7 +135,87 @@ def test_runs_that_take_turns_do_not_share_memory() -> None:
         alone = [[p.loss for p in descend(each, optimizer, STEPS)] for each in objectives]
         turns = zip(*(descend(each, optimizer, STEPS) for each in objectives), strict=True)
         together = [[point.loss for point in points] for points in turns]
-    assert torch.equal(torch.tensor(alone), torch.tensor(together).T)
+    torch.testing.assert_close(torch.tensor(alone), torch.tensor(together).T)
+
+
+@dataclass(frozen=True)
+class Hidden(RNNProp):
+    """Has a setting that is not shown."""
+
+    factor: float = field(default=1.0, repr=False)
+
+    def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+        update, state = super().update(grads, state, params)
+        return self.factor * update, state
+
+
+@pytest.mark.parametrize(
+    "optimizers",
+    [
+        [SGD(0.1), SGD(0.2)],
+        [SGD(torch.tensor(0.1)), SGD(torch.tensor(0.2))],
+        [trained(Hidden, 0, factor=x) for x in (1.0, 0.5)],
+        [trained(RNNProp, 0, step=x) for x in (0.1, 0.05)],
+    ],
+)
+def test_each_optimizer_has_a_recording_of_its_own(
+    optimizers: list[Any], recordings: Recordings
+) -> None:
+    for optimizer in optimizers:
+        found = points_of(PROBLEMS["mlp"], optimizer)
+        assert same(found, points_of(PROBLEMS["mlp"], optimizer, recorded_too=False))
+    assert len(recordings._made) == len(optimizers)
+    assert replays(recordings) == 2 * STEPS * len(optimizers)
+
+
+def test_each_problem_has_a_recording_of_its_own(recordings: Recordings) -> None:
+    optimizer = SGD(0.1)
+    for activation in ("sigmoid", "tanh"):
+        problem = MLP(units=5, batch_size=8, activation=activation)
+        found = points_of(problem, optimizer)
+        assert same(found, points_of(problem, optimizer, recorded_too=False))
+    assert replays(recordings) == 4 * STEPS
+
+
+def test_runs_that_diverge_stand_still(recordings: Recordings) -> None:
+    found = points_of(Quadratic(), SGD(1e15))
+    assert same(found, points_of(Quadratic(), SGD(1e15), recorded_too=False))
+    assert found[1].alive.all() and not found[-1].alive.any()
+    assert replays(recordings) == 2 * STEPS
+
+
+def losses_of(objective: Objective, optimizer: Optimizer, steps: int = STEPS) -> list[Tensor]:
+    """Those of a run by a recording, and without."""
+    found = []
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        for most in (replay.MOST, 0):
+            patch.setattr(replay, "MOST", most)
+            found.append(torch.stack([x.loss for x in descend(objective, optimizer, steps)]))
+    return found
+
+
+def test_copies_and_instances_are_told_apart(recordings: Recordings) -> None:
+    for numbers, copies in (([0, 1], 1), ([0], 2)):
+        objective = Objective(Quadratic(), numbers, "test", 0, copies, DEVICE)
+        torch.testing.assert_close(*losses_of(objective, SGD(0.1)))
+    assert len(recordings._made) == 2
+
+
+@dataclass(frozen=True)
+class Resizing(MLP):
+    """Draws minibatches of sizes of its own."""
+
+    def batches(self, rngs: Sequence[Rng], device: torch.device) -> Tensors:
+        size = 4 + int(rngs[0].integers(3))
+        return {name: x[:, :size] for name, x in super().batches(rngs, device).items()}
+
+
+def test_minibatches_of_other_sizes_end_the_recorded_steps(recordings: Recordings) -> None:
+    objective = Objective(Resizing(units=5, batch_size=8), [0], "test", 0, device=DEVICE)
+    sizes = [objective.batch_at(step)["x"].shape[-2] for step in range(1, 9)]
+    assert len(set(sizes)) > 1
+    torch.testing.assert_close(*losses_of(objective, SGD(0.1), 8))
+    assert 0 < replays(recordings) < 8
 
 
 @dataclass(frozen=True)
@@ -147,6 +230,36 @@ class Growing(SGD):
 
 
 @dataclass(frozen=True)
+class Turning(SGD):
+    """Its state comes back in another order."""
+
+    def init(self, spec: ParamSpec, n: int) -> dict[str, Tensor]:
+        return {"a": torch.ones(n, spec.size), "b": torch.zeros(n, spec.size)}
+
+    def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+        a, b = state["a"], state["b"]
+        return -0.01 * (grads + a), {"b": b + 0.1, "a": 0.9 * a + b}
+
+
+@dataclass(frozen=True)
+class Widening(SGD):
+    """Its state has another type after the first step."""
+
+    def init(self, spec: ParamSpec, n: int) -> Tensor:
+        return torch.zeros(n, spec.size)
+
+    def update(self, grads: Tensor, state: Tensor, params: Params) -> tuple[Tensor, Any]:
+        state = state.double() + 1 / 3
+        return (-0.01 * state * grads).float(), state
+
+
+@pytest.mark.parametrize("kind", [Growing, Turning, Widening])
+def test_states_that_change_their_structure_are_not_recorded(kind: Any) -> None:
+    found = points_of(PROBLEMS["mlp"], kind(0.1))
+    assert same(found, points_of(PROBLEMS["mlp"], kind(0.1), recorded_too=False))
+
+
+@dataclass(frozen=True)
 class Swapping(SGD):
     """Its next state is in the memory of what it is given."""
 
@@ -155,12 +268,26 @@ class Swapping(SGD):
 
     def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
         one, other = state
-        return -0.01 * (grads + one), (other, grads)
+        return -0.01 * (grads + other), (grads, one)
 
 
-def test_what_shares_memory_is_read_before_it_is_written() -> None:
+def test_what_shares_memory_is_read_before_it_is_written(recordings: Recordings) -> None:
     found = points_of(PROBLEMS["mlp"], Swapping(0.1))
     assert same(found, points_of(PROBLEMS["mlp"], Swapping(0.1), recorded_too=False))
+    assert replays(recordings) == 2 * STEPS
+
+
+def test_what_is_not_finite_is_told_apart() -> None:
+    def moving(*losses: float, state: float = 1.0) -> replay._Moving:
+        ones = torch.ones(2, 3)
+        of_run = torch.tensor(losses)
+        return replay._Moving(ones, torch.tensor([state]), of_run, ones, of_run.isfinite())
+
+    nan, inf = torch.nan, torch.inf
+    assert replay._near(moving(1.0, inf, state=nan), moving(1.00001, inf, state=nan))
+    assert not replay._near(moving(1.0, 1.0, state=nan), moving(1.0, 1.0))
+    assert not replay._near(moving(1e6, inf), moving(1.0, inf))
+    assert not replay._near(moving(1.0, inf), moving(1.0, 1.0))
 
 
 def test_a_recording_that_gives_other_numbers_is_not_used(
@@ -168,18 +295,13 @@ def test_a_recording_that_gives_other_numbers_is_not_used(
 ) -> None:
     step = replay._step_in
 
-    def frozen(*given: Any) -> None:
+    def faster(*given: Any) -> None:
         step(*given[:2], replace(given[2], lr=0.5))
 
-    monkeypatch.setattr(replay, "_step_in", frozen)
+    monkeypatch.setattr(replay, "_step_in", faster)
     found = points_of(PROBLEMS["mlp"], SGD(0.1))
     assert same(found, points_of(PROBLEMS["mlp"], SGD(0.1), recorded_too=False))
-    assert all(each is None for _, each in recordings._made.values())
-
-
-def test_states_that_change_their_structure_are_not_recorded() -> None:
-    found = points_of(PROBLEMS["mlp"], Growing(0.1))
-    assert same(found, points_of(PROBLEMS["mlp"], Growing(0.1), recorded_too=False))
+    assert all(each and each.forbidden for _, each in recordings._made.values())
 
 
 @dataclass(frozen=True)
@@ -195,13 +317,33 @@ def test_after_a_recording_that_fails_others_succeed(recordings: Recordings) -> 
     found = points_of(PROBLEMS["mlp"], Asking(0.1))
     assert same(found, points_of(PROBLEMS["mlp"], Asking(0.1), recorded_too=False))
     assert all(each is None for _, each in recordings._made.values())
+    recordings._made.clear()
     assert points_of(PROBLEMS["mlp"], SGD(0.1))
     assert any(each for _, each in recordings._made.values())
 
 
-def test_the_oldest_recording_makes_room(recordings: Recordings) -> None:
+def test_the_recording_that_was_not_used_for_longest_makes_room(recordings: Recordings) -> None:
     x = torch.zeros(1, device=DEVICE)
-    for name in range(recorded.MOST + 1):
-        assert recordings.find(name, lambda given: [given[0] + 1], [x])
-    assert len(recordings._made) == recorded.MOST
-    assert all(key[0] != 0 for key in recordings._made)  # type: ignore[index]
+
+    def find(name: int) -> Recorded | None:
+        return recordings.find(name, lambda given: [given[0] + 1], [x])
+
+    assert all(find(name) for name in (*range(8), 0, 8))
+    assert {key[0] for key in recordings._made} == {0, *range(2, 9)}  # type: ignore[index]
+
+
+def test_a_function_is_recorded_after_so_many_calls() -> None:
+    some, x = Recordings(calls=3, most=1), torch.zeros(1, device=DEVICE)
+    found = [some.find("", lambda given: [given[0] + 1], [x]) for _ in range(4)]
+    assert [each is not None for each in found] == [False, False, True, True]
+    assert some.find("other", lambda given: [given[0] + 1], [x], calls=3)
+
+
+def test_a_recorded_function_reads_what_it_is_given(recordings: Recordings) -> None:
+    numbers = torch.arange(3.0, device=DEVICE)
+    made = recordings.find("", lambda given: [given[0] * given[1]], [numbers, numbers])
+    assert made
+    first = made([numbers, numbers])
+    second = made([numbers, numbers + 1])
+    assert torch.equal(first[0], numbers**2)
+    assert torch.equal(second[0], numbers * (numbers + 1))
