@@ -222,8 +222,8 @@ def _near(found: _Moving, expected: _Moving) -> bool:
 
 def _name(optimizer: Optimizer) -> Hashable:
     """What tells optimizers apart whose steps differ in more than φ."""
-    if getattr(optimizer, "weights", None) is None:
+    if getattr(optimizer, "weights", None) is None or not dataclasses.is_dataclass(optimizer):
         return id(optimizer)
     # With another φ it has the very same settings.
-    names = [field.name for field in dataclasses.fields(optimizer)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(optimizer)]
     return (type(optimizer), *[id(getattr(optimizer, x)) for x in names if x != "weights"])
