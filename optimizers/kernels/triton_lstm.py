@@ -31,6 +31,8 @@ BLOCK, WARPS = 64, 4
 SCRATCH = 2**30
 # Rows in it are multiples of so many coordinates.
 ROW = 1024
+# Up to so many coordinates it is recorded.
+RECORDED = 2**18
 # Into so many parts a sum over steps and coordinates is cut, which are summed side by side.
 PARTS = 256
 
@@ -76,8 +78,9 @@ def backward(
         given = [weights, *(_padded(x[..., own], row) for x in read)]
         name = (shape, bool(wanted))
         function = functools.partial(_window, shape, bool(wanted))
-        # Several pieces keep a GPU busy as they are, and the last one is of any length.
-        recorded = _recordings.find(name, function, given) if n <= piece else None
+        # Many coordinates keep a GPU busy as they are, and a last piece is of any length.
+        few = n <= min(piece, RECORDED)
+        recorded = _recordings.find(name, function, given) if few else None
         d_weights, *others = (recorded or function)(given)
         total += d_weights
         for whole, part in zip(wanted, others, strict=True):

@@ -6,9 +6,11 @@ run them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,9 @@ from torch import Tensor
 log = logging.getLogger("suite")
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
+
+# How many names that were called too seldom, or cannot be recorded, are remembered.
+FORGOTTEN = 256
 
 # PyTorch's allocator may still ask a recording that failed, so it must stay.
 _failed: list[torch.cuda.CUDAGraph] = []
@@ -67,8 +72,9 @@ class Recordings:
         self._enough = calls
         self._most = most
         self._calls: dict[Hashable, int] = {}
-        # With its function, so that what names it by an `id` is still there.
-        self._made: dict[Hashable, tuple[Function, Recorded | None]] = {}
+        # With their functions, so that what names them by an `id` is still there.
+        self._made: dict[Hashable, tuple[Function, Recorded]] = {}
+        self._unusable: dict[Hashable, Function] = {}
 
     def find(
         self, name: Hashable, function: Function, given: Sequence[Tensor], calls: int = 1
@@ -84,18 +90,36 @@ class Recordings:
         if not all(is_recordable(x) for x in given):
             return None
         key = (name, *[(x.shape, x.stride(), x.dtype, x.device) for x in given])
-        if key not in self._made:
-            self._calls[key] = self._calls.get(key, 0) + calls
-            if self._calls[key] < self._enough:
-                return None
-            del self._calls[key]
-            if len(self._made) == self._most:
-                del self._made[next(iter(self._made))]
-            self._made[key] = (function, _recorded(function, given))
-        # Now the most recent one.
-        self._made[key] = self._made.pop(key)
-        found = self._made[key][1]
-        return None if found is None or found.forbidden else found
+        if key in self._made:
+            # Now the most recent one.
+            self._made[key] = self._made.pop(key)
+            if not self._made[key][1].forbidden:
+                return self._made[key][1]
+            self._give_up(key, self._made.pop(key)[0])
+        if key in self._unusable:
+            return None
+        self._calls[key] = self._calls.get(key, 0) + calls
+        if self._calls[key] < self._enough:
+            _make_room(self._calls, FORGOTTEN)
+            return None
+        del self._calls[key]
+        made = _recorded(function, given)
+        if made is None:
+            self._give_up(key, function)
+            return None
+        _make_room(self._made, self._most - 1)
+        self._made[key] = (function, made)
+        return made
+
+    def _give_up(self, key: Hashable, function: Function) -> None:
+        self._unusable[key] = function
+        _make_room(self._unusable, FORGOTTEN)
+
+
+def _make_room(kept: dict[Hashable, Any], most: int) -> None:
+    """Leaves at most so many, without the oldest."""
+    while len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 def is_recordable(tensor: Tensor) -> bool:
@@ -127,23 +151,43 @@ def _record(
     beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     beside.wait_stream(here)
     mode = torch.cuda.get_sync_debug_mode()
-    try:
-        with torch.cuda.stream(beside):
-            # Libraries make what they need when they are first called, which cannot be recorded.
-            call()
-            # What waits for the GPU fails here, where it does no harm.
-            with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            with torch.cuda.stream(beside):
+                # Libraries make what they need when first called, which cannot be recorded.
+                call()
+                # What waits for the GPU fails here, where it does no harm.
                 torch.cuda.set_sync_debug_mode("error")
-            call()
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
-        here.wait_stream(beside)
+                call()
+        finally:
+            here.wait_stream(beside)
+            torch.cuda.set_sync_debug_mode(mode)
     graph = torch.cuda.CUDAGraph()
+    _clear_workspaces()
     try:
         # Where recording fails, only the outer context goes back to this stream.
         with torch.cuda.stream(here), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             results = list(call())
-    except Exception:
+    except BaseException:
         _failed.append(graph)
+        # The end of a recording that succeeds lets PyTorch's generator draw again.
+        with (
+            contextlib.suppress(Exception),
+            torch.cuda.stream(here),
+            torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"),
+        ):
+            torch.zeros(1, device=device)
         raise
+    finally:
+        _clear_workspaces()
     return results, graph.replay
+
+
+def _clear_workspaces() -> None:
+    """Lets each recording have workspaces of its own for matrix products, in its own memory.
+
+    Else the first one's serve all, and go with it.
+    """
+    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+    if clear is not None:
+        clear()

@@ -34,7 +34,7 @@ STEPS = 6
 def in_place_of_a_recording(
     call: Callable[[], Sequence[Tensor]], device: torch.device
 ) -> tuple[list[Tensor], Callable[[], None]]:
-    """As a recording: only tensors count, and what they are is decided once."""
+    """As a recording, except that the function is called each time."""
     call()
     results = list(call())
 
@@ -83,7 +83,7 @@ def points_of(
 
 
 def replays(recordings: Recordings) -> int:
-    return sum(each.replays for _, each in recordings._made.values() if each)
+    return sum(each.replays for _, each in recordings._made.values())
 
 
 def same(one: list[Point], other: list[Point]) -> bool:
@@ -301,7 +301,7 @@ def test_a_recording_that_gives_other_numbers_is_not_used(
     monkeypatch.setattr(replay, "_step_in", faster)
     found = points_of(PROBLEMS["mlp"], SGD(0.1))
     assert same(found, points_of(PROBLEMS["mlp"], SGD(0.1), recorded_too=False))
-    assert all(each and each.forbidden for _, each in recordings._made.values())
+    assert not recordings._made and len(recordings._unusable) == 1
 
 
 @dataclass(frozen=True)
@@ -312,14 +312,24 @@ class Asking(SGD):
         return (-0.01 if grads.sum().item() > 0 else -0.02) * grads, state
 
 
+@dataclass(frozen=True)
+class Waiting(SGD):
+    """Waits for the GPU, which is found only while it is recorded."""
+
+    def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+        torch.cuda.synchronize()
+        return -0.01 * grads, state
+
+
 @pytest.mark.skipif(not GPU, reason="there is no GPU")
-def test_after_a_recording_that_fails_others_succeed(recordings: Recordings) -> None:
-    found = points_of(PROBLEMS["mlp"], Asking(0.1))
-    assert same(found, points_of(PROBLEMS["mlp"], Asking(0.1), recorded_too=False))
-    assert all(each is None for _, each in recordings._made.values())
-    recordings._made.clear()
-    assert points_of(PROBLEMS["mlp"], SGD(0.1))
-    assert any(each for _, each in recordings._made.values())
+@pytest.mark.parametrize("kind", [Asking, Waiting])
+def test_after_a_recording_that_fails_others_succeed(kind: Any, recordings: Recordings) -> None:
+    found = points_of(PROBLEMS["mlp"], kind(0.1))
+    assert same(found, points_of(PROBLEMS["mlp"], kind(0.1), recorded_too=False))
+    torch.randn(2, device=DEVICE)
+    assert not recordings._made
+    assert same(points_of(PROBLEMS["mlp"], SGD(0.1)), points_of(PROBLEMS["mlp"], SGD(0.1)))
+    assert recordings._made
 
 
 def test_the_recording_that_was_not_used_for_longest_makes_room(recordings: Recordings) -> None:
@@ -330,6 +340,34 @@ def test_the_recording_that_was_not_used_for_longest_makes_room(recordings: Reco
 
     assert all(find(name) for name in (*range(8), 0, 8))
     assert {key[0] for key in recordings._made} == {0, *range(2, 9)}  # type: ignore[index]
+
+
+def test_a_recording_outlives_another_that_its_memory_could_have_been_of() -> None:
+    some, big = Recordings(calls=1, most=1), torch.randn(64, 4096, device=DEVICE)
+    other = Recordings(calls=1, most=1)
+
+    def product(given: list[Tensor]) -> list[Tensor]:
+        return [given[0] @ given[0].T]
+
+    assert some.find("first", product, [big])
+    second = other.find("second", product, [big])
+    assert second and some.find("third", product, [big])  # in the place of the first
+    if GPU:
+        torch.cuda.empty_cache()
+    torch.testing.assert_close(second([big + 1])[0], (big + 1) @ (big + 1).T)
+
+
+def test_what_cannot_be_recorded_takes_no_place() -> None:
+    def failing(given: list[Tensor]) -> list[Tensor]:
+        raise ValueError
+
+    some, x = Recordings(calls=1, most=1), torch.zeros(1, device=DEVICE)
+    assert some.find("good", lambda given: [given[0] + 1], [x])
+    assert not some.find("bad", failing, [x]) and not some.find("bad", failing, [x])
+    good = some.find("good", lambda given: [], [x])
+    assert good and len(good.results) == 1
+    good.forbidden = True
+    assert not some.find("good", lambda given: [given[0] + 1], [x]) and not some._made
 
 
 def test_a_function_is_recorded_after_so_many_calls() -> None:
