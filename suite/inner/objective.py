@@ -78,8 +78,8 @@ class Objective:
 
     def _choose(self) -> None:
         """The way in which runs are computed."""
-        # A row alone needs no `vmap`, which takes longer than many a loss.
         problem = self.problem
+        # A row alone needs no `vmap`, which takes longer than many a loss.
         alone = self.rows == 1 and not has(problem, "losses")
         # Whether its minibatch is kept as it is drawn, without a dimension for instances.
         self._bare = alone and not has(problem, "losses_and_grads")
