@@ -6,17 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from l2l.suite.plan.definitions import PanelInfo, PaperPanel
-from l2l.suite.report.curves import Curve
+from l2l.suite.report.curves import Curve, smoothed
 from l2l.suite.report.paper import panel_curves
 
 Floats = npt.NDArray[np.float64]
-# Both curves are averaged over this share of the updates on either side, because one update's loss
-# is that of one minibatch. Early curves, which are steep, are hardly touched.
-WIDTH = 0.05
 
 
 def log_ratios(losses: Floats, place: PaperPanel, optimizer: str) -> tuple[Floats, Floats]:
-    """The updates at which the figure has a value, and log(ours / figure) there.
+    """The updates at which the figure has a value, and log(ours / figure) there, both `smoothed`.
 
     Args:
         losses: our mean losses after 0, 1, … updates.
@@ -32,13 +29,8 @@ def log_ratios(losses: Floats, place: PaperPanel, optimizer: str) -> tuple[Float
     last = len(losses) - 1
     theirs = np.interp(np.arange(last + 1), updates, shown)
     updates = updates[(updates >= 1) & (updates <= last)]
-    ratios = []
-    for update in updates:
-        middle = round(update)
-        half = min(round(WIDTH * update), last - middle)
-        near = slice(middle - half, middle + half + 1)
-        ratios.append(np.log(losses[near].mean() / theirs[near].mean()))
-    return updates, np.array(ratios)
+    near = updates.round().astype(np.int64)
+    return updates, np.log(smoothed(losses)[near] / smoothed(theirs)[near])
 
 
 def distance(panel: PanelInfo, optimizer: str, curve: Curve) -> float:

@@ -32,6 +32,9 @@ class Curve:
     learning_rate: float
 
 
+# The share of the updates on either side that a smoothed curve is averaged over.
+WIDTH = 0.05
+
 # Curves by (experiment, panel, optimizer).
 CurveTable = Mapping[tuple[str, str, str], Curve]
 
@@ -44,6 +47,17 @@ def curve_of(runs: Runs) -> Curve:
         mean, low, high = mean_band(runs.loss[finished])
     n = int(finished.sum())
     return Curve(runs.steps, mean, low, high, n, len(finished) - n, runs.learning_rate)
+
+
+def smoothed(losses: Floats) -> Floats:
+    """Losses after 0, 1, … updates [T], each averaged over `WIDTH` of its updates on either side.
+
+    One update's loss is that of one minibatch. Early curves, which are steep, are hardly touched.
+    """
+    last = len(losses) - 1
+    halves = [min(round(WIDTH * step), last - step) for step in range(last + 1)]
+    ends = [(step - half, step + half + 1) for step, half in enumerate(halves)]
+    return np.array([losses[first:end].mean() for first, end in ends])
 
 
 def curves_by_optimizer(table: pd.DataFrame) -> dict[tuple[str, str, str], Curve]:

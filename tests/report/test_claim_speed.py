@@ -30,6 +30,13 @@ def test_lower_early_is_faster_whatever_comes_later():
     assert row.ci_low > 0
 
 
+def test_how_soon_is_not_blurred_where_curves_are_steep():
+    adam = rows("ADAM", 0.05)
+    lstm = adam[adam["step"] < 2].assign(loss=1.0), adam[adam["step"] >= 2].assign(loss=0.01)
+    row = verdict("learns_faster", pd.concat(lstm).assign(optimizer="LSTM"), adam)
+    assert "LSTM is after 2" in row.note
+
+
 def test_every_stretch_must_be_lower():
     both = {**OPTIONS, "until": [STEPS // 2, STEPS]}
     for early, late, expected in (

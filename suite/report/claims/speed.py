@@ -7,16 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, deciding, judge
 from l2l.suite.report.claims.registry import Numbers, register_claim_test
 from l2l.suite.report.claims.tests import EndsBelowAll, against_all
-from l2l.suite.report.curves import Curve
+from l2l.suite.report.curves import smoothed
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import MeanLoss, Score
-from l2l.suite.report.statistics.intervals import Floats
 
 
 @register_claim_test("learns_faster")
@@ -67,9 +65,9 @@ class LearnsFaster:
         ]
 
     def _how_soon(self, evidence: Evidence, baseline: str, updates: int) -> str:
-        """After how many updates the mean loss, over a tenth of the steps, is the baseline's."""
+        """After how many updates the mean curve, smoothed, is where the baseline's is."""
         both = (self.optimizer, baseline)
-        ours, theirs = (_smooth(evidence.curve(self.panel, each)) for each in both)
+        ours, theirs = (smoothed(evidence.curve(self.panel, each).mean) for each in both)
         last = min(updates, len(theirs) - 1)
         there = np.flatnonzero(ours <= theirs[last])
         soon = f"after {there[0]}" if len(there) else "never"
@@ -93,10 +91,3 @@ class LearnsFasterAndEndsBelow(LearnsFaster):
         end = EndsBelowAll(self.panel, self.optimizer, self.baselines).check(evidence)
         note = f"{early.note}; at the end, {end.note} ({end.verdict})"
         return Outcome(*deciding((part.verdict, part.interval) for part in (early, end)), note)
-
-
-def _smooth(curve: Curve) -> Floats:
-    """The mean curve [T], averaged over the steps around each: minibatches differ."""
-    around = max(1, len(curve.mean) // 40)
-    smooth = pd.Series(curve.mean).rolling(2 * around + 1, center=True, min_periods=1).mean()
-    return np.asarray(smooth)

@@ -49,16 +49,22 @@ def plain_mean(values: Floats) -> Floats:
 
 
 def resampled(values: Floats) -> Floats:
-    """Draws of problems and of their instances.
+    """Draws of problems and of their instances, of the problems that have any value.
+
+    A problem that is drawn more than once has other instances each time. With one problem, what is
+    left is the draw of its instances.
 
     Args:
         values: [1 + RESAMPLES, p], a column a problem, a row a resample of instances.
 
     Returns:
-        [1 + RESAMPLES, p]; the first row is that of `values`. It is the same draw for all `values`
-        of one shape.
+        [1 + RESAMPLES, the problems with values]; the first row is that of `values`. It is the same
+        draw for all `values` on the same problems.
     """
+    values = values[:, ~np.isnan(values).all(axis=0)]
     rows, p = values.shape
+    if not p:
+        return values
     rng = np.random.default_rng([SEED, rows, p])
     problems = rng.integers(p, size=(rows - 1, p))
     instances = rng.integers(1, rows, size=(rows - 1, p))
