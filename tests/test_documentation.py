@@ -1,14 +1,20 @@
-"""Every link in the documentation leads somewhere, and every piece of an experiment can be read."""
+"""Links lead somewhere, pieces of experiments can be read, and every field of them is described."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from command_line import ROOT
+
+from l2l.suite.core.convert import REST
+from l2l.suite.meta.schedule import Training
+from l2l.suite.plan.config import Claim, Experiment, Grid, Panel
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/*/README.md")])
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -44,3 +50,22 @@ def test_pieces_of_experiments_are_yaml(page: Path) -> None:
     indented = [textwrap.dedent(piece) for piece in INDENTED.findall(text)]
     for piece in (*pieces, *(each for each in indented if KEY.match(each) and "def " not in each)):
         yaml.safe_load(piece)  # alternatives may be lines of one key
+
+
+@pytest.mark.parametrize("kind", [Experiment, Panel, Grid, Training, Claim])
+def test_fields_of_experiments_are_described_and_required_ones_called_so(kind: Any) -> None:
+    page = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
+    described = {
+        name: default == "required"
+        for names, default in re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    # What profiles replace is put in place, and a file's name is given, before there are fields.
+    described.pop("profiles", None)
+    expected = {
+        each.name: each.default is MISSING and each.default_factory is MISSING
+        for each in fields(kind)
+        if each.metadata != REST
+    }
+    assert described == expected | ({"name": False} if kind is Experiment else {})
