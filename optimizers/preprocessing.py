@@ -42,3 +42,20 @@ def _plain(grads: Tensor, p: float) -> Tensor:
 PREPROCESSINGS: Mapping[str, tuple[Preprocessing, tuple[int, ...]]] = MappingProxyType(
     {"log": (_log, (1, -1)), "scale": (_scaled, (-1,)), "none": (_plain, (-1,))}
 )
+
+# Beyond some 88, e^p is infinite in float32, and a gradient of 0 becomes NaN.
+MOST_P = 85.0
+
+
+def feature_count(preprocessing: str, p: float) -> int:
+    """How many inputs a gradient becomes.
+
+    Raises:
+        ValueError: there is no such preprocessing, or its p is out of bounds.
+    """
+    if preprocessing not in PREPROCESSINGS:
+        known = ", ".join(PREPROCESSINGS)
+        raise ValueError(f"preprocessing must be one of {known}, not {preprocessing!r}")
+    if not 0 < p <= MOST_P:
+        raise ValueError(f"p must be above 0 and at most {MOST_P:g}, not {p:g}")
+    return len(PREPROCESSINGS[preprocessing][1])

@@ -103,7 +103,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 ready.append((parameter, number, self._entries(parameter, number)))
         for parameter, number, entries in ready:
             state = self._form(parameter, number).state(entries)
-            update, following = _update(self._learned(parameter, number), parameter, state)
+            # Its products would be rounded to 16 bits, where a closure alone is to be autocast.
+            with torch.autocast(parameter.device.type, enabled=False):
+                update, following = _update(self._learned(parameter, number), parameter, state)
             if following is not state:
                 for name, each in entries_of(following).items():
                     entries[name].copy_(each)

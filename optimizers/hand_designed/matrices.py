@@ -14,15 +14,15 @@ def is_matrix(spec: ParamSpec, name: str) -> bool:
 
 def split(spec: ParamSpec, flat: Tensor) -> dict[str, Tensor]:
     """[n, P] to tensors by name: matrices [n, rows, columns], and all others [n, size]."""
-    named = spec.unflatten(flat)
-    return {
-        name: value.flatten(2) if is_matrix(spec, name) else value.flatten(1)
-        for name, value in named.items()
-    }
+    parts = {}
+    for name, value in spec.unflatten(flat).items():
+        size = spec.shapes[name].numel()
+        parts[name] = value.flatten(2) if is_matrix(spec, name) else value.reshape(len(value), size)
+    return parts
 
 
 def join(spec: ParamSpec, parts: dict[str, Tensor]) -> Tensor:
     """The way back, to [n, P]."""
     return spec.flatten(
-        {name: parts[name].reshape(-1, *shape) for name, shape in spec.shapes.items()}
+        {name: parts[name].reshape(len(parts[name]), *shape) for name, shape in spec.shapes.items()}
     )

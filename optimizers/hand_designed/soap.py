@@ -107,7 +107,9 @@ class Soap(Optimizer):
         for side, g in zip(sides, (gradient, gradient.mT), strict=True):
             if side is not None:
                 mean = side.mean.lerp(g @ g.mT, 1 - self.beta2)
-                basis = torch.linalg.eigh(mean)[1].flip(-1) if count == 0 else side.basis
+                # One run whose gradient overflows must not end those beside it.
+                known = torch.where(mean.isfinite().all((1, 2), keepdim=True), mean, 0.0)
+                basis = torch.linalg.eigh(known)[1].flip(-1) if count == 0 else side.basis
                 side = Side(mean, basis)
             found.append(side)
         return tuple(found)

@@ -153,7 +153,8 @@ class Learned(Optimizer):
         Returns:
             The gradient of φ [size].
         """
-        if self.coordinatewise and isinstance(state, Tensor):
+        in_a_row = isinstance(state, Tensor) and state.shape[-1:] == (grads[0].numel(),)
+        if self.coordinatewise and in_a_row:
             return self._sum_over_pieces(grads, state, weights, discount, params)
         lambdas = cotangents(torch.stack(list(grads[1:])), weights.unsqueeze(-1), discount)
         networks = self.networks(torch.stack(list(grads[:-1])), state, lambdas, params)

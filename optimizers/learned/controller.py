@@ -101,18 +101,6 @@ class Controller(Layout):
         return torch.cat([own, mean.reshape_as(shared)])
 
 
-def feature_count(preprocessing: str) -> int:
-    """How many inputs a gradient becomes.
-
-    Raises:
-        ValueError: there is no such preprocessing.
-    """
-    if preprocessing not in PREPROCESSINGS:
-        known = ", ".join(PREPROCESSINGS)
-        raise ValueError(f"preprocessing must be one of {known}, not {preprocessing!r}")
-    return len(PREPROCESSINGS[preprocessing][1])
-
-
 def gradient_features(grads: Tensor, preprocessing: str, p: float) -> Tensor:
     """Gradients [n, P] to inputs [features, n, P] (Appendix A)."""
     function, _ = PREPROCESSINGS[preprocessing]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from l2l import Params, ParamSpec, Rng, register_optimizer
 from l2l.optimizers.learned.base import Learned
-from l2l.optimizers.learned.controller import Controller, feature_count, gradient_features
+from l2l.optimizers.learned.controller import Controller, gradient_features
+from l2l.optimizers.preprocessing import feature_count
 
 
 @register_optimizer("lstm-gac")
@@ -36,7 +37,7 @@ class LSTMGAC(Learned):
     @property
     def layout(self) -> Controller:
         """The architecture of the network."""
-        inputs = feature_count(self.preprocessing)
+        inputs = feature_count(self.preprocessing, self.p)
         return Controller(self.layers, self.hidden, self.gacs, inputs, outputs=1)
 
     def initial_weights(self, rng: Rng) -> Tensor:

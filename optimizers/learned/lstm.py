@@ -16,7 +16,7 @@ from l2l.optimizers.kernels.dispatch import kernel_for
 from l2l.optimizers.kernels.shape import LSTMShape, Scales, fan_in_bound
 from l2l.optimizers.learned.adjoints import Adjoints, leaf, off_zero
 from l2l.optimizers.learned.base import Learned
-from l2l.optimizers.preprocessing import PREPROCESSINGS
+from l2l.optimizers.preprocessing import PREPROCESSINGS, feature_count
 from l2l.suite.core.abilities import has
 
 
@@ -42,15 +42,12 @@ class LSTM(Learned):
     output_init: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.preprocessing not in PREPROCESSINGS:
-            known = ", ".join(PREPROCESSINGS)
-            raise ValueError(f"preprocessing must be one of {known}, not {self.preprocessing!r}")
-        _ = self.layout  # refuses networks without layers or units
+        _ = self.layout  # refuses networks without layers or units, and unknown inputs
 
     @property
     def layout(self) -> LSTMShape:
         """The architecture of the network."""
-        return LSTMShape(self.layers, self.hidden, len(PREPROCESSINGS[self.preprocessing][1]))
+        return LSTMShape(self.layers, self.hidden, feature_count(self.preprocessing, self.p))
 
     def initial_weights(self, rng: Rng) -> Tensor:
         """φ before meta-training: uniform in ±1/√fan_in, forget biases 1, other biases 0."""

@@ -11,8 +11,9 @@ from torch import Tensor
 from l2l import Params, ParamSpec, Rng, register_optimizer
 from l2l.optimizers.layout import check_size
 from l2l.optimizers.learned.base import Learned
-from l2l.optimizers.learned.controller import Controller, feature_count, gradient_features
+from l2l.optimizers.learned.controller import Controller, gradient_features
 from l2l.optimizers.learned.memory import DenseMemory, HistoryMemory
+from l2l.optimizers.preprocessing import feature_count
 
 
 class NTMState(NamedTuple):
@@ -63,7 +64,7 @@ class NTM(Learned):
     @property
     def layout(self) -> Controller:
         """The controller; its outputs are g, then r, a and b of the heads."""
-        inputs = feature_count(self.preprocessing) + self.reads
+        inputs = feature_count(self.preprocessing, self.p) + self.reads
         outputs = 1 + self.reads + 2 * self.writes
         return Controller(self.layers, self.hidden, self.gacs, inputs, outputs)
 

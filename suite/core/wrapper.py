@@ -96,6 +96,11 @@ class Wrapped(Optimizer):
             raise ValueError(f"it has no learning rate that is tuned, so omit {given}")
 
     @property
+    def coordinatewise(self) -> bool:  # type: ignore[override]
+        # A threshold that no gradient reached so far would not show.
+        return self.inner.coordinatewise and self.options.clip_norm is None
+
+    @property
     def earlier_runs(self) -> int:
         return self.options.earlier_runs
 

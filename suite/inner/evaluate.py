@@ -40,7 +40,8 @@ def evaluate(
 ) -> Tensor:
     """Losses [n, steps + 1] after 0, 1, … `steps` updates; infinite once a run has diverged.
 
-    Instances are run in groups that fit the memory budget; the grouping changes no number.
+    Instances are run in groups that fit the memory budget. Only `vmap` may round differently in
+    groups of other sizes.
 
     Args:
         problem: the distribution of functions.

@@ -16,7 +16,6 @@ from torch import Tensor
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
-from l2l.suite.core.wrapper import Wrapped
 from l2l.suite.files.progress import Progress, silent
 from l2l.suite.inner.loop import descend
 from l2l.suite.inner.memory import rows_at_once
@@ -108,9 +107,7 @@ def coordinates_of(
     """What `optimizer` does at the `chosen` coordinates [C] when it meets `grads` at θ [T, P]."""
     met = grads[:, chosen]
     updates = replay(optimizer, params, grads)[:, chosen]
-    # A threshold that nothing which was met reaches may be below what is asked about.
-    clipped = isinstance(optimizer, Wrapped) and optimizer.options.clip_norm is not None
-    alone = optimizer.coordinatewise and not clipped
+    alone = optimizer.coordinatewise
     if alone:
         by_itself = updates_at(optimizer, params, grads, chosen, met.unsqueeze(2), alone=True)
         tolerance = SAME * updates.abs().max().item()

@@ -110,7 +110,8 @@ class MetaSoap:
         square = square.lerp(rotated.square(), 1 - self.beta2)
         mean = state["mean"].lerp(gradient, 1 - self.beta1)
         size = (square / (1 - self.beta2**count)).sqrt()
-        least = self.epsilon * size.max() + torch.finfo(size.dtype).tiny
+        # Squares of smaller gradients underflow, but their mean does not.
+        least = (self.epsilon * size.max()).clamp_min(torch.finfo(size.dtype).tiny ** 0.5)
         direction = (q_left.T @ mean @ q_right) / (1 - self.beta1**count) / size.clamp_min(least)
         values = (mean, square, left, right, q_left, q_right)
         return q_left @ direction @ q_right.T, dict(zip(_KEPT, values, strict=True))

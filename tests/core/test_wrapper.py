@@ -252,3 +252,18 @@ def _last(objective: Objective, optimizer: Optimizer, state: Any) -> Point:
     for _ in range(STEPS):
         point = advance(objective, optimizer, point)
     return point
+
+
+@pytest.mark.parametrize(
+    ("spec", "alone"),
+    [
+        ({"name": "adam", "schedule": "cosine"}, True),
+        ({"name": "adam", "clip_norm": 1.0}, False),
+        ({"name": "muon", "schedule": "cosine"}, False),
+    ],
+)
+def test_coordinates_meet_where_those_of_the_wrapped_optimizer_do(
+    spec: dict[str, Any], alone: bool
+) -> None:
+    spec = {"lr": 0.1, "schedule_steps": 10, **spec} if "schedule" in spec else {"lr": 0.1, **spec}
+    assert optimizers.make(spec).coordinatewise is alone

@@ -48,6 +48,12 @@ def test_soap_of_single_numbers_is_adam() -> None:
     assert torch.allclose(torch.stack(soap), torch.stack(adam), rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-19, 1e-22, 1e-30])
+def test_soap_takes_no_long_step_along_gradients_whose_squares_underflow(size: float) -> None:
+    (update,) = updates(MetaSoap(OneMatrix(4, 5)), [torch.full((20,), size)])
+    assert update.abs().max() <= 0.1
+
+
 def test_soap_of_a_rotated_matrix_is_the_rotated_soap() -> None:
     gradients = random_gradients(20)
     left, right = (torch.linalg.qr(Rng(4, "rotation", n).normal(n, n).double())[0] for n in (4, 5))

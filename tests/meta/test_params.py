@@ -63,6 +63,17 @@ class PulledAlone(Pulled):
     coordinatewise: ClassVar[bool] = True
 
 
+class PulledAloneInRows(PulledAlone):
+    """The same, with a state that is laid out as the iterate."""
+
+    def init(self, spec: ParamSpec, n: int) -> Any:
+        return self.phi.new_zeros(n, spec.size)
+
+    def update(self, grads: Tensor, state: Any, params: Params) -> tuple[Tensor, Any]:
+        update, state = super().update(grads, state.flatten(), params)
+        return update, state.view_as(grads)
+
+
 def pulled(kind: type[Pulled] = Pulled) -> Pulled:
     return kind(weights=torch.tensor([0.1, 0.2], dtype=torch.float64))
 
@@ -84,7 +95,7 @@ def by_autograd(objective: Objective, optimizer: Learned, second_order: bool) ->
     return gradient
 
 
-@pytest.mark.parametrize("kind", [Pulled, PulledAlone])
+@pytest.mark.parametrize("kind", [Pulled, PulledAlone, PulledAloneInRows])
 @pytest.mark.parametrize("second_order", [False, True])
 def test_meta_gradient_of_an_optimizer_that_reads_the_iterate(
     kind: type[Pulled], second_order: bool

@@ -179,6 +179,8 @@ def test_optimizer_without_weights_says_what_to_do() -> None:
     ("options", "told"),
     [
         ({"preprocessing": "sqrt"}, "preprocessing must be one of log, scale, none, not 'sqrt'"),
+        ({"p": -5.0}, "p must be above 0 and at most 85, not -5"),
+        ({"p": 90.0}, "p must be above 0 and at most 85, not 90"),
         ({"hidden": 0}, "hidden must be from 1 to 10,000, not 0"),
         ({"layers": -1}, "layers must be from 1 to 10,000, not -1"),
         ({"layers": 10**12}, "layers must be from 1 to 10,000"),

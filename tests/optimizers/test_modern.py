@@ -156,6 +156,31 @@ def test_singular_values_come_near_one() -> None:
     assert values.max() < 1.3
 
 
+@pytest.mark.parametrize("name", ["muon", "soap"])
+@pytest.mark.parametrize("size", [[], [0], [0, 2]])
+def test_scalars_and_empty_parameters_are_no_matrices(name: str, size: list[int]) -> None:
+    """And change nothing for the parameters beside them."""
+    optimizer = optimizers.make({"name": name, "lr": 0.1})
+    spec = ParamSpec({"w": torch.Size([3, 2]), "other": torch.Size(size)})
+    alone = ParamSpec({"w": torch.Size([3, 2])})
+    grads = gradient(torch.zeros(N, spec.size), 0)
+    update, _ = optimizer.update(grads, optimizer.init(spec, N), Params(grads, spec))
+    expected, _ = optimizer.update(
+        grads[:, :6], optimizer.init(alone, N), Params(grads[:, :6], alone)
+    )
+    torch.testing.assert_close(update[:, :6], expected)
+
+
+def test_soap_keeps_a_run_apart_whose_gradient_overflows() -> None:
+    optimizer = optimizers.make({"name": "soap", "lr": 0.1})
+    spec = ParamSpec({"w": torch.Size([2, 3])})
+    grads = gradient(torch.zeros(N, 6), 0)
+    expected, _ = optimizer.update(grads, optimizer.init(spec, N), Params(grads, spec))
+    grads[1] *= 1e300
+    update, _ = optimizer.update(grads, optimizer.init(spec, N), Params(grads, spec))
+    torch.testing.assert_close(update[[0, 2]], expected[[0, 2]])
+
+
 def test_schedules_weigh_schedule_free_steps_by_their_rates() -> None:
     """x is the mean of z weighed by η², so a warmup's first steps hardly count."""
     warm = {"schedule": "constant", "warmup": 5, "schedule_steps": STEPS}

@@ -24,6 +24,24 @@ LATER = [
 ]
 
 
+def test_updates_are_no_rounder_within_autocast(tmp_path: Path) -> None:
+    learned = optimizers.make({"name": "rnnprop", "hidden": 4})
+    path = tmp_path / "rnnprop.safetensors"
+    save_optimizer(
+        path,
+        {"name": "rnnprop", "hidden": 4},
+        learned.with_weights(learned.initial_weights(Rng(0, "phi"))),
+    )
+    moved = []
+    for within in (False, True):
+        parameter = nn.Parameter(torch.ones(5, 3))
+        parameter.grad = torch.linspace(-1, 1, 15).view(5, 3)
+        with torch.autocast("cpu", torch.bfloat16, enabled=within):
+            LearnedOptimizer([parameter], path).step()
+        moved.append(parameter.detach())
+    assert torch.equal(*moved)
+
+
 @pytest.fixture(params=LATER, ids=lambda spec: spec["name"])
 def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
     return dict(request.param)
