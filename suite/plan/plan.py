@@ -15,7 +15,7 @@ from l2l.suite.plan.cells import Cell, following, in_order, make_cell
 from l2l.suite.plan.config import Experiment, Panel
 from l2l.suite.plan.definitions import long_label
 from l2l.suite.plan.learned import Trained, all_trained, find_trained
-from l2l.suite.plan.resolved import optimizer_config, problem_config
+from l2l.suite.plan.resolved import lacks_weights, optimizer_config, problem_config
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,11 @@ def _evaluate(
         name = f"{problem['spec']['name']}-{learned.name}"
         return make_cell("evaluate", name, {**config, **learned.config}, learned.inputs)
     optimizer = optimizer_config(spec, panel.problem, where, panel.steps)
+    if lacks_weights(optimizer):
+        raise SuiteError(
+            f"{where}: {spec['name']!r} is learned and has no weights here: write {{trained: NAME}} "
+            "of a training, or {name: pretrained, checkpoint: …}"
+        )
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()
     if optimizer["tuned"] is not None:

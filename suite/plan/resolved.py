@@ -9,6 +9,7 @@ from typing import Any
 from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.blame import blamed
 from l2l.suite.core.bounds import Spec
+from l2l.suite.core.convert import below
 from l2l.suite.core.digests import covers, definition_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import is_from_plugin
@@ -53,6 +54,9 @@ def optimizer_config(
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
     made = optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
+    rate = given.get(str(cls.tuned))
+    if isinstance(rate, int | float) and rate <= 0:
+        raise SuiteError(f"{below(where, cls.tuned)} is {rate:g}, but must be a number above 0")
     probe_optimizer(cls, given, spec, problem, where)
     config: dict[str, Any]
     config = {"spec": _resolved(cls, spec), "tuned": tuned, "code": definition_digest(cls)}
@@ -78,10 +82,9 @@ def teacher_config(spec: Spec, problem: Spec, where: str, steps: int) -> dict[st
     name, tuned = spec["name"], config["tuned"]
     if tuned is not None:
         raise SuiteError(f"{where}: {name!r} needs its rate: add {tuned}, such as {tuned}: 0.01")
-    made = optimizers.make(config["spec"], where)
-    if isinstance(made, Learned) and made.weights is None:
+    if lacks_weights(config):
         raise SuiteError(f"{where}: {name!r} has no weights, name one that needs no training")
-    if made.earlier_runs:
+    if optimizers.make(config["spec"], where).earlier_runs:
         raise SuiteError(f"{where}.earlier_runs: imitated runs have none before them: omit it")
     return config
 
@@ -91,6 +94,12 @@ def optimizer_at(config: Mapping[str, Any], rate: float) -> Optimizer:
     tuned = {config["tuned"]: rate} if config["tuned"] else {}
     made: Optimizer = optimizers.make({**config["spec"], **tuned})
     return made
+
+
+def lacks_weights(config: Mapping[str, Any]) -> bool:
+    """Whether the optimizer of a configuration is a learned one that is still to be trained."""
+    made = optimizer_at(config, 1.0)
+    return isinstance(made, Learned) and made.weights is None
 
 
 def estimator_config(spec: Spec, where: str) -> dict[str, Any]:

@@ -20,10 +20,11 @@ def check_trainable(training: Training, where: str) -> None:
     Raises:
         SuiteError: it has none or too many, or cannot do what a phase asks.
     """
-    optimizer = optimizers.make(training.optimizer, f"{where}.optimizer")
     name = training.optimizer["name"]
-    if not isinstance(optimizer, Learned):
+    # Before it is made, for what has no weights may lack a rate as well.
+    if not issubclass(optimizers.cls(name), Learned):
         raise SuiteError(f"{where}.optimizer: {name!r} has no weights that could be trained")
+    optimizer: Learned = optimizers.make(training.optimizer, f"{where}.optimizer")
     if optimizer.layout.size > MAX_WEIGHTS:
         raise SuiteError(
             f"{where}.optimizer: {name!r} has {optimizer.layout.size:.3g} weights, "

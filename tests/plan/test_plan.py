@@ -263,12 +263,24 @@ def test_checkpoint_of_another_architecture_is_refused(
         ("panels.p.problem.dim=0", "dim must be at least 1"),
         ("panels.p.optimizers.SGD={name: sdg}", "panels.p.optimizers.SGD: there is no optimizer"),
         ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
+        ("panels.p.optimizers.ADAM.lr=-0.1", "ADAM.lr is -0.1, but must be a number above 0"),
+        ("panels.p.optimizers.ADAM.lr=0", "tiny.yaml: panels.p.optimizers.ADAM.lr is 0, but must"),
+        (
+            "panels.p.optimizers.T={name: torch, optimizer: torch.optim.SGD, lr: 0.0}",
+            "T.lr is 0, but must",
+        ),
+        (
+            "panels.p.optimizers.SGD={name: lstm}",
+            "panels.p.optimizers.SGD: 'lstm' is learned and has no weights here: write {trained: "
+            "NAME} of a training, or {name: pretrained, checkpoint: …}",
+        ),
         ("panels.p.optimizers.LSTM.trained=u", "there is no training 'u': known are t"),
         ("panels.p.optimizers.LSTM.trained=[t]", "there is no training"),
         ("panels.p.optimizers.LSTM.name=null", "'trained', which stands in place of 'name': omit"),
         ("panels.p.optimizers.LSTM.layers=3", "'layers' belongs under training.t"),
         ("training.t.optimizer.preprocessing=lgo", "preprocessing must be one of"),
         ("training.t.optimizer={name: adam, lr: 0.1}", "'adam' has no weights that could be"),
+        ("training.t.optimizer={name: adam}", "'adam' has no weights that could be trained"),
         (
             "training.t.optimizer={name: lstm, hidden: 3}",
             "training.t.phases[0].odd: hidden must be even",
