@@ -32,6 +32,11 @@ from l2l.suite.inner.objective import Objective
 # one goes closer to the edge of divergence than the paper did.
 FIRST = range(-16, 5, 2)
 LOWEST, HIGHEST = -32, 20
+# What it is called, and what to look for, where no rate is better than the last one of widening.
+EDGES = {
+    LOWEST: ("lowest", "is the sign of its update right?"),
+    HIGHEST: ("highest", "does its update grow with it?"),
+}
 # Smaller budgets, the same for all optimizers, of which a finished sweep tells: four whole decades
 # from 10⁻³ to 1, and the first round.
 BUDGETS = {4: range(-12, 1, 4), len(FIRST): FIRST}
@@ -46,6 +51,13 @@ class TuningResult:
 
     best: float
     table: pd.DataFrame
+
+    @property
+    def told(self) -> str:
+        """A clause if no rate is better than one at an end of the widest grid; else empty."""
+        # Rates near the lowest, which do not move θ at all, are as good as it is.
+        as_good = self.table["mean_final"] == self.table["mean_final"].min()
+        return told_of_edge(self.table["learning_rate"][as_good].tolist())
 
 
 @torch.no_grad()
@@ -130,6 +142,15 @@ def tune(
     sweep([best - 1, best + 1])
     best = min(scores, key=lambda e: scores[e])
     return TuningResult(10 ** (best / 4), pd.DataFrame(rows))
+
+
+def told_of_edge(rates: float | Sequence[float]) -> str:
+    """A clause on best rates of which one is at an end of the widest grid; empty if none is."""
+    for exponent, (which, hint) in EDGES.items():
+        edge = 10 ** (exponent / 4)
+        if np.isclose(rates, edge, rtol=1e-3, atol=0).any():
+            return f"its best learning rate, {edge:.0e}, is the {which} that is tried: {hint}"
+    return ""
 
 
 def _tuned(spec: Mapping[str, Any]) -> str:

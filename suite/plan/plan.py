@@ -163,8 +163,8 @@ def _evaluate(
     optimizer = optimizer_config(spec, panel.problem, where, panel.steps)
     if lacks_weights(optimizer):
         raise SuiteError(
-            f"{where}: {spec['name']!r} is learned and has no weights here: write {{trained: NAME}} "
-            "of a training, or {name: pretrained, checkpoint: …}"
+            f"{where}: {spec['name']!r} is learned and has no weights here: "
+            "write {trained: NAME} of a training, or {name: pretrained, checkpoint: …}"
         )
     name = f"{problem['spec']['name']}-{spec['name']}"
     inputs: tuple[Cell, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,9 +17,11 @@ import l2l.suite.inner.objective
 import l2l.suite.inner.tune
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.kind import Job
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Problem, Tensors
+from l2l.suite.files.progress import silent
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.memory import BUDGET
 from l2l.suite.inner.objective import Objective
@@ -31,6 +34,7 @@ from l2l.suite.inner.tune import (
     with_fewer_rates,
     with_rate,
 )
+from l2l.suite.run.kinds.tune import Tune
 
 STEPS, INSTANCES, SEED = 3, 4, 2
 
@@ -73,6 +77,39 @@ def test_widening_ends(best: float) -> None:
     result = sweep(Bowl(curvature=1 / best))
     tried = result.table.learning_rate.map(exponent).round(6)
     assert tried.between(LOWEST, HIGHEST).all()
+
+
+@pytest.mark.parametrize(
+    ("best", "sign", "told"),
+    [
+        (1.0, 1, ""),
+        (1.0, -1, "1e-08, is the lowest that is tried: is the sign of its update right?"),
+        (1e6, 1, "1e+05, is the highest that is tried: does its update grow with it?"),
+    ],
+)
+def test_rate_at_an_end_of_the_widest_grid_is_told(best: float, sign: int, told: str) -> None:
+    class Turned(Bowl):
+        """Its gradient has the wrong sign, as an update may."""
+
+        def loss(self, params: Tensors, instance: Tensors, batch: None) -> Tensor:
+            theta = params["theta"]
+            turned = sign * theta + (1 - sign) * theta.detach()
+            return super().loss({"theta": turned}, instance, batch)
+
+    found = sweep(Turned(curvature=1 / best)).told
+    assert found == (told and f"its best learning rate, {told}")
+
+
+def test_cell_says_that_its_rate_is_at_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = pd.DataFrame({"learning_rate": [1e-8, 1e-7], "mean_final": [1.0, 2.0]})
+    result = TuningResult(1e-8, table)
+    monkeypatch.setattr(l2l.suite.inner.tune, "tune", lambda *given: result)
+    spec = {"problem": {"spec": {"name": "quadratic"}}, "optimizer": {"spec": {"name": "sgd"}}}
+    config = {**spec, "steps": 3, "instances": 2, "seed": 1}
+    Tune().run(Job(config, (), tmp_path, "cpu", silent))
+    assert f"sgd: {result.told}" in caplog.text
 
 
 def test_velocity_of_an_earlier_run_that_diverged_costs_its_rate_alone() -> None:

@@ -8,7 +8,7 @@ from tidy_curves import condensed, experiment, known, rows
 
 from l2l.suite.report.final import final_losses
 from l2l.suite.report.formatting import measured
-from l2l.suite.report.tables.contents import final_table
+from l2l.suite.report.tables.contents import final_table, learning_rate_table
 from l2l.suite.report.tables.formats import Cell, Table, latex, latex_text
 
 
@@ -40,6 +40,17 @@ def test_interval_that_begins_below_zero_is_told_as_it_is() -> None:
     assert "±" in usual
     mean, _, ends = skewed.partition(" ")
     assert float(mean) > 0 > float(ends.strip("[]").split(",")[0])
+
+
+def test_learning_rates_at_an_end_of_the_widest_grid_are_noted() -> None:
+    info = experiment(["ADAM", "NAG"])
+    curves = [rows("ADAM", 0.2, learning_rate=1e-8), rows("NAG", 0.2, learning_rate=2e-8)]
+    final = final_losses([info], *known(condensed(info, pd.concat(curves))))
+    assert learning_rate_table(final, ("A note.",)).notes == (
+        "A note.",
+        "e p: ADAM: its best learning rate, 1e-08, is the lowest that is tried: is the sign of its "
+        "update right?",
+    )
 
 
 def test_greek_needs_no_other_latex() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from l2l.suite.inner.tune import told_of_edge
 from l2l.suite.plan.definitions import ClaimKind, ExperimentInfo, PanelInfo
 from l2l.suite.report.final import paper_loss
 from l2l.suite.report.formatting import interval, judged, measured, number
@@ -176,11 +177,16 @@ def learning_rate_table(final: pd.DataFrame, notes: tuple[str, ...]) -> Table:
         for key, rates in zip(data.index, data.to_numpy(), strict=True)
     )
     data.columns.name = None
+    edges = tuple(
+        f"{row.experiment} {row.panel}: {row.optimizer}: {told}"
+        for row in tuned.itertuples()
+        if (told := told_of_edge(row.learning_rate))
+    )
     return Table(
         name="learning_rates",
         caption="Learning rates: tuned on validation instances by the final loss, or given.",
         columns=("Experiment", "Panel", *(str(name) for name in data.columns)),
         rows=rows,
         data=data.reset_index(),
-        notes=notes,
+        notes=(*notes, *edges),
     )

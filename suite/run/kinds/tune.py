@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.json import save_json
 from l2l.suite.files.pieces import Pieces
 from l2l.suite.files.places import BEST, TUNING
+
+log = logging.getLogger("suite")
 
 
 @register_kind("tune")
@@ -40,6 +43,8 @@ class Tune(Kind):
         )
         write_text_atomic(job.folder / TUNING, result.table.to_csv(index=False))
         save_json(job.folder / BEST, {"learning_rate": result.best})
+        if result.told:
+            log.warning("%s: %s", config["optimizer"]["spec"]["name"], result.told)
 
     def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, float]:
         from l2l.suite.inner.tune import with_fewer_rates, with_rate
