@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2l.problems.module import ModuleProblem
 from l2l.suite.core.abilities import has
 from l2l.suite.core.blame import blamed, method_of, refused, told
 from l2l.suite.core.errors import SuiteError
@@ -84,6 +85,22 @@ def check_gradient(problem: Problem, draws: Draws, layout: ParamSpec, loss: Tens
             "log or a division at 0"
         )
     return gradient
+
+
+def check_descent(objective: Objective) -> None:
+    """That the gradient at θ_0 is not 0 in all instances, on two minibatches each."""
+    problem, theta = objective.problem, objective.start()
+    if any(objective.value_and_grad(theta, step)[1].any() for step in range(2)):
+        return
+    hint = ""
+    if getattr(type(problem), "module_loss", None) is ModuleProblem.module_loss:
+        hint = ": for outputs that are not classes, define module_loss(self, module, batch)"
+    raise refused(
+        problem,
+        "loss",
+        "has gradient 0 at θ_0 for every instance that was tried; there is nothing to descend"
+        + hint,
+    )
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from l2l.suite.plan.probe_loss import (
     INPUTS,
     REPEATED,
     Draws,
+    check_descent,
     check_gradient,
     check_side_by_side,
     check_value,
@@ -53,6 +54,9 @@ def check_problem(problem: Problem) -> ParamSpec:
     if not problem.one_by_one:
         objective = Objective(problem, range(2), SPLIT, SEED, copies=2)
         check_side_by_side(objective, _draws(problem, 1), loss, gradient)
+    if not gradient.any():
+        # Maybe by chance: others are tried as well.
+        check_descent(Objective(problem, range(4), SPLIT, SEED))
     return layout
 
 

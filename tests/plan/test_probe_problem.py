@@ -152,6 +152,12 @@ BY_HAND = """def losses(self, params, instance, batch):
             'return (0 * params["x"]).norm() + (0 * params["x"]).sum().sqrt()',
             "has a gradient that is not finite at θ_0",
         ),
+        (
+            LOSS,
+            f"{LOSS} * 0",
+            "Mine.loss (mine.py, line N) has gradient 0 at θ_0 for every instance that was tried; "
+            "there is nothing to descend",
+        ),
         # Side by side.
         (
             LOSS,
@@ -202,6 +208,36 @@ BY_HAND = """def losses(self, params, instance, batch):
 def test_mistakes_in_a_problem_are_told(old: str, new: str, told: str) -> None:
     assert old in PROBLEM
     assert told in complaint(PROBLEM.replace(old, new, 1))
+
+
+def test_gradient_may_be_0_in_some_instances() -> None:
+    planned(PROBLEM.replace(INSTANCE, 'return {"w": rng.normal(2) * (rng.instance > 1)}'))
+
+
+MODULE = f"""{HEAD}
+from l2l.problems.module import ModuleProblem
+
+@register_problem("mine")
+@dataclass(frozen=True)
+class Mine(ModuleProblem):
+    def module(self):
+        return nn.Linear(2, 1)
+
+    def batch(self, rng):
+        return {{"x": rng.normal(5, 2), "y": rng.normal(5, 1).softmax(1)}}
+"""
+OWN_LOSS = """
+    def module_loss(self, module, batch):
+        return (module(batch["x"]) - batch["y"]).square().mean()
+"""
+
+
+def test_module_for_what_is_no_classes_needs_a_loss_of_its_own() -> None:
+    assert complaint(MODULE).endswith(
+        "to descend: for outputs that are not classes, define module_loss(self, module, batch)"
+    )
+    planned(MODULE + OWN_LOSS)
+    assert complaint(MODULE + OWN_LOSS.replace(".mean()", ".mean() * 0")).endswith("to descend")
 
 
 @pytest.mark.parametrize(
