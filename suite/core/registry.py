@@ -123,7 +123,7 @@ class Registry(Generic[T]):
         """
         self._load()
         if name not in self._classes:
-            hint = nearest(name, self.names())
+            hint = nearest(name, self.names(), plugins=True)
             raise SuiteError(f"there is no {self.kind} {name!r}: {hint}")
         cls = self._classes[name]
         # Only now, for decorators come in any order.

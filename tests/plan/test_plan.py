@@ -258,6 +258,7 @@ def test_checkpoint_of_another_architecture_is_refused(
     ("setting", "expected"),
     [
         ("panels.p.problem={name: quadratc}", "panels.p.problem: there is no problem 'quadratc'"),
+        ("panels.p.problem={name: xyz}", "; if it is in a file of your own, give it with --plugin"),
         ("panels.p.problem.dmi=3", "panels.p.problem: problem 'quadratic' has no 'dmi'"),
         ("panels.p.problem.dim=big", "dim is 'big', but must be a whole number"),
         ("panels.p.problem.dim=0", "dim must be at least 1"),

@@ -92,7 +92,7 @@ def claim_test(experiment: ExperimentInfo, claim: ClaimInfo) -> ClaimTest:
     where = f"{experiment.name}.yaml, claim {claim.id}"
     if claim.test not in CLAIM_TESTS:
         raise SuiteError(
-            f"{where}: no test {claim.test!r}: {nearest(claim.test, list(CLAIM_TESTS))}"
+            f"{where}: no test {claim.test!r}: {nearest(claim.test, CLAIM_TESTS, plugins=True)}"
         )
     test = fill(CLAIM_TESTS[claim.test], claim.options, f"{where}: test {claim.test!r}")
     _check_names(experiment, vars(test), where)
