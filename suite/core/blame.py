@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -68,6 +69,16 @@ def method_of(thing: object, name: str) -> str:
     code = getattr(inspect.unwrap(getattr(owner, name)), "__code__", None)
     place = f" ({shown(code.co_filename)}, line {code.co_firstlineno})" if code else ""
     return f"{cls.__name__}.{name}{place}"
+
+
+def class_at(cls: type) -> str:
+    """A class's file and line: ``bowl.py, line 9``; as far as they are known."""
+    module = sys.modules.get(cls.__module__)
+    file = shown(str(getattr(module, "__file__", cls.__module__)))
+    try:
+        return f"{file}, line {inspect.getsourcelines(cls)[1]}"
+    except (OSError, TypeError):
+        return file
 
 
 def refused(thing: object, method: str, what: str) -> SuiteError:

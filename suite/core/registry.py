@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from l2l.suite.core.blame import blamed, shown, told
+from l2l.suite.core.blame import blamed, class_at, shown, told
 from l2l.suite.core.convert import fields_of
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimator
@@ -76,7 +76,13 @@ class Registry(Generic[T]):
                     self.drew.add(module.name)
 
     def register(self, name: str) -> Callable[[C], C]:
-        """Class decorator: make a class known as `name`."""
+        """Class decorator: make a class known as `name`.
+
+        Raises:
+            SuiteError: it is written without a name.
+        """
+        if isinstance(name, type):
+            raise SuiteError(f'{class_at(name)}: write @register_{self.kind.split()[0]}("name")')
 
         def add(cls: C) -> C:
             self.add(name, cls)
@@ -89,7 +95,10 @@ class Registry(Generic[T]):
         known = self._classes.get(name)
         # A plugin loaded twice replaces itself; two different classes never share a name.
         if known is not None and _origin(known) != _origin(cls):
-            raise SuiteError(f"{self.kind} {name!r} is registered twice, choose another name")
+            raise SuiteError(
+                f"{self.kind} {name!r} is registered twice, by {class_at(known)} and by "
+                f"{class_at(cls)}: choose another name"
+            )
         self._classes[name] = cls
 
     @property
@@ -277,9 +286,10 @@ register_kind = kinds.register
 
 def register_optimizer(name: str, tune: str | None = None) -> Callable[[C], C]:
     """Class decorator: make an `Optimizer` known as `name`; `tune` is the field that is swept."""
+    add = optimizers.register(name)
 
     def register(cls: C) -> C:
         cls.tuned = tune  # type: ignore[attr-defined]
-        return optimizers.register(name)(cls)
+        return add(cls)
 
     return register

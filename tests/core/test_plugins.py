@@ -362,10 +362,20 @@ def test_plugin_that_fails_when_loaded_again_stays_as_it_was(tmp_path: Path) -> 
     assert key(write(tmp_path).parent)
 
 
+@pytest.mark.parametrize("kind", ["problem", "optimizer"])
+def test_decorator_without_a_name_is_refused(tmp_path: Path, kind: str) -> None:
+    text = f"from l2l import register_{kind}\n\n\n@register_{kind}\nclass Mine:\n    pass\n"
+    with pytest.raises(SuiteError) as caught:
+        load_plugin(write(tmp_path, **{"mine.py": text}))
+    place = tmp_path / "mine.py"
+    assert str(caught.value) == f'{place}, line 4: write @register_{kind}("name")'
+
+
 def test_plugin_with_one_name_that_is_taken_registers_none(tmp_path: Path) -> None:
     before = names()
     text = PLUGIN.replace("NAME", "own-bowl") + SECOND.replace("other-bowl", "quadratic")
-    with pytest.raises(SuiteError, match="'quadratic' is registered twice"):
+    places = r"by .*problems/quadratic\.py, line \d+ and by .*mine\.py, line \d+: choose"
+    with pytest.raises(SuiteError, match=f"'quadratic' is registered twice, {places}"):
         load_plugin(write(tmp_path, **{"mine.py": text}))
     assert names() == before
 
