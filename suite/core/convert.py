@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+from l2l.suite.core.bounds import SpecOf
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 
@@ -36,6 +37,9 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         return tuple(value) if isinstance(value, list) else value
     if origin is Annotated:
         base, *checks = get_args(kind)
+        if isinstance(value, str) and any(isinstance(check, SpecOf) for check in checks):
+            hint = f"write {{name: {value}}}" if re.fullmatch(r"[\w-]+", value) else ""
+            raise _mismatch(value, base, where, hint)
         result = convert(value, base, where)
         if not all(check.holds(result) for check in checks):
             raise _mismatch(value, kind, where)

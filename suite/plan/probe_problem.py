@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from l2l.suite.core.abilities import has
-from l2l.suite.core.blame import blamed, method_of, refused
+from l2l.suite.core.blame import blamed, class_at, method_of, refused
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.plugins import twin
@@ -28,6 +29,8 @@ from l2l.suite.plan.probe_loss import (
 )
 
 SPLIT, SEED = "train", 0
+# The methods without which there is no problem, and what they give.
+NEEDED = {"init": "θ_0, a dict of tensors", "loss": "f(θ), a scalar tensor"}
 
 
 def check_problem(problem: Problem) -> ParamSpec:
@@ -40,6 +43,8 @@ def check_problem(problem: Problem) -> ParamSpec:
         SuiteError: in one sentence, with the method and its line, and what to do.
         DataMissing: what it reads is not there.
     """
+    for method in (*INPUTS, "loss"):
+        _check_method(problem, method)
     with torch.no_grad():
         draws = _draws(problem, 0)
         _check_kinds(problem, draws)
@@ -58,6 +63,25 @@ def check_problem(problem: Problem) -> ParamSpec:
         # Maybe by chance: others are tried as well.
         check_descent(Objective(problem, range(4), SPLIT, SEED))
     return layout
+
+
+def _check_method(problem: Problem, method: str) -> None:
+    """That it is there, if it must be, and takes what it is given."""
+    cls, base = type(problem), getattr(Problem, method)
+    asked = tuple(inspect.signature(base).parameters)
+    must = f"{method}({', '.join(asked)})"
+    if getattr(cls, method) is base:
+        if method in NEEDED:
+            raise SuiteError(f"{cls.__name__} ({class_at(cls)}) needs {must}: {NEEDED[method]}")
+        return
+    signature = inspect.signature(getattr(problem, method))
+    try:
+        signature.bind(*asked[1:])
+    except TypeError:
+        has_it = f"{method}({', '.join(['self', *signature.parameters])})"
+        raise SuiteError(
+            f"{cls.__name__} ({class_at(cls)}) has {has_it}, but must have {must}"
+        ) from None
 
 
 def _draws(problem: Problem, instance: int, step: int = 0, generators: int = 1) -> Draws:

@@ -263,6 +263,7 @@ def test_checkpoint_of_another_architecture_is_refused(
         ("panels.p.problem.dim=big", "dim is 'big', but must be a whole number"),
         ("panels.p.problem.dim=0", "dim must be at least 1"),
         ("panels.p.optimizers.SGD={name: sdg}", "panels.p.optimizers.SGD: there is no optimizer"),
+        ("panels.p.optimizers.ADAM=adam", "keys and values; write {name: adam}"),
         ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
         ("panels.p.optimizers.ADAM.lr=-0.1", "ADAM.lr is -0.1, but must be a number above 0"),
         ("panels.p.optimizers.ADAM.lr=0", "tiny.yaml: panels.p.optimizers.ADAM.lr is 0, but must"),

@@ -170,6 +170,28 @@ BY_HAND = """def losses(self, params, instance, batch):
             "set `one_by_one = True`",
         ),
         ("def instance", BY_HAND, "Mine.losses (mine.py, line N) gives other losses side by side"),
+        # Methods that are not there, or take something else.
+        (
+            "def init(",
+            "def innit(",
+            "Mine (mine.py, line N) needs init(self, rng): θ_0, a dict of tensors",
+        ),
+        (
+            "def loss(",
+            "def lose(",
+            "Mine (mine.py, line N) needs loss(self, params, instance, batch): f(θ), a scalar",
+        ),
+        (
+            "def loss(self, params, instance, batch)",
+            "def loss(self, params, instance)",
+            "Mine (mine.py, line N) has loss(self, params, instance), but must have loss(self, "
+            "params, instance, batch)",
+        ),
+        (
+            "def batch(self, rng)",
+            "def batch(self)",
+            "has batch(self), but must have batch(self, rng)",
+        ),
         # Exceptions of any kind.
         (LOSS, "return 1 / 0", "raises ZeroDivisionError: division by zero (mine.py, line N)"),
         (
@@ -208,6 +230,10 @@ BY_HAND = """def losses(self, params, instance, batch):
 def test_mistakes_in_a_problem_are_told(old: str, new: str, told: str) -> None:
     assert old in PROBLEM
     assert told in complaint(PROBLEM.replace(old, new, 1))
+
+
+def test_methods_may_be_static() -> None:
+    planned(PROBLEM.replace("    def batch(self, rng)", "    @staticmethod\n    def batch(rng)"))
 
 
 def test_gradient_may_be_0_in_some_instances() -> None:
