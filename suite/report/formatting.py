@@ -27,6 +27,11 @@ def decimals(value: float, digits: int = 3) -> int:
     return max(0, digits - 1 - exponent)
 
 
+def counted(count: int, what: str) -> str:
+    """Text such as "1 problem" or "2 problems"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def interval(low: float, high: float) -> str:
     """Text such as "[0.1, 0.2]"; empty where either end is undefined."""
     if math.isnan(low) or math.isnan(high):

@@ -13,6 +13,7 @@ from l2l.suite.files.provenance import EARLIER
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.figures.draw import Shown
 from l2l.suite.report.figures.svg import inline_svg
+from l2l.suite.report.formatting import counted
 from l2l.suite.report.tables.contents import notices
 from l2l.suite.report.tables.formats import Table, markdown, markdown_text
 
@@ -87,11 +88,11 @@ def rendered(template: str, content: PageContent, **values: Any) -> str:
 def byline(content: Content) -> str:
     """Whose paper it is, and what of it was run, in a line."""
     claims, checks = len(content.claims.rows), len(content.checks.rows)
-    experiments = _counted(len(content.experiments), "experiment")
+    experiments = counted(len(content.experiments), "experiment")
     parts = [
         "Andrychowicz et al., 2016",
-        f"{_counted(claims, 'claim')} of it",
-        f"{_counted(checks, 'own check')} in {experiments}",
+        f"{counted(claims, 'claim')} of it",
+        f"{counted(checks, 'own check')} in {experiments}",
         *profiles_told(content.experiments),
     ]
     return " · ".join(parts)
@@ -101,10 +102,6 @@ def profiles_told(experiments: Sequence[ExperimentInfo]) -> list[str]:
     """The part of a byline that says which profiles were run, if that is known."""
     profiles = dict.fromkeys(each.profile for each in experiments if each.profile)
     return [f"profile {' and '.join(profiles)}"] if profiles else []
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def markdown_page(content: Content) -> str:

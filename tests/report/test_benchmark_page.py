@@ -104,10 +104,10 @@ def test_targets_stay_when_a_better_baseline_comes() -> None:
 
 
 def test_findings_say_who_is_ahead() -> None:
-    behind = findings(scored(alike(SPEEDS, in_distribution={"one": ("LSTM",)})))
+    behind = findings(scored(alike(SPEEDS, in_distribution=dict.fromkeys(FEW, ("LSTM",)))))
     assert [each.verdict for each in behind] == ["against", "against", "against"]
     assert behind[0].text.startswith(
-        "On problems it was not trained on (5 problems), the best learned optimizer, LSTM, is 0.496"
+        "On problems it was not trained on (4 problems), the best learned optimizer, LSTM, is 0.496"
     )
     assert "the best tuned baseline, Muon, 2.00" in behind[0].text
     assert behind[2].text.startswith(
@@ -123,6 +123,19 @@ def test_findings_say_who_is_ahead() -> None:
     bounds = findings(scored(alike({**SPEEDS, "LSTM": 9.0, "Muon": 8.0})))
     assert bounds[0].verdict == "open"  # both are at least 5
     assert "LSTM, is at least 5.00 [5.00, ∞]" in bounds[0].text
+
+
+def test_findings_of_a_few_runs_or_of_one_problem_are_no_verdict() -> None:
+    few, baselines = findings(scored(alike(SPEEDS, PANELS[:1]))), {"ADAM": 1.0, "Muon": 2.0}
+    assert [each.verdict for each in few] == ["open"] * 3
+    assert few[0].text.startswith("On problems it was not trained on (1 problem), the best")
+    assert few[0].text.endswith(" times: 12 of at least 20 runs, so no verdict.")
+    (alone,) = findings(scored(alike(baselines, PANELS[:1])))
+    assert alone.text.endswith("] times as fast as tuned ADAM.")
+    (both,) = findings(scored(alike(baselines, FEW)))
+    assert both.text.endswith(": over problems like these it is faster.")
+    elsewhere = findings(scored(alike(SPEEDS, FEW, in_distribution={"one": ("LSTM",)})))[2]
+    assert "is elsewhere 0.49" in elsewhere.text and elsewhere.verdict == "open"
 
 
 def test_findings_do_not_compare_means_over_other_problems() -> None:
@@ -200,7 +213,7 @@ def test_page_needs_no_other_file_and_escapes_what_is_from_outside(page: Path) -
 
 
 def test_page_says_who_is_left_out_and_why(tmp_path: Path) -> None:
-    found = alike(SPEEDS, FEW)
+    found = alike(SPEEDS, PANELS[:1])
     reasons = {"VeLO": "no file <there>", "Muon": "no file"}
     (experiment,) = found.experiments
     found = dataclasses.replace(
@@ -208,6 +221,7 @@ def test_page_says_who_is_left_out_and_why(tmp_path: Path) -> None:
     )
     write_benchmark(found, tmp_path)
     text = (tmp_path / "benchmark.md").read_text(encoding="utf-8")
+    assert "3 optimizers, 1 of them learned · 1 problem · 36 test runs" in text
     assert "| VeLO | no file &lt;there&gt; |" in text
     assert "| Muon | no file |" not in text, "another's results have it"
     assert "no file &lt;there&gt;" in (tmp_path / "benchmark.html").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from l2l.suite.files.places import ROWS
 from l2l.suite.report.curves import CurveTable
+from l2l.suite.report.formatting import counted
 from l2l.suite.report.pages import PageContent, markdown_of, profiles_told, rendered
 from l2l.suite.report.scores.benchmark import Scores
 from l2l.suite.report.scores.entries import ADAM, Contest
@@ -64,8 +65,8 @@ class BenchmarkContent(PageContent):
         overall, runs = self.scores.overall, int(self.scores.overall["runs"].sum())
         learned = int((overall["kind"] == "learned").sum())
         parts = [
-            f"{len(overall)} optimizers, {learned} of them learned",
-            f"{len(self.scores.contests)} problems",
+            f"{counted(len(overall), 'optimizer')}, {learned} of them learned",
+            counted(len(self.scores.contests), "problem"),
             f"{runs:,} test runs",
             *profiles_told(self.experiments),
         ]

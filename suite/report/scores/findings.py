@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2l.suite.report.formatting import interval, number
+from l2l.suite.plan.definitions import LEAST_RUNS
+from l2l.suite.report.formatting import counted, interval, number
 from l2l.suite.report.scores.benchmark import MEANS, Scores
 from l2l.suite.report.scores.entries import ADAM
 from l2l.suite.report.statistics.problems import interval_of, resampled
@@ -23,7 +24,7 @@ FINDINGS = 3
 # Which of the problems.
 Mask = NDArray[np.bool_]
 Verdict = Literal["for", "against", "open"]
-ENDS = {
+ENDS: Mapping[Verdict, str] = {
     "for": "the learned one is ahead",
     "against": "the baseline is ahead",
     "open": "which is ahead is open",
@@ -105,15 +106,17 @@ def _rivals(
     rival = _best(scores, score, dict.fromkeys(_kinds(scores, "tuned"), mask))
     if rival is None:
         return
-    verdict = _compared(scores, score, best, rival, mask)
+    runs, enough = _runs(scores, best, mask)
+    verdict = _compared(scores, score, best, rival, mask) if enough else "open"
+    end = ENDS[verdict] if enough else f"{runs} of at least {LEAST_RUNS} runs, so no verdict"
     told = sentence.format(
-        problems=f"{mask.sum()} {'problem' if mask.sum() == 1 else 'problems'}",
+        problems=counted(int(mask.sum()), "problem"),
         best=best,
         ours=_told(scores, score, best, mask),
         rival=rival,
         theirs=_told(scores, score, rival, mask),
     )
-    yield Finding(verdict, f"{told}: {ENDS[verdict]}.")
+    yield Finding(verdict, f"{told}: {end}.")
 
 
 def _elsewhere(scores: Scores) -> Iterator[Finding]:
@@ -125,6 +128,8 @@ def _elsewhere(scores: Scores) -> Iterator[Finding]:
     mask = scores.masks["out"][best]
     found = scores.over("speedup", best, mask)
     verdict: Verdict = "for" if found.low > 1 else "against" if found.high < 1 else "open"
+    if not _runs(scores, best, mask)[1]:
+        verdict = "open"
     yield Finding(
         verdict,
         f"The learned optimizer that is fastest where it was trained, {best}, is elsewhere "
@@ -141,11 +146,21 @@ def _best_baseline(scores: Scores) -> Iterator[Finding]:
         return
     found = scores.over("speedup", best)
     ahead = "is faster" if found.low > 1 else "is slower" if found.high < 1 else "may be no faster"
+    # One problem says nothing of others like it.
+    general = found.n > 1 and _runs(scores, best, everywhere)[1]
+    end = f": over problems like these it {ahead}" if general else ""
     yield Finding(
         "open",
         f"The fastest tuned baseline but ADAM, {best}, is {_told(scores, 'speedup', best, None)} "
-        f"times as fast as tuned ADAM: over problems like these it {ahead}.",
+        f"times as fast as tuned ADAM{end}.",
     )
+
+
+def _runs(scores: Scores, name: str, mask: Mask) -> tuple[int, bool]:
+    """How many runs an optimizer has on the problems, and whether they are enough for a verdict."""
+    contests = compress(scores.contests, mask)
+    runs = sum(len(each.entries[name].course.instances) for each in contests)
+    return runs, runs >= LEAST_RUNS
 
 
 def _told(scores: Scores, score: str, name: str, mask: Mask | None) -> str:
