@@ -8,9 +8,10 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from l2l.suite.commands.ending import FAILED, finished
 from l2l.suite.core.bounds import Device, Profile
@@ -18,7 +19,21 @@ from l2l.suite.files.places import WORKPLACE
 
 # What needs PyTorch is imported by the commands: it takes seconds, and --help needs none of it.
 
+
+class Verbs(TyperGroup):
+    """The verbs, whose wrong options are told without the words of the library that finds them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry out a verb."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
+    cls=Verbs,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
@@ -60,7 +61,8 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
     try:
         return keys, parse_yaml(value)
     except ValueError as error:
-        raise SuiteError(f"--set {text}: the value {error}") from error
+        problem = re.sub(r"^line \d+: ", "", str(error))
+        raise SuiteError(f"--set {text}: the value {problem}") from error
 
 
 def nested(keys: list[str], value: Any) -> Any:

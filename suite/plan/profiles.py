@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -63,11 +65,14 @@ def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[
         if raw.name in datas:
             raise SuiteError(f"{raw.where} another experiment is also called {raw.name!r}")
         datas[raw.name] = _with_profile(raw, profile)
+    # Before any setting, and after each.
+    history = [dict(datas)]
     for text in settings:
         _set(datas, text)
+        history.append(dict(datas))
     experiments: dict[str, Experiment] = {}
     for raw in raws:
-        experiment = fill(Experiment, datas[raw.name], raw.where)
+        experiment = _filled(raw, [each[raw.name] for each in history], settings)
         object.__setattr__(experiment, "where", raw.where)
         for text in settings:
             _refuse_idle(raw.name, experiment, text)
@@ -75,6 +80,26 @@ def build(raws: list[RawExperiment], profile: str, settings: list[str]) -> list[
             raise SuiteError(f"{raw.where} another experiment is also called {experiment.name!r}")
         experiments[experiment.name] = experiment
     return list(experiments.values())
+
+
+def _filled(
+    raw: RawExperiment, history: Sequence[Mapping[str, Any]], settings: Sequence[str]
+) -> Experiment:
+    """The experiment of the last data, where `history` has them before and after each setting.
+
+    Raises:
+        SuiteError: they are wrong; it names the last setting before which they were not, if any.
+    """
+    try:
+        return fill(Experiment, history[-1], raw.where)
+    except SuiteError:
+        for place in reversed(range(len(settings))):
+            with suppress(SuiteError):
+                fill(Experiment, history[place], raw.where)
+                break
+        else:
+            raise
+    return fill(Experiment, history[place + 1], f"--set {settings[place]}: {raw.name}")
 
 
 def _refuse_idle(known: str, experiment: Experiment, text: str) -> None:

@@ -393,6 +393,9 @@ def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Pat
     assert not list(out.glob("cells/*-*"))
 
 
+SET = "sizes.test_instances=abc"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -407,7 +410,10 @@ def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Pat
         (["run", "TINY", "--executor", "lokal"], "'lokal' is not one of"),
         (["run", "TINY", "--device", "gpu"], "'gpu' is not one of"),
         (["run", "TINY", "--jobs", "0"], "--jobs is 0"),
-        (["run", "TINY", "--profile", "paepr"], "paepr"),
+        (["run", "TINY", "--profile", "paepr"], "Invalid value for '--profile': 'paepr'"),
+        (["run", "TINY", "--set", "sizes.test_instances=[1"], "the value is not valid YAML: "),
+        (["run", "TINY", "--set", SET], f"--set {SET}: tiny.sizes.test_instances is 'abc'"),
+        (["run", "TINY", "--set", SET, "--set", "seed=1"], f"--set {SET}: tiny.sizes"),
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["status"], "nothing was run into this folder"),
         (["report"], "is missing"),
