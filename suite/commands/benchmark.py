@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from l2l.suite.files.links import refuse_links
 from l2l.suite.report.benchmark.write import BenchmarkPage, write_benchmark
 from l2l.suite.report.results import load_results, store_results
-from l2l.suite.run.folder import reporting
+from l2l.suite.run.folder import check_folder, reporting
 
 
 def benchmark(root: Path, out: Path) -> BenchmarkPage:
@@ -17,11 +16,11 @@ def benchmark(root: Path, out: Path) -> BenchmarkPage:
     from it, and others' results be merged into it.
 
     Raises:
-        SuiteError: `root` has no benchmark, or what it holds cannot be read.
+        SuiteError: `root` is not there, has no benchmark, or what it holds cannot be read.
         StorageError: `out` cannot be written to.
     """
-    refuse_links(root)
-    refuse_links(out)
+    check_folder(root)
+    check_folder(out, "--out", there=False)
     results = load_results(root)
     with reporting(out):
         page = write_benchmark(results, out)

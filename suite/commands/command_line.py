@@ -129,11 +129,10 @@ def status(
     from l2l.suite.commands.request import plan_request, saved_request
     from l2l.suite.commands.status import status_of
     from l2l.suite.commands.tell import print_json, print_status
-    from l2l.suite.files.links import refuse_links
-    from l2l.suite.run.folder import check_version
+    from l2l.suite.run.folder import check_folder, check_version
 
+    check_folder(results)
     check_version(results)
-    refuse_links(results)
     request = saved_request(results, tuple(plugin or ()))
     found = status_of(plan_request(request, probing=False), results)
     if as_json:
@@ -235,7 +234,9 @@ def clean(
     from l2l.suite.commands.clean import delete_cells, find_cells
     from l2l.suite.commands.request import planned_cells
     from l2l.suite.core.errors import SuiteError
+    from l2l.suite.run.folder import check_folder
 
+    check_folder(results)
     keep = planned_cells(results) if unused else ()
     found = find_cells(results, kind, older_than, keep)
     size = sum(each.size for each in found) / 1e6

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import EXPERIMENT_INFOS
 from l2l.suite.report.agreeing import united
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.report.write import Report, write_report
-from l2l.suite.run.folder import reporting
+from l2l.suite.run.folder import check_folder, reporting
 
 
 def merge(other: Path, root: Path) -> Report:
@@ -23,8 +22,8 @@ def merge(other: Path, root: Path) -> Report:
             differ in problem, data, updates, seed or budgets.
         StorageError: `root` cannot be written to.
     """
-    refuse_links(other)
-    refuse_links(root)
+    check_folder(other, "OTHER")
+    check_folder(root, there=False)
     found = load_results(other)
     with reporting(root):
         if (root / EXPERIMENT_INFOS).exists():

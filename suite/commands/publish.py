@@ -9,7 +9,6 @@ from typing import Any
 
 from l2l.suite.commands.request import Request, plan_request, saved_request
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
 from l2l.suite.files.provenance import gather_provenance, load_provenance
 from l2l.suite.plan.definitions import load_experiments
@@ -18,7 +17,7 @@ from l2l.suite.report.collect import collect_pictures, collect_tables, experimen
 from l2l.suite.report.results import Results, load_results, store_results
 from l2l.suite.report.sources import collect_cells
 from l2l.suite.report.write import Report, write_report
-from l2l.suite.run.folder import check_version, reporting
+from l2l.suite.run.folder import check_folder, check_version, reporting
 from l2l.suite.run.records import record_of
 
 log = logging.getLogger("suite")
@@ -81,7 +80,7 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     Raises:
         SuiteError: there is neither, a plugin is not named, or the folder cannot be written to.
     """
-    refuse_links(root)
+    check_folder(root)
     if not (root / CELLS / REQUEST).exists():
         return _publish_tables(root)
     check_version(root)

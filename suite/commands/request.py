@@ -16,7 +16,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.json import load_table, save_json
-from l2l.suite.files.places import CELLS, EXPERIMENTS, PLANNED, REQUEST
+from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, EXPERIMENTS, PLANNED, REQUEST
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.probe import untried
@@ -159,6 +159,11 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
     try:
         content = load_table(path)
     except FileNotFoundError:
+        if (root / EXPERIMENT_INFOS).exists():
+            raise SuiteError(
+                f"{root} has results but no cells (they were deleted, or made elsewhere), so there "
+                "is no status; 'report' makes its pages again"
+            ) from None
         raise SuiteError(
             f"{root}: nothing was run into this folder, use 'run' or another --results"
         ) from None

@@ -20,7 +20,7 @@ from l2l.suite.inner.process import deterministic
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.write import Report
 from l2l.suite.run.executors import EXECUTORS
-from l2l.suite.run.folder import open_results
+from l2l.suite.run.folder import check_folder, open_results
 from l2l.suite.run.records import unfinished
 from l2l.suite.run.scheduler import run_all
 from l2l.suite.run.workers import Settings
@@ -71,6 +71,7 @@ def run(
     """
     if jobs is not None and jobs < 1:
         raise SuiteError(f"--jobs is {jobs}, but must be at least 1")
+    check_folder(root, there=False)
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
     place = EXECUTORS[executor](Settings(root, device, jobs, plugins, log_file))

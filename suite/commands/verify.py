@@ -19,7 +19,6 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.registry import problems
 from l2l.suite.core.types import Optimizer
-from l2l.suite.files.links import refuse_links
 from l2l.suite.files.places import CHECKPOINTS
 from l2l.suite.files.yaml import parse_yaml
 from l2l.suite.inner.evaluate import evaluate
@@ -29,6 +28,7 @@ from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
 from l2l.suite.plan.probe import untried
 from l2l.suite.plan.resolved import optimizer_at, optimizer_config
 from l2l.suite.report.results import load_results
+from l2l.suite.run.folder import check_folder
 
 # Runs that begin alike drift apart, by rounding on other machines and by their own instability.
 TOLERANCE = 1e-3
@@ -74,7 +74,7 @@ def verify(root: Path, names: Sequence[str] = (), runs: int = 2, steps: int = 10
     Raises:
         SuiteError: the folder cannot be read, or has no experiment of a name.
     """
-    refuse_links(root)
+    check_folder(root)
     results = load_results(root)
     known = [info.name for info in results.experiments]
     for name in names:

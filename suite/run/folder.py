@@ -16,6 +16,26 @@ from l2l.suite.files.storage import guarded
 from l2l.suite.plan.cells import RESULTS_VERSION
 
 
+def check_folder(root: Path, option: str = "--results", there: bool = True) -> None:
+    """Refuse what cannot be a results folder.
+
+    Args:
+        root: the results folder.
+        option: how errors call what named it.
+        there: it must be there, because it is read.
+
+    Raises:
+        SuiteError: it is a file, is not there, or has links in it.
+    """
+    if root.exists() and not root.is_dir():
+        raise SuiteError(f"{option} {root} is a file, but must be a folder")
+    if there and not root.exists():
+        raise SuiteError(
+            f"there is no folder {root}: {option} must be one that 'run' or 'merge' has made"
+        )
+    refuse_links(root)
+
+
 def open_results(root: Path) -> None:
     """Make the folder ready for cells.
 

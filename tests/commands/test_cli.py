@@ -429,11 +429,49 @@ def test_wrong_input_gets_one_sentence_and_exit_code_2(
     (tmp_path / "broken.py").write_text("def")
     names = {"TINY": write_experiment(tmp_path), "BROKEN": tmp_path / "broken.py"}
     own = [] if words == ["lits"] else ["--results", tmp_path / "out"]
+    (tmp_path / "out").mkdir()
     done = command(*(names.get(word, word) for word in words), *own)
     assert done.exit_code == 2
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("out/cells/*-*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["run", "TINY"], ["merge", "OTHER"]),
+        *(["status"], ["report"], ["verify"], ["benchmark"], ["clean"], ["clean", "--unused"]),
+    ],
+)
+def test_results_that_are_no_folder_are_told(
+    finished: Path, tmp_path: Path, words: list[str]
+) -> None:
+    names = {"TINY": write_experiment(tmp_path), "OTHER": finished}
+    given = [names.get(word, word) for word in words]
+    (tmp_path / "file").touch()
+    done = command(*given, "--results", tmp_path / "file")
+    assert done.exit_code == 2
+    assert done.stderr == f"--results {tmp_path / 'file'} is a file, but must be a folder\n"
+    if words[0] not in ("run", "merge"):
+        done = command(*given, "--results", tmp_path / "nowhere")
+        assert done.exit_code == 2
+        assert f"there is no folder {tmp_path / 'nowhere'}: " in done.stderr
+
+
+def test_setting_is_blamed_for_what_it_says_and_not_for_what_the_file_does(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("tuning_instances: 2", "tuning_instances: many")
+    done = command("run", write_experiment(tmp_path, text), "--set", "seed=1")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("tiny.yaml: sizes.tuning_instances is 'many'")
+
+
+def test_results_without_cells_have_no_status(finished: Path, tmp_path: Path) -> None:
+    out = copied(finished, tmp_path / "out")
+    shutil.rmtree(out / "cells")
+    done = command("status", "--results", out)
+    assert done.exit_code == 2
+    assert f"{out} has results but no cells" in done.stderr
 
 
 def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
