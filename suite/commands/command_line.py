@@ -182,10 +182,14 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> int:
     """Compute the first updates of some runs again, and compare them with the stored ones."""
+    from l2l.suite.commands.request import saved_request
     from l2l.suite.commands.tell import print_json, print_verified
     from l2l.suite.commands.verify import verify as verify_folder
     from l2l.suite.core.plugins import load_plugin
+    from l2l.suite.files.places import CELLS, REQUEST
 
+    if (results / CELLS / REQUEST).exists():
+        saved_request(results, tuple(plugin or ()))  # which says what plugins it needs
     for file in plugin or ():
         load_plugin(Path(file))
     found = verify_folder(results, names or (), runs, steps)
@@ -193,7 +197,8 @@ def verify(
         print_json([each.as_json() for each in found])
     else:
         print_verified(found)
-    return FAILED if any(each.state == "differs" for each in found) else 0
+    states = {each.state for each in found}
+    return FAILED if "differs" in states or "same" not in states else 0
 
 
 @app.command()

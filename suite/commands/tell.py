@@ -110,7 +110,7 @@ def print_ended(ended: Ended) -> None:
 
 
 def print_verified(found: Sequence[Verified]) -> None:
-    """The curves that are not as stored, and how many are."""
+    """The curves that are not as stored or unknown, and how many are as stored."""
     console = _console()
     rows = [
         (each.experiment, each.panel, each.optimizer, each.state, each.note)
@@ -119,7 +119,7 @@ def print_verified(found: Sequence[Verified]) -> None:
     ]
     if rows:
         heads = ("experiment", "panel", "optimizer", "state", "note")
-        console.print(_table("Not as stored", heads, rows))
+        console.print(_table("Not verified, or not as stored", heads, rows))
     counts = Counter(each.state for each in found)
     largest = max((each.difference for each in found if each.state == "same"), default=0.0)
     console.print(

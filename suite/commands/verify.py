@@ -19,7 +19,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.registry import problems
 from l2l.suite.core.types import Optimizer
-from l2l.suite.files.places import CHECKPOINTS
+from l2l.suite.files.places import CELLS, CHECKPOINTS, OPTIMIZER
 from l2l.suite.files.yaml import parse_yaml
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.process import as_in_a_cell
@@ -32,6 +32,7 @@ from l2l.suite.run.folder import check_folder
 
 # Runs that begin alike drift apart, by rounding on other machines and by their own instability.
 TOLERANCE = 1e-3
+TRAINED = ("metatrain", "select")
 OWNER = ["experiment", "panel", "optimizer"]
 
 
@@ -63,7 +64,7 @@ def verify(root: Path, names: Sequence[str] = (), runs: int = 2, steps: int = 10
 
     So it shows which of somebody's results this code, on this machine, would give again: keys tell
     whether a definition was written differently, this tells whether it means something else.
-    Learned optimizers are those shipped; those that a run trained itself are unknown.
+    Learned optimizers are those that the folder's cells trained, or else those shipped.
 
     Args:
         root: a results folder; its tables suffice.
@@ -82,6 +83,8 @@ def verify(root: Path, names: Sequence[str] = (), runs: int = 2, steps: int = 10
             raise SuiteError(f"{root} has no experiment {name!r}: {nearest(name, known)}")
     losses, curves = results.tables.losses, results.tables.curves
     losses = losses[(losses["instance"] < runs) & (losses["step"] <= steps)]
+    # The first is the last of its training: those after it were made on the way to it.
+    trained = results.sources[results.sources["kind"].isin(TRAINED)].groupby(OWNER)["cell"].first()
     stored = dict(list(losses.groupby(OWNER)))
     rates = curves.groupby(OWNER)["learning_rate"].first()
     found = []
@@ -95,9 +98,11 @@ def verify(root: Path, names: Sequence[str] = (), runs: int = 2, steps: int = 10
                 if key not in stored:
                     continue
                 rate = float(rates.get(key, math.nan))
+                weights = root / CELLS / Path(str(trained.get(key))).name / OPTIMIZER
                 try:
                     own = stored[key].pivot(index="instance", columns="step", values="loss")
-                    found.append(_compared(key, own, _again(experiments, panel, label, rate, own)))
+                    again = _again(experiments, panel, label, rate, weights, own)
+                    found.append(_compared(key, own, again))
                 except (SuiteError, ValueError) as error:
                     found.append(Verified(*key, "unknown", note=str(error)))
     return found
@@ -113,7 +118,12 @@ def _experiments(info: ExperimentInfo) -> list[Experiment]:
 
 
 def _again(
-    experiments: Sequence[Experiment], info: PanelInfo, label: str, rate: float, own: pd.DataFrame
+    experiments: Sequence[Experiment],
+    info: PanelInfo,
+    label: str,
+    rate: float,
+    weights: Path,
+    own: pd.DataFrame,
 ) -> Tensor:
     """The losses of a curve's stored runs, computed here: [n, steps + 1].
 
@@ -131,23 +141,30 @@ def _again(
         raise SuiteError(
             f"its data is not the same here ({problem.notice or 'here it is complete'})"
         )
-    optimizer = _optimizer(experiment, panel, label, rate)
+    optimizer = _optimizer(experiment, panel, label, rate, weights)
     # Runs whose state is kept are as long as those before them.
     steps = panel.steps if optimizer.earlier_runs else int(own.columns.max())
     with as_in_a_cell():
         return evaluate(problem, optimizer, steps, list(own.index), experiment.seed)
 
 
-def _optimizer(experiment: Experiment, panel: Panel, label: str, rate: float) -> Optimizer:
-    """The optimizer of a curve, at the rate that it was tuned to; the shipped one if learned."""
+def _optimizer(
+    experiment: Experiment, panel: Panel, label: str, rate: float, weights: Path
+) -> Optimizer:
+    """The optimizer of a curve, at the rate that it was tuned to; that of `weights` if learned.
+
+    It is the shipped one if there is no such file.
+    """
     spec = panel.optimizers[label]
     if "trained" not in spec:
         with untried():
             return optimizer_at(optimizer_config(spec, panel.problem, label, panel.steps), rate)
+    if weights.is_file():
+        return load_optimizer(weights)
     training = experiment.training.get(spec["trained"])
     file = CHECKPOINTS / f"{training.checkpoint if training else None}.safetensors"
     if not file.is_file():
-        raise SuiteError("its trained weights are not shipped")
+        raise SuiteError("its trained weights are neither shipped nor in a cell of this folder")
     return load_optimizer(file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -35,20 +36,41 @@ def states(root: Path, steps: int = 4) -> dict[str, str]:
 def test_what_was_computed_here_begins_as_stored(root: Path) -> None:
     # A part of a scheduled or a continued run is not a shorter run.
     for steps in (4, 10):
-        assert states(root, steps) == {"LSTM": "unknown", "SGD": "same", "ADAM": "same"}
-    told = command("verify", "--results", root, "--json")
-    assert told.exit_code == 0
-    (lstm,) = (each for each in json.loads(told.stdout) if each["optimizer"] == "LSTM")
-    assert "not shipped" in lstm["note"] and lstm["difference"] is None
+        assert states(root, steps) == {"LSTM": "same", "SGD": "same", "ADAM": "same"}
 
 
-def test_trained_optimizer_is_the_shipped_one(
+def test_trained_optimizer_is_the_shipped_one_where_its_cell_is_not(
     root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    store_results(tmp_path / "out", load_results(root))
+    told = command("verify", "--results", tmp_path / "out", "--json")
+    assert told.exit_code == 0
+    (lstm,) = (each for each in json.loads(told.stdout) if each["optimizer"] == "LSTM")
+    assert "neither shipped" in lstm["note"] and lstm["difference"] is None
     (trained,) = root.glob("cells/metatrain*/optimizer.safetensors")
     (tmp_path / "None.safetensors").write_bytes(trained.read_bytes())
     monkeypatch.setattr(l2l.suite.commands.verify, "CHECKPOINTS", tmp_path)
-    assert states(root)["LSTM"] == "same"
+    assert states(tmp_path / "out")["LSTM"] == "same"
+
+
+def test_nothing_that_can_be_computed_is_no_success(root: Path, tmp_path: Path) -> None:
+    results = load_results(root)
+    (info,) = results.experiments
+    unread = dataclasses.replace(info, settings="title: [")
+    store_results(tmp_path, dataclasses.replace(results, experiments=(unread,)))
+    told = command("verify", "--results", tmp_path)
+    assert told.exit_code == 1
+    assert "Not verified, or not as stored" in told.stdout
+    assert "3 cannot be computed here" in " ".join(told.stdout.split())
+
+
+def test_plugin_of_the_run_is_named(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "out")
+    path = tmp_path / "out" / "cells" / "request.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "plugins": ["mine.py"]}))
+    told = command("verify", "--results", tmp_path / "out")
+    assert told.exit_code == 2
+    assert "made with the plugin mine.py" in told.stderr
 
 
 def test_other_numbers_differ(root: Path, tmp_path: Path) -> None:
@@ -102,7 +124,7 @@ def test_merged_runs_are_each_verified_by_their_own_settings(root: Path, tmp_pat
     shutil.copytree(root, tmp_path / "own")
     for _ in range(2):
         assert command("merge", tmp_path / "other", "--results", tmp_path / "own").exit_code == 0
-    merged = {"LSTM": "unknown", "SGD": "same", "ADAM": "same", "NAG": "same"}
+    merged = {"LSTM": "same", "SGD": "same", "ADAM": "same", "NAG": "same"}
     assert states(tmp_path / "own") == merged
     (info,) = load_results(tmp_path / "own").experiments
     assert len(info.every_settings()) == 2
