@@ -62,8 +62,11 @@ def print_status(status: Status) -> None:
     console.print(table)
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     left = f"about {duration(status.seconds_left)} of work left"
-    unknown = f", and {status.unknown} cells without an estimate" if status.unknown else ""
-    console.print(f"{counts or 'nothing planned'}; {left}{unknown}")
+    if status.unknown:
+        left += f", and {status.unknown} cells without an estimate"
+        if status.unknown + status.counts["done"] == len(status.cells):
+            left = "time left unknown"
+    console.print(f"{counts or 'nothing planned'}; {left}")
     console.print(f"{status.bytes / 1e6:.1f} MB on disk, {status.bytes_free / 1e9:.1f} GB free")
 
 

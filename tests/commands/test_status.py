@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from l2l.suite.commands.clean import delete_cells, find_cells
 from l2l.suite.commands.status import Status, status_of
-from l2l.suite.commands.tell import duration
+from l2l.suite.commands.tell import duration, print_status
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.kind import Job
 from l2l.suite.files.atomic import write_text_atomic
@@ -75,6 +75,16 @@ def test_time_left_is_estimated_from_finished_cells_of_the_same_kind(root: Path)
     found = status_of(plan(done, double, other), root)
     assert found.seconds_left == 6.0
     assert found.unknown == 1
+
+
+def test_time_left_is_unknown_where_no_cell_has_an_estimate(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_status(status_of(plan(cell("tune", 1), cell("tune", 2)), root))
+    assert "2 missing; time left unknown\n" in capsys.readouterr().out
+    run_cell(cell("tune", 1), root, "cpu")
+    print_status(status_of(plan(cell("tune", 1), cell("tune", 2), cell("evaluate", 1)), root))
+    assert " of work left, and 1 cells without an estimate\n" in capsys.readouterr().out
 
 
 def test_running_cell_tells_its_own_time_left(root: Path) -> None:
