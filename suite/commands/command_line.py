@@ -101,9 +101,12 @@ def list_(
     schema: Annotated[
         bool, typer.Option("--schema", help="The JSON schema of experiments, for editors.")
     ] = False,
-    plugin: Plugins = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A Python file that registers more names."),
+    ] = None,
 ) -> int:
-    """List problems, optimizers, experiments and claims."""
+    """List problems, optimizers, estimators, claim tests, experiments and claims."""
     from l2l.suite.commands.catalogue import catalogue
     from l2l.suite.commands.schema import experiment_schema
     from l2l.suite.commands.tell import print_catalogue, print_json

@@ -31,7 +31,7 @@ def print_json(content: Any) -> None:
 def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What there is to choose from."""
     console = _console()
-    for kind in ("problems", "optimizers", "estimators"):
+    for kind in ("problems", "optimizers", "estimators", "claim_tests"):
         rows = [
             (
                 each["name"],
@@ -40,7 +40,7 @@ def print_catalogue(catalogue: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
             )
             for each in catalogue[kind]
         ]
-        console.print(_table(kind.capitalize(), ("name", "fields", "what"), rows))
+        console.print(_table(kind.capitalize().replace("_", " "), ("name", "fields", "what"), rows))
     rows = [(e["name"], e["title"], e["source"]) for e in catalogue["experiments"]]
     console.print(_table("Experiments", ("name", "title", "in the paper"), rows))
     for kind, title in (("paper", "Claims of the paper"), ("check", "Own checks")):

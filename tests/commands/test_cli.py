@@ -490,10 +490,15 @@ def test_list_names_everything() -> None:
     assert adam["tuned"] == "lr"
     assert adam["fields"]["beta1"] == 0.9
     assert adam["summary"]
+    tests = {each["name"]: each for each in told["claim_tests"]}
+    fields = {"panel": "(text)", "optimizer": "(text)", "baselines": [], "until": "(a number)"}
+    assert tests["ends_below_all"]["fields"] == fields
+    assert tests["ends_below_all"]["summary"].startswith("The optimizer's mean final loss is below")
     assert {"truncated", "pes"} <= {each["name"] for each in told["estimators"]}
     assert "fig4" in {each["name"] for each in told["experiments"]}
     assert "F4M-1" in {each["id"] for each in told["claims"]}
-    assert "quadratic" in command("list").output
+    shown = command("list").output
+    assert "quadratic" in shown and "Claim tests" in shown and "ends_below_all" in shown
 
 
 def test_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
