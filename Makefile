@@ -25,7 +25,7 @@ help:
 	@echo "make soak        kill, damage and crowd runs, and compare their tables with an undisturbed one's"
 	@echo "make fuzz        10,000 hostile inputs for each reader of files"
 	@echo "make lint        ruff and mypy"
-	@echo "make clean       remove the virtual environment and what running leaves"
+	@echo "make clean       remove the virtual environment, what building leaves and the tools' caches; results stay"
 
 # constraints.txt holds the versions that the committed results were made with.
 $(VENV)/.installed: pyproject.toml constraints.txt
