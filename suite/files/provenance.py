@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -62,22 +62,32 @@ def joined_provenance(
     """That of a run into a folder which keeps other experiments of runs before it.
 
     Args:
-        latest: the run's own.
+        latest: the run's own, or that of another folder.
         before: what the folder's was.
         kept: the experiments that are still those of `before`.
 
     Returns:
-        `latest`, with a list `earlier` of what the kept experiments come from, each with the seeds
-        of those alone.
+        `latest`, with a list `earlier` of what the kept experiments come from, and what others of
+        `latest` come from, each with the seeds of those alone.
     """
-    own = {key: value for key, value in before.items() if key != EARLIER}
-    found = []
-    for each in (own, *before.get(EARLIER, ())):
-        seeds = {name: seed for name, seed in each.get("seeds", {}).items() if name in kept}
-        if seeds:
-            found.append({**each, "seeds": seeds})
-    own = {key: value for key, value in latest.items() if key != EARLIER}
+    (own, *others), parts = _runs(latest), _runs(before)
+    # A folder that is merged into another may itself come from several runs.
+    found = [_about(each, lambda name: name not in kept) for each in others]
+    found += [_about(each, lambda name: name in kept) for each in parts]
+    found = [each for each in found if each["seeds"]]
     return {**own, EARLIER: found} if found else own
+
+
+def _runs(provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """That of each run into a folder, the latest first."""
+    own = {key: value for key, value in provenance.items() if key != EARLIER}
+    return [own, *provenance.get(EARLIER, ())]
+
+
+def _about(run: Mapping[str, Any], wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """That of a run, for those of its experiments that are wanted."""
+    seeds = {name: seed for name, seed in run.get("seeds", {}).items() if wanted(name)}
+    return {**run, "seeds": seeds}
 
 
 def save_provenance(path: Path, provenance: Mapping[str, Any]) -> None:

@@ -208,3 +208,8 @@ def test_experiments_of_earlier_runs_stay_beside_those_of_the_latest(tmp_path):
     again = named("a", {"LSTM": 0.4}, "four").beside(second)
     assert [each.name for each in again.experiments] == ["a", "b"]
     assert "earlier" not in named("a", {"LSTM": 0.4}, "four").beside(first).provenance
+    # What is put beside others may come from several runs itself, and is not told twice.
+    more = third.beside(named("c", {"LSTM": 0.5}, "five"))
+    runs = [{"commit": "one", "seeds": {"a": 1}}, {"commit": "five", "seeds": {"c": 1}}]
+    assert more.provenance["earlier"] == runs
+    assert more.beside(more).provenance == more.provenance
