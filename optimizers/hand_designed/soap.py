@@ -107,12 +107,17 @@ class Soap(Optimizer):
         for side, g in zip(sides, (gradient, gradient.mT), strict=True):
             if side is not None:
                 mean = side.mean.lerp(g @ g.mT, 1 - self.beta2)
-                # One run whose gradient overflows must not end those beside it.
-                known = torch.where(mean.isfinite().all((1, 2), keepdim=True), mean, 0.0)
-                basis = torch.linalg.eigh(known)[1].flip(-1) if count == 0 else side.basis
+                basis = _eigenvectors(mean) if count == 0 else side.basis
                 side = Side(mean, basis)
             found.append(side)
         return tuple(found)
+
+
+def _eigenvectors(mean: Tensor) -> Tensor:
+    """Those of means [n, d, d] as columns, by falling eigenvalues; any where a mean overflowed."""
+    known = torch.where(mean.isfinite().all((1, 2), keepdim=True), mean, 0.0)
+    vectors: Tensor = torch.linalg.eigh(known)[1]
+    return vectors.flip(-1)
 
 
 def _rotated(matrix: Tensor, sides: tuple[Side | None, ...], back: bool = False) -> Tensor:
