@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.suite.core.bounds import Decay, NotNegative
 
 
 class AdamState(NamedTuple):
@@ -30,9 +31,9 @@ class Adam(Optimizer):
     """
 
     lr: Tensor | float
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: NotNegative = 1e-8
 
     def init(self, spec: ParamSpec, n: int) -> AdamState:
         return AdamState(torch.zeros(n, spec.size), torch.zeros(n, spec.size), torch.zeros(()))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
 from l2l.optimizers.hand_designed.matrices import is_matrix, join, split
+from l2l.suite.core.bounds import Decay, NotNegative
 
 # The polynomial of Newton and Schulz's iteration (Jordan et al. 2024), and how often it is applied.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -38,10 +39,10 @@ class Muon(Optimizer):
     coordinatewise = False
 
     lr: Tensor | float
-    momentum: float = 0.95
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    momentum: Decay = 0.95
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: NotNegative = 1e-8
 
     def init(self, spec: ParamSpec, n: int) -> MuonState:
         others = sum(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.suite.core.bounds import Decay
 
 
 @register_optimizer("nag", tune="lr")
@@ -19,7 +20,7 @@ class NAG(Optimizer):
     """
 
     lr: Tensor | float
-    momentum: float = 0.9
+    momentum: Decay = 0.9
 
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return torch.zeros(n, spec.size)
@@ -42,7 +43,7 @@ class LookaheadNAG(Optimizer):
     """
 
     lr: Tensor | float
-    momentum: float = 0.9
+    momentum: Decay = 0.9
 
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return torch.zeros(n, spec.size)

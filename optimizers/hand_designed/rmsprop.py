@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.suite.core.bounds import Decay, NotNegative
 
 
 class RMSpropState(NamedTuple):
@@ -28,9 +29,9 @@ class RMSprop(Optimizer):
     """
 
     lr: Tensor | float
-    alpha: float = 0.99
-    epsilon: float = 1e-8
-    momentum: float = 0.0
+    alpha: Decay = 0.99
+    epsilon: NotNegative = 1e-8
+    momentum: Decay = 0.0
 
     def init(self, spec: ParamSpec, n: int) -> RMSpropState:
         return RMSpropState(torch.zeros(n, spec.size), torch.zeros(n, spec.size))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
+from l2l.suite.core.bounds import Decay, NotNegative
 
 
 class ScheduleFreeState(NamedTuple):
@@ -37,10 +38,10 @@ class ScheduleFree(Optimizer):
     """
 
     lr: Tensor | float
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.0
 
     def init(self, spec: ParamSpec, n: int) -> ScheduleFreeState:
         zeros = torch.zeros(n, spec.size)

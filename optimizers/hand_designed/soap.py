@@ -10,6 +10,7 @@ from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
 from l2l.optimizers.hand_designed.matrices import is_matrix, join, split
+from l2l.suite.core.bounds import Decay, NotNegative
 
 
 class Side(NamedTuple):
@@ -49,9 +50,9 @@ class Soap(Optimizer):
     coordinatewise = False
 
     lr: Tensor | float
-    beta1: float = 0.95
-    beta2: float = 0.95
-    epsilon: float = 1e-8
+    beta1: Decay = 0.95
+    beta2: Decay = 0.95
+    epsilon: NotNegative = 1e-8
     every: int = 10
     longest: int = 256
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from l2l.optimizers.learned.base import Learned
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.import_path import no_imports
 from l2l.suite.core.registry import optimizers
 from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.tensors import as_bytes
 
 FORMAT = "learned-optimizer"
 VERSION = "1"
@@ -43,7 +43,7 @@ def save_optimizer(
         "about": json.dumps(about, sort_keys=True),
     }
     contiguous = {name: part.contiguous() for name, part in parts.items()}
-    write_bytes_atomic(path, save(contiguous, header))
+    write_bytes_atomic(path, as_bytes(contiguous, header))
 
 
 def about_optimizer(path: Path) -> dict[str, Any]:

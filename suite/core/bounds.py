@@ -67,6 +67,9 @@ class SpecOf:
 
 Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
+# The part of a running mean that each step keeps.
+Decay = Annotated[float, AtLeast(0), Below(1)]
+NotNegative = Annotated[float, AtLeast(0)]
 Name = Annotated[str, FileName()]
 # How much is run, and where tensors live.
 Profile = Literal["smoke", "quick", "small", "reference", "paper"]

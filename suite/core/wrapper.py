@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from torch import Tensor
 
 from l2l.suite.core.abilities import has
-from l2l.suite.core.bounds import Above, AtLeast
+from l2l.suite.core.bounds import Above, Count, Natural, NotNegative
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
 
 
@@ -34,11 +34,11 @@ class Options:
     """
 
     clip_norm: Annotated[float, Above(0)] | None = None
-    weight_decay: Annotated[float, AtLeast(0)] | None = None
+    weight_decay: NotNegative | None = None
     schedule: Literal["constant", "linear", "cosine"] | None = None
-    warmup: Annotated[int, AtLeast(0)] = 0
-    schedule_steps: Annotated[int, AtLeast(1)] | None = None
-    earlier_runs: Annotated[int, AtLeast(0)] = 0
+    warmup: Natural = 0
+    schedule_steps: Count | None = None
+    earlier_runs: Natural = 0
 
     def __post_init__(self) -> None:
         if self.schedule is None and (self.warmup or self.schedule_steps):

@@ -19,7 +19,17 @@ DIGEST = "sha256"
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Write them, whole or not at all; raises as `suite.files.atomic.write_bytes_atomic` does."""
-    write_bytes_atomic(path, save(dict(tensors), {**header, DIGEST: digest_of(tensors, header)}))
+    write_bytes_atomic(path, as_bytes(tensors, {**header, DIGEST: digest_of(tensors, header)}))
+
+
+def as_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> bytes:
+    """A safetensors file, whose bytes are the same whenever its content is."""
+    # The library writes its header in another order each time.
+    written = save(dict(tensors), None if header is None else dict(header))
+    start = 8 + int.from_bytes(written[:8], "little")
+    text = json.dumps(json.loads(written[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + written[start:]
 
 
 def load_tensors(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.tensors import as_bytes
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.step import Point
 
@@ -54,7 +55,7 @@ def save_pictures(path: Path, pictures: Mapping[tuple[str | int, ...], Tensor]) 
     named = {
         json.dumps(key): picture.cpu().contiguous().clone() for key, picture in pictures.items()
     }
-    write_bytes_atomic(path, save(named))
+    write_bytes_atomic(path, as_bytes(named))
 
 
 def load_pictures(path: Path) -> Pictures:

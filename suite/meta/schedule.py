@@ -11,10 +11,12 @@ from l2l.suite.core.bounds import (
     AtLeast,
     Below,
     Count,
+    Decay,
     EstimatorSpec,
     Name,
     Natural,
     NotEmpty,
+    NotNegative,
     OptimizerSpec,
     ProblemSpec,
 )
@@ -106,12 +108,12 @@ class Phase:
     rate: Annotated[float, Above(0)]
     batch: Count = 1
     method: Method = "adam"
-    beta2: Annotated[float, AtLeast(0), Below(1)] = 0.999
-    rate_end: Annotated[float, AtLeast(0)] | None = None
+    beta2: Decay = 0.999
+    rate_end: NotNegative | None = None
     objective: MetaLoss = "loss"
     clip: bool = False
     odd: bool | Annotated[float, Above(0), Below(1)] = False
-    average: Annotated[float, AtLeast(0), Below(1)] = 0.0
+    average: Decay = 0.0
     patience: Count | None = None
     also: tuple[ProblemSpec, ...] = ()
     validation_steps: Count | None = None

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save
 from torch import Tensor
 
 from l2l.suite.files.atomic import write_bytes_atomic
+from l2l.suite.files.tensors import as_bytes
 from l2l.suite.inner.pictures import Pictures, read_pictures
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.figures.svg import jpeg_of
@@ -43,7 +43,7 @@ def shown_pictures(panel: PanelInfo, pictures: Pictures) -> Pictures:
 def store_pictures(path: Path, pictures: Pictures) -> None:
     """Write them as JPEG into a safetensors file; raises as `write_bytes_atomic` does."""
     write_bytes_atomic(
-        path, save({json.dumps(key): _jpeg(picture) for key, picture in pictures.items()})
+        path, as_bytes({json.dumps(key): _jpeg(picture) for key, picture in pictures.items()})
     )
 
 

@@ -65,6 +65,13 @@ def test_optimizer_comes_back_as_it_was(tmp_path: Path, spec: dict[str, Any]) ->
         assert torch.equal(one, other)
 
 
+def test_equal_checkpoints_are_equal_files(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.safetensors" for number in range(5)]
+    for file in files:
+        save_optimizer(file, SPEC, make(), {"seed": 3})
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_save_over_an_old_checkpoint_replaces_it_and_leaves_nothing_else(path: Path) -> None:
     save_optimizer(path, SPEC, make().with_weights(make().weights * 2))
     assert torch.equal(load_optimizer(path).weights, make().weights * 2)

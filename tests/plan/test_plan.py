@@ -266,6 +266,11 @@ def test_checkpoint_of_another_architecture_is_refused(
         ("panels.p.optimizers.ADAM=adam", "keys and values; write {name: adam}"),
         ("panels.p.optimizers.ADAM.lr=fast", "lr is 'fast', but must be a number"),
         ("panels.p.optimizers.ADAM.lr=-0.1", "ADAM.lr is -0.1, but must be a number above 0"),
+        (
+            "panels.p.optimizers.ADAM.beta2=1.5",
+            "'adam'.beta2 is 1.5, but must be a number, at least",
+        ),
+        ("panels.p.optimizers.SGD={name: nag, momentum: 1}", "'nag'.momentum is 1, but must be"),
         ("panels.p.optimizers.ADAM.lr=0", "tiny.yaml: panels.p.optimizers.ADAM.lr is 0, but must"),
         (
             "panels.p.optimizers.T={name: torch, optimizer: torch.optim.SGD, lr: 0.0}",
