@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from torch import Tensor
 
 from l2l.suite.core.abilities import has
-from l2l.suite.core.bounds import Above, Count, Natural, NotNegative
+from l2l.suite.core.bounds import Above, AtLeast, Below, Count, Natural, NotNegative
 from l2l.suite.core.types import Optimizer, Params, ParamSpec
 
 
@@ -26,6 +26,8 @@ class Options:
         schedule: the rate η_t is the tuned η at all steps (``constant``), or falls to 0 along a
             line (``linear``) or half a cosine (``cosine``).
         warmup: steps in which η_t rises to η first: η/w, 2η/w, …
+        hold: the part of the other steps in which η_t stays at η before it falls. With a line and
+            .8 or so, this is the schedule known as warmup-stable-decay.
         schedule_steps: when it has fallen to 0; a panel fills in its number of steps.
         earlier_runs: how many runs on other instances come before each run, whose state is kept in
             place of a new one. The curves of the paper's ADAM and RMSprop are those of a state that
@@ -37,12 +39,15 @@ class Options:
     weight_decay: NotNegative | None = None
     schedule: Literal["constant", "linear", "cosine"] | None = None
     warmup: Natural = 0
+    hold: Annotated[float, AtLeast(0), Below(1)] = 0.0
     schedule_steps: Count | None = None
     earlier_runs: Natural = 0
 
     def __post_init__(self) -> None:
         if self.schedule is None and (self.warmup or self.schedule_steps):
             raise ValueError("'warmup' and 'schedule_steps' belong to a 'schedule': add one")
+        if self.hold and self.schedule not in ("linear", "cosine"):
+            raise ValueError("'hold' belongs to a 'schedule' that falls: linear or cosine")
         if self.schedule is not None and self.earlier_runs:
             raise ValueError("'earlier_runs' would use up the 'schedule': omit one of them")
         if self.schedule is not None and self.schedule_steps is None:
@@ -60,7 +65,8 @@ class Options:
         if updates < self.warmup:
             return (updates + 1) / self.warmup
         falling = max(1, self.schedule_steps - self.warmup)
-        done = min(1.0, (updates - self.warmup) / falling)
+        passed = min(1.0, (updates - self.warmup) / falling)
+        done = max(0.0, (passed - self.hold) / (1 - self.hold))
         match self.schedule:
             case "linear":
                 return 1 - done

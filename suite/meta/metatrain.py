@@ -47,6 +47,7 @@ def metatrain(
     progress: Progress = silent,
     until: int | None = None,
     about: Mapping[str, Any] = MappingProxyType({}),
+    initial: Tensor | None = None,
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
 
@@ -56,6 +57,7 @@ def metatrain(
     A run that was interrupted at any point goes on from its last validation, and ends with the
     same bits as one that was not. With `until`, training ends with the first validation after so
     many runs, and a later call goes on from there. The file's header has what `about` says, too.
+    Training begins with the φ `initial`, or with random weights.
 
     Raises:
         SuiteError: what `folder` holds cannot be read, or nothing can be written there.
@@ -63,7 +65,9 @@ def metatrain(
     untrained = optimizers.make(optimizer_spec)
     state = load_state(folder, device)
     if state is None:
-        initial = untrained.initial_weights(Rng(seed, "phi")).to(device)
+        if initial is None:
+            initial = untrained.initial_weights(Rng(seed, "phi"))
+        initial = initial.to(device)
         state = TrainingState(initial, initial, initial)
     total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)

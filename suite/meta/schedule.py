@@ -258,6 +258,8 @@ class Training:
         validation_instances: runs of a validation.
         criterion: what a validation compares: the ``final`` loss (mean of the last tenth of the
             steps) as in the paper, or the ``mean`` over the run, which is less noisy.
+        start: a name in `results/checkpoints/`, whose φ every seed begins with; random weights if
+            not given.
         population: a search for its rate, by which phases' rates are replaced.
         checkpoint: its name in `results/checkpoints/`.
         use: ``train`` it, or take the ``shipped`` checkpoint.
@@ -270,6 +272,7 @@ class Training:
     validate_every: Count = 50
     validation_instances: Count = 20
     criterion: Criterion = "final"
+    start: Name | None = None
     population: Population | None = None
     checkpoint: Name | None = None
     use: Literal["train", "shipped"] = "train"
@@ -289,4 +292,4 @@ class Training:
 
 
 # What decides nothing where the shipped checkpoint is used.
-OF_TRAINING = ("seeds", "population", *(field.name for field in fields(Schedule)))
+OF_TRAINING = ("seeds", "start", "population", *(field.name for field in fields(Schedule)))

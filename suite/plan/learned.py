@@ -87,7 +87,7 @@ def _trained(training: Training, where: str) -> Trained:
             optimizer_config(training.optimizer, spec, f"{where}.optimizer")
     check_trainable(training, where)
     if training.use == "shipped":
-        shipped = _shipped(str(training.checkpoint), optimizer["spec"], where)
+        shipped = _shipped(str(training.checkpoint), optimizer["spec"], where, "checkpoint")
         return Trained({"optimizer": optimizer, "shipped": shipped}, (), name)
     phases, imitated, plugins = [], [], []
     for number, phase in enumerate(training.phases):
@@ -105,6 +105,8 @@ def _trained(training: Training, where: str) -> Trained:
     schedule = replace(training.schedule, phases=tuple(phases))
     config: dict[str, Any] = {"problem": problem, "optimizer": optimizer}
     config["training"] = {**plain(schedule), "phases": as_tables(schedule.phases)}
+    if training.start is not None:
+        config["start"] = _shipped(training.start, optimizer["spec"], where, "start")
     if also:
         config["also"] = also
     if imitated:
@@ -131,15 +133,16 @@ def _trained(training: Training, where: str) -> Trained:
     return Trained({"optimizer": optimizer}, cells, name)
 
 
-def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
+def _shipped(name: str, spec: Spec, where: str, key: str) -> dict[str, str]:
     """Name and content of a checkpoint, which must be there and be what the settings say."""
     file = CHECKPOINTS / f"{name}.safetensors"
     training = where.rpartition(" ")[2]
+    if key == "start":
+        otherwise = f"omit {training}.start to begin with random weights"
+    else:
+        otherwise = f"set {training}.use to 'train' to train it"
     if not file.is_file():
-        raise SuiteError(
-            f"{where}.checkpoint: there is no results/checkpoints/{file.name}; "
-            f"set {training}.use to 'train' to train it"
-        )
+        raise SuiteError(f"{where}.{key}: there is no results/checkpoints/{file.name}; {otherwise}")
     loaded = load_optimizer(file)
     same_class = isinstance(loaded, optimizers.cls(spec["name"]))
     fields = [key for key in spec if key != "name" and getattr(loaded, key, None) != spec[key]]
@@ -147,6 +150,6 @@ def _shipped(name: str, spec: Spec, where: str) -> dict[str, str]:
         differing = fields[0] if same_class else "name"
         raise SuiteError(
             f"{where}.optimizer.{differing} differs from that of results/checkpoints/{file.name}; "
-            f"make them agree, or set {training}.use to 'train'"
+            f"make them agree, or {otherwise}"
         )
     return {"checkpoint": name, "sha256": file_digest(file)}

@@ -88,6 +88,18 @@ def test_adam_with_a_schedule_is_pytorchs(name: str, warmup: int) -> None:
     assert torch.allclose(own, plain) == (name == "constant" and not warmup)
 
 
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_a_held_schedule_falls_later(name: str) -> None:
+    def schedule(optimizer: Any) -> LRScheduler:
+        parts = [LinearLR(optimizer, 0.5, 1.0, 1), ConstantLR(optimizer, 1.0, 0)]
+        parts.append(falling(name, optimizer, 5))  # type: ignore[arg-type]
+        return SequentialLR(optimizer, parts, [2, 7])  # type: ignore[arg-type]
+
+    spec = {"name": "adam", "lr": 0.1, "schedule": name, "schedule_steps": STEPS}
+    own = thetas(optimizers.make({**spec, "warmup": 2, "hold": 0.5}))
+    torch.testing.assert_close(own, torchs(torch.optim.Adam, schedule, lr=0.1))
+
+
 def test_weight_decay_is_adamws() -> None:
     own = thetas(optimizers.make({"name": "adam", "lr": 0.1, "weight_decay": 0.5}))
     torch.testing.assert_close(own, torchs(torch.optim.AdamW, lr=0.1, weight_decay=0.5))
@@ -151,6 +163,7 @@ def test_the_rate_stays_at_its_end_after_the_last_step() -> None:
         ({"name": "sgd", "lr": 1, "warmup": 3}, "belong to a 'schedule': add one"),
         ({"name": "sgd", "lr": 1, "schedule": "linear"}, "needs 'schedule_steps'"),
         ({"name": "sgd", "lr": 1, "schedule": "cos"}, "must be 'constant' or 'linear' or 'cosine'"),
+        ({"name": "sgd", "lr": 1, "hold": 0.5}, "belongs to a 'schedule' that falls"),
         ({"name": "sgd", "lr": 1, "clip_norm": 0}, "clip_norm is 0, but must be a number, above 0"),
         ({"name": "sgd", "lr": 1, "weight_dekay": 0.1}, "did you mean 'weight_decay'"),
         (

@@ -21,16 +21,19 @@ from safetensors import safe_open
 from torch import Tensor
 
 import l2l.suite.meta.metatrain
-from l2l.optimizers.learned.checkpoint import load_optimizer
+import l2l.suite.run.kinds.metatrain
+from l2l.optimizers.learned.checkpoint import about_optimizer, load_optimizer, save_optimizer
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.quadratic import Quadratic
-from l2l.suite.core.convert import fill
+from l2l.suite.core.convert import fill, plain
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimate
+from l2l.suite.core.kind import Job
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import ParamSpec, Problem
 from l2l.suite.files.places import TRAINING_STATE
+from l2l.suite.files.progress import silent
 from l2l.suite.inner.evaluate import evaluate
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.step import advance, start
@@ -38,8 +41,9 @@ from l2l.suite.meta.estimators.second_order import second_order_gradient
 from l2l.suite.meta.estimators.truncated import Truncated, window_gradient
 from l2l.suite.meta.meta_loss import loss_weights
 from l2l.suite.meta.metatrain import metatrain
-from l2l.suite.meta.schedule import Phase, Schedule
+from l2l.suite.meta.schedule import Phase, Schedule, as_tables
 from l2l.suite.meta.state import TrainingState, load_state
+from l2l.suite.run.kinds.metatrain import Metatrain
 
 PROBLEM = Quadratic(dim=3)
 SPEC = {"name": "lstm", "preprocessing": "none", "hidden": 4}
@@ -541,3 +545,29 @@ def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
     assert about["seed"] == 1
     assert about["problem"] == {"name": "quadratic"}
     assert [fill(Phase, phase, "phases") for phase in about["phases"]] == [SHORT]
+
+
+def test_training_from_a_checkpoint_begins_with_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(l2l.suite.run.kinds.metatrain, "CHECKPOINTS", tmp_path)
+    lstm = optimizers.make(SPEC)
+    given = lstm.with_weights(lstm.initial_weights(Rng(5, "phi")))
+    save_optimizer(tmp_path / "given.safetensors", SPEC, given)
+    config = {
+        "problem": {"spec": {"name": "quadratic", "dim": 3}},
+        "optimizer": {"spec": SPEC},
+        "training": {**plain(training(SHORT)), "phases": as_tables([SHORT])},
+        "seed": 1,
+    }
+    began = []
+    for name, more in (("a", {}), ("b", {"start": {"checkpoint": "given", "sha256": ""}})):
+        (tmp_path / name).mkdir()
+        Metatrain().run(Job({**config, **more}, (), tmp_path / name, "cpu", silent))
+        began.append(log_of(tmp_path / name)[0]["sum"])
+        assert about_optimizer(tmp_path / name / "optimizer.safetensors").get("start") == (
+            "given" if more else None
+        )
+    losses = evaluate(PROBLEM, given, 10, 6, 1, "cpu", "validation")
+    assert began[1] == pytest.approx(losses[:, :10].sum(1).mean().item(), rel=1e-6)
+    assert began[0] != began[1]

@@ -254,6 +254,22 @@ def test_checkpoint_of_another_architecture_is_refused(
         plan(tmp_path, "training.t.use=shipped")
 
 
+def test_training_from_a_checkpoint_follows_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(l2l.suite.plan.learned, "CHECKPOINTS", tmp_path)
+    start = "training.t.start=tiny"
+    with pytest.raises(SuiteError, match=r"training\.t\.start: there is no .*; omit training\.t\."):
+        plan(tmp_path, start)
+    save_checkpoint(tmp_path, seed=1)
+    before = plan(tmp_path, start)
+    assert keys(before)["p", "LSTM"] != keys(plan(tmp_path))["p", "LSTM"]
+    with pytest.raises(SuiteError, match=r"hidden differs from that of .*, or omit training"):
+        plan(tmp_path, start, "training.t.optimizer.hidden=6")
+    save_checkpoint(tmp_path, seed=2)
+    assert keys(before)["p", "LSTM"] != keys(plan(tmp_path, start))["p", "LSTM"]
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [

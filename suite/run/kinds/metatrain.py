@@ -12,7 +12,7 @@ import pandas as pd
 from l2l.suite.core.convert import fill
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import problems, register_kind
-from l2l.suite.files.places import OPTIMIZER, TRAINING_LOG, TRAINING_STATE
+from l2l.suite.files.places import CHECKPOINTS, OPTIMIZER, TRAINING_LOG, TRAINING_STATE
 from l2l.suite.meta.schedule import Schedule
 from l2l.suite.plan.population import at_rate, begin
 
@@ -28,6 +28,7 @@ class Metatrain(Kind):
     priority = 4
 
     def run(self, job: Job) -> None:
+        from l2l.optimizers.learned.checkpoint import load_optimizer
         from l2l.suite.meta.metatrain import metatrain
 
         config, problem = job.config, job.config["problem"]["spec"]
@@ -37,6 +38,10 @@ class Metatrain(Kind):
             schedule, seed = at_rate(schedule, candidate.rate), candidate.seed
         else:
             seed = config["seed"]
+        about, initial = {"problem": problem}, None
+        if "start" in config:
+            about["start"] = name = config["start"]["checkpoint"]
+            initial = load_optimizer(CHECKPOINTS / f"{name}.safetensors").phi
         metatrain(
             problems.make(problem),
             config["optimizer"]["spec"],
@@ -46,7 +51,8 @@ class Metatrain(Kind):
             job.device,
             job.progress,
             config.get("until"),
-            {"problem": problem},
+            about,
+            initial,
         )
 
     def work(self, config: Mapping[str, Any]) -> float:
