@@ -37,6 +37,10 @@ class Rated(Optimizer):
     def _network(self) -> Pretrained:
         return _pretrained(self.checkpoint)
 
+    @property
+    def coordinatewise(self) -> bool:  # type: ignore[override]
+        return self._network.optimizer.coordinatewise
+
     def fingerprints(self) -> Mapping[str, str]:
         network = self._network
         return {

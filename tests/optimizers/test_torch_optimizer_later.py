@@ -146,6 +146,7 @@ def test_a_trained_one_can_be_given_a_rate_and_a_schedule(saved: Path, learned: 
     update, state = rated.update(grads, state, params)
     assert torch.equal(update, 0.5 * plain)
     assert rated.fingerprints()["checkpoint"]
+    assert rated.coordinatewise == learned.coordinatewise
     _, following = learned.update(grads, learned.init(spec, 2), params)
     plain, _ = learned.update(grads, following, params)
     torch.testing.assert_close(rated.update(grads, state, params)[0], 0.375 * plain)
