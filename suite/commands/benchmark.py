@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.files.places import EXPERIMENT_INFOS
+from l2l.suite.plan.definitions import ExperimentInfo, load_experiments
 from l2l.suite.report.benchmark.write import BenchmarkPage, write_benchmark
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.run.folder import check_folder, reporting
@@ -16,14 +20,34 @@ def benchmark(root: Path, out: Path) -> BenchmarkPage:
     from it, and others' results be merged into it.
 
     Raises:
-        SuiteError: `root` is not there, has no benchmark, or what it holds cannot be read.
+        SuiteError: `root` is not there, has no benchmark, or what it holds cannot be read; or `out`
+            has tables of something that `root` does not have.
         StorageError: `out` cannot be written to.
     """
     check_folder(root)
     check_folder(out, "--out", there=False)
     results = load_results(root)
+    if out.resolve() != root.resolve() and (out / EXPERIMENT_INFOS).exists():
+        _check_nothing_is_lost(results.experiments, load_experiments(out / EXPERIMENT_INFOS), out)
     with reporting(out):
         page = write_benchmark(results, out)
         if out.resolve() != root.resolve():
             store_results(out, results)
         return page
+
+
+def _check_nothing_is_lost(
+    new: Iterable[ExperimentInfo], old: Iterable[ExperimentInfo], out: Path
+) -> None:
+    """Refuse tables in the place of others that have more in them."""
+    has = {each.name: each for each in new}
+    for experiment in old:
+        for panel in experiment.panels:
+            now = has[experiment.name].panel(panel.name) if experiment.name in has else None
+            for label in panel.optimizers:
+                if now is None or label not in now.optimizers:
+                    raise SuiteError(
+                        f"--out: {out} has results of {label} in {experiment.name}, panel "
+                        f"{panel.name!r}, which would be lost: merge them into --results first, "
+                        "or choose another folder"
+                    )

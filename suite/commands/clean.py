@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -61,9 +62,11 @@ def find_cells(
             continue
         if kind is not None and not folder.name.startswith(f"{kind}-"):
             continue
-        files = [path.lstat() for path in folder.rglob("*")]
+        if folder.name in keep or is_locked(folder.name, root):
+            continue
+        files = [stat for path in folder.rglob("*") if (stat := _stat(path))]
         age = time.time() - max([folder.lstat().st_mtime, *(each.st_mtime for each in files)])
-        if age < limit or folder.name in keep or is_locked(folder.name, root):
+        if age < limit:
             continue
         found.append(Found(folder, sum(each.st_size for each in files), age))
     return found
@@ -85,6 +88,14 @@ def delete_cells(found: Collection[Found], root: Path) -> None:
             (root / CELLS / VERSION).unlink(missing_ok=True)
     except OSError as error:
         raise SuiteError(f"{error.filename} cannot be deleted: {error.strerror}") from error
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None if another process has deleted it since it was listed."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _seconds(age: str) -> float:

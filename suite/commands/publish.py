@@ -11,7 +11,7 @@ from l2l.suite.commands.request import Request, plan_request, saved_request
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
 from l2l.suite.files.provenance import gather_provenance, load_provenance
-from l2l.suite.plan.definitions import load_experiments
+from l2l.suite.plan.definitions import ExperimentInfo, load_experiments
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.collect import collect_pictures, collect_tables, experiment_infos
 from l2l.suite.report.results import Results, load_results, store_results
@@ -86,33 +86,45 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     check_version(root)
     request = saved_request(root, plugins)
     recorded = load_provenance(root / PROVENANCE)
-    plan = plan_request(request, probing=False)
-    if (root / EXPERIMENT_INFOS).exists():
+    published = (root / EXPERIMENT_INFOS).exists()
+    try:
+        plan = plan_request(request, probing=False)
+    except SuiteError as error:
+        if not published:
+            raise
+        return _publish_tables(root, f"what was run cannot be planned again here: {error}")
+    if published:
         if not any(record_of(cell, root) for cell in plan.results):
             return _publish_tables(root)
         if panel := _changed_panel(plan, request, root):
-            log.warning(
-                "the report is made from the tables of this folder and not from its cells: data "
-                "or code of %s are not those of the run",
-                panel,
-            )
-            return _publish_tables(root)
+            return _publish_tables(root, f"data or code of {panel} are not those of the run")
+        if panel := _merged_panel(plan, request, root):
+            return _publish_tables(root, f"{panel} has results of another folder")
     return publish(plan, request, root, recorded)
 
 
-def _publish_tables(root: Path) -> Report:
-    """Write figures and report from the folder's tables."""
+def _publish_tables(root: Path, reason: str = "") -> Report:
+    """Write figures and report from the folder's tables, and say why, if the cells are there."""
+    if reason:
+        log.warning(
+            "the report is made from the tables of this folder and not from its cells: %s", reason
+        )
     load_experiments(root / EXPERIMENT_INFOS)  # before anything is written where there are none
     with reporting(root):
         return write_report(root)
 
 
+def _stored_infos(root: Path) -> dict[str, ExperimentInfo]:
+    """The folder's experiments by name; none if they cannot be read."""
+    try:
+        return {each.name: each for each in load_experiments(root / EXPERIMENT_INFOS)}
+    except SuiteError:
+        return {}
+
+
 def _changed_panel(plan: Plan, request: Request, root: Path) -> str:
     """The first panel that had other data or code when it was run with the same settings."""
-    try:
-        stored = {each.name: each for each in load_experiments(root / EXPERIMENT_INFOS)}
-    except SuiteError:
-        return ""
+    stored = _stored_infos(root)
     for info in experiment_infos(plan, request.profile):
         known = stored.get(info.name)
         if known is None or info.settings not in known.every_settings():
@@ -122,4 +134,16 @@ def _changed_panel(plan: Plan, request: Request, root: Path) -> str:
             same = all(before.setup.get(key, value) == value for key, value in panel.setup.items())
             if not same or before.notice != panel.notice:
                 return f"{info.name}, panel {panel.name!r},"
+    return ""
+
+
+def _merged_panel(plan: Plan, request: Request, root: Path) -> str:
+    """The first panel with an optimizer that this folder's run does not have."""
+    stored = _stored_infos(root)
+    for info in experiment_infos(plan, request.profile):
+        known = stored.get(info.name)
+        for before in known.panels if known is not None else ():
+            panel = info.panel(before.name)
+            if panel is None or set(before.optimizers) - set(panel.optimizers):
+                return f"{info.name}, panel {before.name!r},"
     return ""

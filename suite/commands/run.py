@@ -16,6 +16,7 @@ from l2l.suite.commands.publish import publish
 from l2l.suite.commands.request import Request, plan_request, save_planned, save_request
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.logs import logged_to, new_log
+from l2l.suite.files.provenance import checkout
 from l2l.suite.inner.process import deterministic
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.write import Report
@@ -72,6 +73,7 @@ def run(
     if jobs is not None and jobs < 1:
         raise SuiteError(f"--jobs is {jobs}, but must be at least 1")
     check_folder(root, there=False)
+    checkout()  # which is asked for once
     log_file = new_log(root)
     plugins = tuple(map(Path, request.plugins))
     place = EXECUTORS[executor](Settings(root, device, jobs, plugins, log_file))

@@ -21,7 +21,8 @@ def refuse_links(root: Path) -> None:
         for folder, folders, files in os.walk(root / own):
             for name in (os.curdir, *folders, *files):
                 path = Path(folder, name)
-                if path.is_symlink() and name != LATEST:
+                # Beside it, what a process left that was killed while it made one.
+                if path.is_symlink() and name != LATEST and not name.startswith(f".{LATEST}."):
                     raise SuiteError(
                         f"{path} is a link, which a results folder must not contain: replace "
                         "it by what it points to, or choose another --results"

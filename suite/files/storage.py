@@ -20,7 +20,7 @@ MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 class StorageError(SuiteError):
-    """The results folder cannot be written to: the whole run stops."""
+    """The results folder cannot be read or written to: the whole run stops."""
 
 
 @contextmanager
@@ -28,6 +28,8 @@ def guarded(root: Path) -> Iterator[None]:
     """Turns errors of the disk into one sentence that says nothing is lost."""
     try:
         yield
+    except StorageError:
+        raise
     except Timeout:
         # A lock that is taken; to Python it is an OSError too.
         raise

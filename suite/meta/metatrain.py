@@ -51,13 +51,13 @@ def metatrain(
 ) -> None:
     """Train φ with one seed; leaves `optimizer.safetensors` (the best φ) and `log.csv` in `folder`.
 
-    Where the best φ is the one it began with, the file's header and the log say so. A phase may end
-    before all of its runs, and training before its last phase (`Phase.until_worse`).
+    It begins with the φ `initial`, or with random weights. Where that φ stays the best, the log
+    says so, and if it was random, the file's header, too. A phase may end before all of its runs,
+    and training before its last phase (`Phase.until_worse`).
 
     A run that was interrupted at any point goes on from its last validation, and ends with the
     same bits as one that was not. With `until`, training ends with the first validation after so
     many runs, and a later call goes on from there. The file's header has what `about` says, too.
-    Training begins with the φ `initial`, or with random weights.
 
     Raises:
         SuiteError: what `folder` holds cannot be read, or nothing can be written there.
@@ -65,10 +65,9 @@ def metatrain(
     untrained = optimizers.make(optimizer_spec)
     state = load_state(folder, device)
     if state is None:
-        if initial is None:
-            initial = untrained.initial_weights(Rng(seed, "phi"))
-        initial = initial.to(device)
-        state = TrainingState(initial, initial, initial)
+        drawn = untrained.initial_weights(Rng(seed, "phi")) if initial is None else initial
+        weights = drawn.to(device)
+        state = TrainingState(weights, weights, weights)
     total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)
     validate = functools.partial(_validate, problem, untrained, schedule, seed, device, state)
@@ -118,11 +117,13 @@ def metatrain(
         "phases": as_tables(schedule.phases),
     }
     failed = untrained_because(state, schedule, seed)
-    if failed:
+    if failed and initial is not None:
+        log.warning("seed %d: the optimizer that it began with is kept: %s", seed, failed)
+    elif failed:
         log.warning("seed %d: the optimizer is untrained: %s", seed, failed)
         about[UNTRAINED] = failed
-    weights = untrained.with_weights(state.best_weights)
-    save_optimizer(folder / OPTIMIZER, optimizer_spec, weights, about)
+    trained = untrained.with_weights(state.best_weights)
+    save_optimizer(folder / OPTIMIZER, optimizer_spec, trained, about)
 
 
 def untrained_because(state: TrainingState, schedule: Schedule, seed: int) -> str:

@@ -144,7 +144,7 @@ def _shipped(name: str, spec: Spec, where: str, key: str) -> dict[str, str]:
     if not file.is_file():
         raise SuiteError(f"{where}.{key}: there is no results/checkpoints/{file.name}; {otherwise}")
     loaded = load_optimizer(file)
-    same_class = isinstance(loaded, optimizers.cls(spec["name"]))
+    same_class = type(loaded) is optimizers.cls(spec["name"])
     fields = [key for key in spec if key != "name" and getattr(loaded, key, None) != spec[key]]
     if fields or not same_class:
         differing = fields[0] if same_class else "name"

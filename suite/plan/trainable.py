@@ -59,11 +59,11 @@ def _check_estimator(phase: Phase, training: Training, optimizer: Learned, where
 
 def _check_ages(phase: Phase, ages: int, training: Training, where: str) -> None:
     """That so many runs can be at different windows, and are there between two validations."""
-    windows = len(estimators.make(phase.estimator).windows(phase.longest))
+    windows = len(estimators.make(phase.estimator).windows(phase.shortest))
     if windows < ages:
         raise SuiteError(
             f"{where} is {ages}, but must be at most {windows}, the windows of a run of "
-            f"{phase.longest} steps"
+            f"{phase.shortest} steps"
         )
     together = ages * phase.batch
     between = {"validate_every": training.validate_every, "the runs of the phase": phase.runs}

@@ -26,7 +26,8 @@ def united(own: Results, other: Results) -> Results:
         each.name: _united(known[each.name], each) if each.name in known else each
         for each in other.experiments
     }
-    replaced = {place for each in other.experiments for place in _places(each)}
+    # Not all that was planned there was done.
+    replaced = {place for rows in other.tables.by_name().values() for place in _places_of(rows)}
     kept = Results(
         tuple(each for each in own.experiments if set(_places(each)) - replaced),
         own.tables.mapped(lambda rows: _without(rows, replaced)),
@@ -43,6 +44,10 @@ def _places(experiment: ExperimentInfo) -> list[Place]:
         for panel in experiment.panels
         for label in (*panel.optimizers, *map(long_label, panel.long))
     ]
+
+
+def _places_of(rows: pd.DataFrame) -> set[Place]:
+    return set(rows[["experiment", "panel", "optimizer"]].itertuples(index=False, name=None))
 
 
 def _without(rows: pd.DataFrame, places: Collection[Place]) -> pd.DataFrame:

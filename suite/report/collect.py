@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -245,17 +246,27 @@ def _in_distribution(experiment: Experiment, panel: Panel) -> tuple[str, ...]:
     specs = filter(None, (panel.problem, panel.tuning_problem))
     own = [problems.make(spec) for spec in specs]
     trained_on = _trained_on(experiment, panel)
-    return tuple(label for label, problem in trained_on.items() if problem in own)
+    return tuple(label for label, found in trained_on.items() if any(each in own for each in found))
 
 
-def _trained_on(experiment: Experiment, panel: Panel) -> dict[str, Problem | None]:
-    """The learned optimizers of a panel, and the problem of their training if it is known."""
-    found: dict[str, Problem | None] = {}
+def _trained_on(experiment: Experiment, panel: Panel) -> dict[str, list[Problem]]:
+    """The learned optimizers of a panel, and the problems of their training that are known."""
+    found: dict[str, list[Problem]] = {}
     for label, spec in panel.optimizers.items():
         if "trained" in spec:
-            found[label] = problems.make(experiment.training[spec["trained"]].problem)
+            training = experiment.training[spec["trained"]]
+            # A shipped optimizer does not need the data of what its training mixed in.
+            mixed = [] if training.use == "shipped" else [each.also for each in training.phases]
+            specs = [training.problem, *itertools.chain(*mixed)]
+            found[label] = [problems.make(each) for each in specs]
+            if training.start is not None:
+                found[label] += _told(find_checkpoint(training.start))
         elif optimizers.cls(spec["name"]) is Rated:
-            checkpoint = spec.get("checkpoint", Rated.checkpoint)
-            told = about_optimizer(find_checkpoint(checkpoint)).get("problem")
-            found[label] = problems.make(told) if isinstance(told, dict) else None
+            found[label] = _told(find_checkpoint(spec.get("checkpoint", Rated.checkpoint)))
     return found
+
+
+def _told(checkpoint: Path) -> list[Problem]:
+    """The problem that a checkpoint was trained on, if it says so."""
+    told = about_optimizer(checkpoint).get("problem")
+    return [problems.make(told)] if isinstance(told, dict) else []

@@ -26,6 +26,7 @@ from l2l.suite.core.device import find_device
 from l2l.suite.core.plugins import load_plugin
 from l2l.suite.files.logs import log_to
 from l2l.suite.files.progress import Show
+from l2l.suite.files.provenance import checkout
 from l2l.suite.inner.process import keep_freed_memory
 from l2l.suite.plan.cells import Cell
 from l2l.suite.run.store import Outcome, run_cell
@@ -98,7 +99,8 @@ def processes(settings: Settings, jobs: int) -> Iterator[Workers]:
     except BaseException:
         # Whatever they are at can be resumed, so nobody has to wait for it.
         for child in context.children:
-            child.kill()
+            if child.pid is not None:  # it may not have been started yet
+                child.kill()
         raise
 
 
@@ -128,6 +130,7 @@ def _start_worker(settings: Settings, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     keep_freed_memory()
+    checkout()  # which is asked for once
     if settings.log is not None:
         log_to(settings.log)
 

@@ -127,7 +127,9 @@ def _finish(cell: Cell, folder: Path, device: str, seconds: float) -> None:
     files = sorted(
         path.name
         for path in folder.iterdir()
-        if path.is_file() and path.name not in NOT_RESULTS and not path.name.startswith(PIECE)
+        if path.is_file()
+        and path.name not in NOT_RESULTS
+        and not path.name.startswith((PIECE, "."))
     )
     record = {
         "results_version": RESULTS_VERSION,

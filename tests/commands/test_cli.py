@@ -274,6 +274,11 @@ def test_merge_unites_one_experiment_of_two_folders(tmp_path: Path) -> None:
     assert "Lion" in (tmp_path / "page" / "benchmark.html").read_text(encoding="utf-8")
     # The page's folder is enough to make it again.
     assert command("benchmark", "--results", tmp_path / "page").exit_code == 0
+    # What is not in the cells of the folder stays in its report.
+    own.write_text(text)
+    done = command("report", "--results", first)
+    assert done.exit_code == 0, done.output
+    assert set(pd.read_csv(first / "final.csv")["optimizer"]) == {"LSTM", "SGD", "ADAM", "Lion"}
 
     own.write_text(text.replace("tuning_instances: 2", "tuning_instances: 3"))
     assert command("run", own, "--results", tmp_path / "third").exit_code == 0

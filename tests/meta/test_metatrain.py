@@ -21,11 +21,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 import l2l.suite.meta.metatrain
-import l2l.suite.run.kinds.metatrain
+import l2l.suite.run.shipped
 from l2l.optimizers.learned.checkpoint import about_optimizer, load_optimizer, save_optimizer
 from l2l.optimizers.learned.lstm import LSTM
 from l2l.problems.quadratic import Quadratic
 from l2l.suite.core.convert import fill, plain
+from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.estimator import Estimate
 from l2l.suite.core.kind import Job
@@ -550,10 +551,11 @@ def test_checkpoint_says_how_it_came_about(tmp_path: Path) -> None:
 def test_training_from_a_checkpoint_begins_with_its_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(l2l.suite.run.kinds.metatrain, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(l2l.suite.run.shipped, "CHECKPOINTS", tmp_path)
     lstm = optimizers.make(SPEC)
     given = lstm.with_weights(lstm.initial_weights(Rng(5, "phi")))
     save_optimizer(tmp_path / "given.safetensors", SPEC, given)
+    digest = file_digest(tmp_path / "given.safetensors")
     config = {
         "problem": {"spec": {"name": "quadratic", "dim": 3}},
         "optimizer": {"spec": SPEC},
@@ -561,7 +563,7 @@ def test_training_from_a_checkpoint_begins_with_its_weights(
         "seed": 1,
     }
     began = []
-    for name, more in (("a", {}), ("b", {"start": {"checkpoint": "given", "sha256": ""}})):
+    for name, more in (("a", {}), ("b", {"start": {"checkpoint": "given", "sha256": digest}})):
         (tmp_path / name).mkdir()
         Metatrain().run(Job({**config, **more}, (), tmp_path / name, "cpu", silent))
         began.append(log_of(tmp_path / name)[0]["sum"])
@@ -571,3 +573,7 @@ def test_training_from_a_checkpoint_begins_with_its_weights(
     losses = evaluate(PROBLEM, given, 10, 6, 1, "cpu", "validation")
     assert began[1] == pytest.approx(losses[:, :10].sum(1).mean().item(), rel=1e-6)
     assert began[0] != began[1]
+    (tmp_path / "c").mkdir()
+    changed = {**config, "start": {"checkpoint": "given", "sha256": "0"}}
+    with pytest.raises(SuiteError, match=r"given\.safetensors changed since this run was planned"):
+        Metatrain().run(Job(changed, (), tmp_path / "c", "cpu", silent))

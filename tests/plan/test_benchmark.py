@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,37 @@ def test_panels_know_who_was_trained_on_them() -> None:
         panel.learned == (*of_mnist[:1], "LSTM of quadratics", *of_mnist[1:])
         for panel in info.panels
     )
+
+
+def test_all_that_a_training_saw_is_in_distribution(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text("""
+title: Mixed
+sizes: {test_instances: 2, tuning_instances: 2}
+training:
+  t:
+    problem: {name: mlp, layers: 2}
+    optimizer: {name: lstm, preprocessing: log, output_scale: 0.1}
+    start: mnist-from-scratch
+    phases: [{runs: 2, horizon: 4, estimator: {name: truncated, window: 2}, rate: 0.01,
+              also: [{name: mlp, layers: 3}]}]
+panels:
+  own:
+    title: Own
+    problem: {name: mlp, layers: 2}
+    steps: 4
+    optimizers: &all {LSTM: {trained: t}}
+  also: {title: Also, problem: {name: mlp, layers: 3}, steps: 4, optimizers: *all}
+  start: {title: Start, problem: {name: mlp}, steps: 4, optimizers: *all}
+  other: {title: Other, problem: {name: mlp, layers: 4}, steps: 4, optimizers: *all}
+""")
+    made = make_plan(build([read_experiment(path)], "paper", []))
+    (info,) = experiment_infos(made, "paper")
+    assert [panel.name for panel in info.panels if panel.in_distribution] == [
+        "own",
+        "also",
+        "start",
+    ]
 
 
 def test_smaller_profiles_name_every_panel() -> None:

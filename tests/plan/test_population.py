@@ -21,6 +21,7 @@ from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.population import Rung, at_rate, candidates, rungs
 from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.run.folder import open_results
+from l2l.suite.run.kinds.metatrain import Metatrain
 from l2l.suite.run.store import run_cell
 
 FILE = """
@@ -200,6 +201,12 @@ def test_rung_ends_with_the_first_validation_after_its_runs(finished: tuple[Plan
         assert state is not None
         runs.append(state.runs)
     assert runs == [8] * 4 + [16] * 2 + [32]
+
+
+def test_runs_of_a_rung_are_its_own(finished: tuple[Plan, Path]) -> None:
+    made, root = finished
+    done = [Metatrain().done(cell.config, cell.folder(root)) for cell in of_kind(made, "metatrain")]
+    assert done == [{"runs": 8}] * 4 + [{"runs": 8}] * 2 + [{"runs": 16}]
 
 
 def test_promoted_candidate_needs_the_rung_before_no_more(

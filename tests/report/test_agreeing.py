@@ -50,6 +50,18 @@ def test_what_the_other_folder_has_all_of_is_its_own() -> None:
     assert len(found.tables.anytime) == len(other.tables.anytime)
 
 
+def test_what_the_other_folder_only_planned_stays_our_own() -> None:
+    own, other = results({"one": OWN}), results({"one": OTHER})
+    undone = dataclasses.replace(
+        other, tables=other.tables.mapped(lambda rows: rows[rows["optimizer"] == "Mine"])
+    )
+    found = united(own, undone)
+    assert owners(found.tables.curves) == {"ADAM", "Muon", "Mine"}
+    for name, table in own.tables.by_name().items():
+        kept = found.tables.by_name()[name]
+        assert len(kept[kept["optimizer"] == "ADAM"]) == len(table[table["optimizer"] == "ADAM"])
+
+
 def test_other_experiments_stay_as_they_are() -> None:
     own, other = results({"one": OWN}), results({"one": OTHER}, name="mine")
     found = united(own, other)

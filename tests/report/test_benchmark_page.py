@@ -15,6 +15,7 @@ import pytest
 from benchmark_runs import SETUP, results
 from browser import ask
 
+from l2l.suite.commands.benchmark import benchmark
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.report.benchmark.tables import overall_table
 from l2l.suite.report.benchmark.write import load_targets, write_benchmark
@@ -149,6 +150,29 @@ def test_findings_do_not_compare_means_over_other_problems() -> None:
     assert table.notes == ("Luck: over fewer problems than the others.",)
 
 
+def test_findings_compare_learned_optimizers_where_none_was_trained() -> None:
+    """B is faster where A was trained, which for B alone is elsewhere."""
+    others = {"ADAM": 1.0, "Muon": 1.1}
+    panels = {panel: {**others, "LSTM A": 1.5, "LSTM B": 4.0} for panel in PANELS}
+    panels["two"] = {**others, "LSTM A": 2.0, "LSTM B": 1.8}
+    own = {panel: ("LSTM B",) for panel in PANELS[2:]} | {"one": ("LSTM A",)}
+    found = scored(results(panels, in_distribution=own))
+    first = findings(found)[0].text
+    assert first.startswith("On problems none of them was trained on (1 problem), the best learned")
+    assert "optimizer, LSTM A, is 2" in first
+
+
+def test_seconds_of_another_machine_are_not_compared() -> None:
+    here = alike(SPEEDS, FEW)
+    there = here.sources["optimizer"] == "Muon"
+    machines = here.sources["machine"].where(~there, "another")
+    moved = dataclasses.replace(here, sources=here.sources.assign(machine=machines))
+    seconds = scored(moved).overall.set_index("optimizer")["speedup_seconds"]
+    assert seconds.isna()["Muon"]
+    before = scored(here).overall.set_index("optimizer")["speedup_seconds"]
+    assert seconds["LSTM"] == pytest.approx(before["LSTM"])
+
+
 def test_findings_without_a_learned_optimizer_or_problems_it_knows() -> None:
     (alone,) = findings(scored(alike({"ADAM": 1.0, "Muon": 2.0})))
     assert alone.text.startswith("The fastest tuned baseline but ADAM, Muon, is 2.00")
@@ -241,6 +265,18 @@ def test_page_is_the_same_when_it_is_made_again(page: Path) -> None:
     before = (page / "benchmark.html").read_bytes()
     write_benchmark(load_results(page), page)
     assert (page / "benchmark.html").read_bytes() == before
+
+
+def test_page_does_not_take_the_place_of_results_that_it_lacks(tmp_path: Path) -> None:
+    own, out = tmp_path / "own", tmp_path / "out"
+    store_results(own, alike({"ADAM": 1.0, "Muon": 2.0}, FEW))
+    store_results(out, alike({**SPEEDS, "Mine": 3.0}, FEW))
+    before = (out / "curves.parquet").read_bytes()
+    with pytest.raises(SuiteError, match="has results of LSTM in bench, panel 'one', which would"):
+        benchmark(own, out)
+    assert (out / "curves.parquet").read_bytes() == before
+    store_results(out, alike({"ADAM": 1.0}, FEW))
+    assert benchmark(own, out).html.is_file()
 
 
 def test_damaged_targets_are_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from fake_kinds import fake_kind
 from forked import forked
 
+import l2l.suite.run.records
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import kinds, register_kind
@@ -97,6 +98,36 @@ def test_damaged_cell_is_computed_again(
     assert run_cell(fake(), root, "cpu").state == "done"
     assert calls == ["a", "a"]
     assert (fake().folder(root) / "out.txt").read_text() == "a"
+
+
+def test_cell_that_cannot_be_read_for_now_is_left_alone(
+    root: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cell(fake(), root, "cpu")
+    kept = (fake().folder(root) / "out.txt").read_bytes()
+
+    def stale(path: Path) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(l2l.suite.run.records, "current_digest", stale)
+        with pytest.raises(StorageError, match=r"out\.txt cannot be read \(Stale file handle\)"):
+            run_cell(fake(), root, "cpu")
+    assert (fake().folder(root) / "out.txt").read_bytes() == kept
+    assert state_of(fake(), root) == "done"
+    assert calls == ["a"]
+
+
+def test_files_of_other_programs_are_no_results(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(job: Job) -> None:
+        (job.folder / ".log.txt.swp").write_text("an editor's")
+
+    fake_kind(monkeypatch, work)
+    run_cell(fake(), root, "cpu")
+    (fake().folder(root) / ".log.txt.swp").unlink()
+    assert state_of(fake(), root) == "done"
 
 
 def test_leftovers_of_a_killed_process_are_swept_and_its_state_is_kept(

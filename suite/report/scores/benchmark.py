@@ -151,14 +151,22 @@ def _scored(contest: Contest, target: float) -> dict[str, dict[str, Bounded]]:
             }
     else:
         found |= {"speedup": {}, "speedup_half": {}}
-    adam = entries[ADAM].cost.seconds if ADAM in entries else np.nan
+    # Seconds of another machine say nothing; those of an unknown one take no part either.
+    machine = next(iter(entries.values())).machine
+    if ADAM in entries:
+        machine = entries[ADAM].machine
+    taken = {
+        label: each.cost.seconds if each.machine == machine else np.nan
+        for label, each in entries.items()
+    }
+    adam = taken.get(ADAM, np.nan)
     found["speedup_seconds"] = {}
     for label, each in found["speedup"].items():
-        quicker = adam / entries[label].cost.seconds
+        quicker = adam / taken[label]
         found["speedup_seconds"][label] = Bounded(each.low * quicker, each.high * quicker)
     updates = {label: updates_to(e.course, target, weights) for label, e in entries.items()}
     # One whose seconds are unknown takes no part in what is measured in them.
-    known = {label: e.cost.seconds for label, e in entries.items() if e.cost.seconds > 0}
+    known = {label: seconds for label, seconds in taken.items() if seconds > 0}
     seconds = {label: updates[label] * known[label] for label in known}
     ends = {
         label: loss_at(each.course.steps, each.course.means(weights), contest.steps)

@@ -45,15 +45,20 @@ def findings(scores: Scores) -> list[Finding]:
 
 
 def _all(scores: Scores) -> Iterator[Finding]:
-    learned, everywhere = _kinds(scores, "learned"), np.ones(len(scores.contests), bool)
-    for where, words in (
-        ("out", "On problems it was not trained on"),
-        ("in", "On problems it was trained on"),
+    everywhere = np.ones(len(scores.contests), bool)
+    learned = [each for each in _kinds(scores, "learned") if scores.masks["ran"][each].all()]
+    trained_on = {name: scores.masks["in"][name] for name in learned}
+    # Means over other problems cannot be compared.
+    elsewhere = ~np.logical_or.reduce([*trained_on.values(), ~everywhere])
+    whose = "it was not" if len(learned) == 1 else "none of them was"
+    for masks, words in (
+        (dict.fromkeys(learned, elsewhere), f"On problems {whose} trained on"),
+        (trained_on, "On problems it was trained on"),
     ):
         yield from _rivals(
             scores,
             "speedup",
-            {name: scores.masks[where][name] for name in learned},
+            masks,
             words + " ({problems}), the best learned optimizer, {best}, is {ours} times as fast as "
             "tuned ADAM, the best tuned baseline, {rival}, {theirs} times",
         )
@@ -121,7 +126,7 @@ def _rivals(
 
 def _elsewhere(scores: Scores) -> Iterator[Finding]:
     """What becomes elsewhere of the learned optimizer that is best where it was trained."""
-    learned = _kinds(scores, "learned")
+    learned = [each for each in _kinds(scores, "learned") if scores.masks["ran"][each].all()]
     best = _best(scores, "speedup", {name: scores.masks["in"][name] for name in learned})
     if best is None or not scores.masks["out"][best].any():
         return

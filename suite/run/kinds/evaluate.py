@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from l2l.suite.core.abilities import has
-from l2l.suite.core.digests import file_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import optimizers, problems, register_kind
@@ -22,7 +21,6 @@ from l2l.suite.files.parquet import save_parquet
 from l2l.suite.files.pieces import Pieces, remove_pieces
 from l2l.suite.files.places import (
     BEST,
-    CHECKPOINTS,
     CURVES,
     HELD_OUT,
     NOTICE,
@@ -30,6 +28,7 @@ from l2l.suite.files.places import (
     PICTURES,
 )
 from l2l.suite.plan.resolved import optimizer_at
+from l2l.suite.run.shipped import shipped_file
 
 
 @register_kind("evaluate")
@@ -133,10 +132,7 @@ def _trained(config: Mapping[str, Any], inputs: tuple[Path, ...]) -> Path | None
     """The file of the learned optimizer to evaluate; None if it is another one."""
     shipped = config.get("shipped")
     if shipped:
-        path = CHECKPOINTS / f"{shipped['checkpoint']}.safetensors"
-        if file_digest(path) != shipped["sha256"]:
-            raise SuiteError(f"results/checkpoints/{path.name} changed since this run was planned")
-        return path
+        return shipped_file(shipped)
     return inputs[0] / OPTIMIZER if inputs and not config["optimizer"]["tuned"] else None
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 from l2l.suite.core.convert import fill
 from l2l.suite.core.kind import Job, Kind
 from l2l.suite.core.registry import problems, register_kind
-from l2l.suite.files.places import CHECKPOINTS, OPTIMIZER, TRAINING_LOG, TRAINING_STATE
+from l2l.suite.files.places import OPTIMIZER, TRAINING_LOG, TRAINING_STATE
 from l2l.suite.meta.schedule import Schedule
 from l2l.suite.plan.population import at_rate, begin
+from l2l.suite.run.shipped import shipped_file
 
 
 @register_kind("metatrain")
@@ -40,8 +41,8 @@ class Metatrain(Kind):
             seed = config["seed"]
         about, initial = {"problem": problem}, None
         if "start" in config:
-            about["start"] = name = config["start"]["checkpoint"]
-            initial = load_optimizer(CHECKPOINTS / f"{name}.safetensors").phi
+            about["start"] = config["start"]["checkpoint"]
+            initial = load_optimizer(shipped_file(config["start"])).phi
         metatrain(
             problems.make(problem),
             config["optimizer"]["spec"],
@@ -66,7 +67,10 @@ class Metatrain(Kind):
         return work
 
     def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, int]:
-        return {"runs": int(pd.read_csv(folder / TRAINING_LOG)["runs"].max())}
+        runs = pd.read_csv(folder / TRAINING_LOG)["runs"]
+        # Those of the rung before are not of this one; it ended with a validation.
+        before = runs[runs >= config["since"]].min() if config.get("since") else 0
+        return {"runs": int(runs.max() - before)}
 
 
 def _mean_steps(horizon: int | Mapping[str, int]) -> float:

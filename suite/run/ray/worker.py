@@ -16,6 +16,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import load_plugin, plugin_files
 from l2l.suite.files.logs import log_to
 from l2l.suite.files.progress import Step
+from l2l.suite.files.provenance import checkout
 from l2l.suite.inner.process import keep_freed_memory
 from l2l.suite.plan.cells import Cell
 from l2l.suite.run.folder import check_version, open_results
@@ -127,6 +128,7 @@ def _start(cpus: int, log_file: Path | None) -> None:
     """Once a process: a worker takes one cell after the other."""
     torch.set_num_threads(cpus)
     keep_freed_memory()
+    checkout()  # which is asked for once
     if log_file is not None:
         log_to(log_file)
 
