@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import stdtrit
-from tidy_curves import INSTANCES, condensed, experiment, known, rows
+from tidy_curves import INSTANCES, STEPS, condensed, experiment, known, rows
 
 import l2l.suite.report.statistics.two_level
 from l2l.suite.report.claims.verdicts import check_claims
@@ -111,6 +111,15 @@ def test_trainings_that_agree_decide_and_those_that_differ_do_not() -> None:
     )
     assert verdict("trainings_end_below_all", [0.3, 0.31, 0.29, 0.3, 0.3]).verdict == "contradicted"
     assert verdict("trainings_end_below_all", [0.15, 0.15]).verdict == "inconclusive"
+
+
+def test_trainings_are_compared_until_an_update() -> None:
+    ends = [0.15, 0.151, 0.149, 0.152, 0.15]
+    halfway = verdict("trainings_end_below_all", ends, until=STEPS / 2)
+    assert halfway.note.startswith(f"until update {STEPS // 2}: 5 trainings")
+    # Losses fall from 2 by a constant factor per update.
+    scale = (halfway.estimate, verdict("trainings_end_below_all", ends).estimate)
+    assert scale[0] / scale[1] == pytest.approx((0.3**0.5 - 0.4**0.5) / (0.15 - 0.2), rel=0.2)
 
 
 def test_divergence_is_above_any_baseline() -> None:

@@ -15,7 +15,7 @@ from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, judge
 from l2l.suite.report.claims.registry import Names, register_claim_test
 from l2l.suite.report.claims.tests import against_all, sum_below, summed_losses
-from l2l.suite.report.scores.losses import Score
+from l2l.suite.report.scores.losses import Score, last_tenth
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,27 @@ class OfTrainings:
 class TrainingsEndBelowAll(OfTrainings):
     """The mean final loss over trainings and instances is below that of the best baseline.
 
+    With `until`, the loss at the end of the first so many updates, as of `ends_below_all`.
+
     Estimate: paired mean difference, trainings minus best baseline; claimed below 0, and its
     interval holds for all baselines at once.
     """
 
     baselines: tuple[str, ...] = ()
+    until: float = math.inf
     above: ClassVar[bool] = False
+
+    def scores(self, panel: PanelInfo) -> Iterable[Score]:
+        return (last_tenth(math.ceil(min(self.until, panel.steps))),)
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's, or the worst's."""
-        given = (self.panel, self.optimizers, self.baselines, evidence.end(self.panel))
+        (end,) = self.scores(evidence.panel(self.panel))
+        given = (self.panel, self.optimizers, self.baselines, end)
         found = against_all(evidence, *given, above=self.above)
         note = f"{len(self.optimizers)} trainings {found.means}{found.divergence}"
+        if math.isfinite(self.until):
+            note = f"until update {math.ceil(self.until)}: {note}"
         below = found.difference
         return Outcome(judge(below, 0.0), below.negated() if self.above else below, note)
 
