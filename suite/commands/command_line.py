@@ -239,13 +239,13 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> int:
     """Delete cells; tables, figures and report stay."""
-    from l2l.suite.commands.clean import delete_cells, find_cells
+    from l2l.suite.commands.clean import delete_cells, find_cells, is_at_work
     from l2l.suite.commands.request import planned_cells
     from l2l.suite.core.errors import SuiteError
     from l2l.suite.run.folder import check_folder
 
     check_folder(results)
-    keep = planned_cells(results) if unused else ()
+    keep = planned_cells(results) if unused or is_at_work(results) else ()
     found = find_cells(results, kind, older_than, keep)
     size = sum(each.size for each in found) / 1e6
     print(f"{len(found)} cells, {size:.1f} MB in {results}")

@@ -36,7 +36,10 @@ def memory_budget(device: torch.device) -> int:
             raise SuiteError(f"{BUDGET} must be a whole number of MiB from 1, not {given!r}")
         return int(given) * 2**20
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 4
+        # What is free at the moment may change it only where others leave next to nothing: a run
+        # that is resumed looks for groups of the size that it had.
+        free, total = torch.cuda.mem_get_info(device)
+        return min(total // 8, free // 2)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(total // 8, CPU_BYTES)
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import command
 from fake_kinds import fake_kind
 from filelock import FileLock
 
 from l2l.suite.commands.clean import delete_cells, find_cells
+from l2l.suite.commands.request import save_planned
 from l2l.suite.commands.status import Status, status_of
 from l2l.suite.commands.tell import duration, print_status
 from l2l.suite.core.errors import SuiteError
@@ -166,6 +168,19 @@ def test_clean_leaves_a_cell_at_work_alone(root: Path) -> None:
         assert find_cells(root, None, None, ()) == []
         delete_cells(found, root)  # found before it was at work
     assert record_of(mine, root) is not None
+
+
+def test_clean_keeps_all_that_a_run_under_way_needs(root: Path) -> None:
+    needed, other = cell("tune", 1), cell("tune", 2)
+    for each in (needed, other):
+        run_cell(each, root, "cpu")
+    following = cell("evaluate", 1, needed)
+    save_planned(Plan((), plan(following).curves, (needed, following)), root)
+    following.folder(root).mkdir()
+    with FileLock(root / CELLS / LOCKS / f"{following.label}.lock"):
+        assert command("clean", "--results", root, "--yes").exit_code == 0
+    assert record_of(needed, root) is not None
+    assert not other.folder(root).exists()
 
 
 def test_emptied_folder_is_open_to_every_version(root: Path) -> None:
