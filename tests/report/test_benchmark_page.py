@@ -158,8 +158,8 @@ def test_findings_compare_learned_optimizers_where_none_was_trained() -> None:
     own = {panel: ("LSTM B",) for panel in PANELS[2:]} | {"one": ("LSTM A",)}
     found = scored(results(panels, in_distribution=own))
     first = findings(found)[0].text
-    assert first.startswith("On problems none of them was trained on (1 problem), the best learned")
-    assert "optimizer, LSTM A, is 2" in first
+    assert first.startswith("On problems that no learned optimizer was trained on (1 problem), the")
+    assert "the best learned optimizer, LSTM A, is 2" in first
 
 
 def test_seconds_of_another_machine_are_not_compared() -> None:

@@ -50,7 +50,7 @@ def _all(scores: Scores) -> Iterator[Finding]:
     trained_on = {name: scores.masks["in"][name] for name in learned}
     # Means over other problems cannot be compared.
     elsewhere = ~np.logical_or.reduce([*trained_on.values(), ~everywhere])
-    whose = "it was not" if len(learned) == 1 else "none of them was"
+    whose = "it was not" if len(learned) == 1 else "that no learned optimizer was"
     for masks, words in (
         (dict.fromkeys(learned, elsewhere), f"On problems {whose} trained on"),
         (trained_on, "On problems it was trained on"),
