@@ -104,7 +104,8 @@ def _path(path: str) -> str:
         steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in itertools.pairwise(points)]
         drawn = f"l{' '.join(_point(*step) for step in steps)}" if steps else ""
         parts.append(f"M{_point(*points[0])}{drawn}")
-    return "".join(parts).replace(" -", "-")
+    # A sign begins a number, and so does a second point.
+    return re.sub(r"(\.\d+) (?=\.)", r"\1", "".join(parts).replace(" -", "-"))
 
 
 def simplified(points: NDArray[np.float64], tolerance: float = TOLERANCE) -> NDArray[np.float64]:
