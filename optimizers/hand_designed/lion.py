@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from l2l import Optimizer, Params, ParamSpec, register_optimizer
-from l2l.suite.core.bounds import Decay, NotNegative
 
 
 @register_optimizer("lion", tune="lr")
@@ -20,9 +19,9 @@ class Lion(Optimizer):
     """
 
     lr: Tensor | float
-    beta1: Decay = 0.9
-    beta2: Decay = 0.99
-    weight_decay: NotNegative = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.01
 
     def init(self, spec: ParamSpec, n: int) -> Tensor:
         return torch.zeros(n, spec.size)
