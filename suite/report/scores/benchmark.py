@@ -151,7 +151,7 @@ def _scored(contest: Contest, target: float) -> dict[str, dict[str, Bounded]]:
             }
     else:
         found |= {"speedup": {}, "speedup_half": {}}
-    # Seconds of another machine say nothing; those of an unknown one take no part either.
+    # Seconds of another machine than ADAM's say nothing.
     machine = next(iter(entries.values())).machine
     if ADAM in entries:
         machine = entries[ADAM].machine
