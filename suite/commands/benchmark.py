@@ -8,6 +8,7 @@ from pathlib import Path
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.places import EXPERIMENT_INFOS
 from l2l.suite.plan.definitions import ExperimentInfo, load_experiments
+from l2l.suite.report.agreeing import places
 from l2l.suite.report.benchmark.write import BenchmarkPage, write_benchmark
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.run.folder import check_folder, reporting
@@ -40,14 +41,10 @@ def _check_nothing_is_lost(
     new: Iterable[ExperimentInfo], old: Iterable[ExperimentInfo], out: Path
 ) -> None:
     """Refuse tables in the place of others that have more in them."""
-    has = {each.name: each for each in new}
-    for experiment in old:
-        for panel in experiment.panels:
-            now = has[experiment.name].panel(panel.name) if experiment.name in has else None
-            for label in panel.optimizers:
-                if now is None or label not in now.optimizers:
-                    raise SuiteError(
-                        f"--out: {out} has results of {label} in {experiment.name}, panel "
-                        f"{panel.name!r}, which would be lost: merge them into --results first, "
-                        "or choose another folder"
-                    )
+    kept = set(places(new))
+    for experiment, panel, label in places(old):
+        if (experiment, panel, label) not in kept:
+            raise SuiteError(
+                f"--out: {out} has results of {label} in {experiment}, panel {panel!r}, which "
+                "would be lost: merge them into --results first, or choose another folder"
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
 from l2l.suite.files.provenance import gather_provenance, load_provenance
 from l2l.suite.plan.definitions import ExperimentInfo, load_experiments
 from l2l.suite.plan.plan import Plan
+from l2l.suite.report.agreeing import places
 from l2l.suite.report.collect import collect_pictures, collect_tables, experiment_infos
 from l2l.suite.report.results import Results, load_results, store_results
 from l2l.suite.report.sources import collect_cells
@@ -96,9 +97,10 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     if published:
         if not any(record_of(cell, root) for cell in plan.results):
             return _publish_tables(root)
-        if panel := _changed_panel(plan, request, root):
+        infos, stored = experiment_infos(plan, request.profile), _stored_infos(root)
+        if panel := _changed_panel(infos, stored):
             return _publish_tables(root, f"data or code of {panel} are not those of the run")
-        if panel := _merged_panel(plan, request, root):
+        if panel := _merged_panel(infos, stored):
             return _publish_tables(root, f"{panel} has results of another folder")
     return publish(plan, request, root, recorded)
 
@@ -122,10 +124,9 @@ def _stored_infos(root: Path) -> dict[str, ExperimentInfo]:
         return {}
 
 
-def _changed_panel(plan: Plan, request: Request, root: Path) -> str:
+def _changed_panel(infos: Iterable[ExperimentInfo], stored: Mapping[str, ExperimentInfo]) -> str:
     """The first panel that had other data or code when it was run with the same settings."""
-    stored = _stored_infos(root)
-    for info in experiment_infos(plan, request.profile):
+    for info in infos:
         known = stored.get(info.name)
         if known is None or info.settings not in known.every_settings():
             continue
@@ -137,13 +138,9 @@ def _changed_panel(plan: Plan, request: Request, root: Path) -> str:
     return ""
 
 
-def _merged_panel(plan: Plan, request: Request, root: Path) -> str:
+def _merged_panel(infos: Sequence[ExperimentInfo], stored: Mapping[str, ExperimentInfo]) -> str:
     """The first panel with an optimizer that this folder's run does not have."""
-    stored = _stored_infos(root)
-    for info in experiment_infos(plan, request.profile):
-        known = stored.get(info.name)
-        for before in known.panels if known is not None else ():
-            panel = info.panel(before.name)
-            if panel is None or set(before.optimizers) - set(panel.optimizers):
-                return f"{info.name}, panel {before.name!r},"
-    return ""
+    known = places(stored[info.name] for info in infos if info.name in stored)
+    own = set(places(infos))
+    other = next((place for place in known if place not in own), None)
+    return f"{other[0]}, panel {other[1]!r}," if other else ""

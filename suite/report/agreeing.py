@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pandas as pd
@@ -29,7 +29,7 @@ def united(own: Results, other: Results) -> Results:
     # Not all that was planned there was done.
     replaced = {place for rows in other.tables.by_name().values() for place in _places_of(rows)}
     kept = Results(
-        tuple(each for each in own.experiments if set(_places(each)) - replaced),
+        tuple(each for each in own.experiments if set(places([each])) - replaced),
         own.tables.mapped(lambda rows: _without(rows, replaced)),
         own.provenance,
         {key: each for key, each in own.pictures.items() if key[:3] not in replaced},
@@ -38,16 +38,19 @@ def united(own: Results, other: Results) -> Results:
     return other.after(kept, (known | joined).values())
 
 
-def _places(experiment: ExperimentInfo) -> list[Place]:
+def places(experiments: Iterable[ExperimentInfo]) -> list[Place]:
+    """Of all optimizers that experiments have, done or not, in their order."""
     return [
         (experiment.name, panel.name, label)
+        for experiment in experiments
         for panel in experiment.panels
         for label in (*panel.optimizers, *map(long_label, panel.long))
     ]
 
 
 def _places_of(rows: pd.DataFrame) -> set[Place]:
-    return set(rows[["experiment", "panel", "optimizer"]].itertuples(index=False, name=None))
+    found = rows[["experiment", "panel", "optimizer"]].drop_duplicates()
+    return set(found.itertuples(index=False, name=None))
 
 
 def _without(rows: pd.DataFrame, places: Collection[Place]) -> pd.DataFrame:

@@ -50,11 +50,11 @@ class EndsBelowAll:
     until: float = math.inf
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
-        return (self._end(panel),)
+        return (last_losses(panel, self.until),)
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's."""
-        end = self._end(evidence.panel(self.panel))
+        end = last_losses(evidence.panel(self.panel), self.until)
         found = against_all(evidence, self.panel, [self.optimizer], self.baselines, end)
         note = f"{self.optimizer} {found.means}"
         if math.isfinite(self.until):
@@ -63,9 +63,6 @@ class EndsBelowAll:
             note += evidence.in_the_paper(self.panel, [self.optimizer, found.baseline])
         difference = found.difference
         return Outcome(judge(difference, 0.0), difference, note + found.divergence)
-
-    def _end(self, panel: PanelInfo) -> MeanLoss:
-        return last_tenth(math.ceil(min(self.until, panel.steps)))
 
 
 @register_claim_test("area_below_all")
@@ -188,6 +185,11 @@ class AtLeastAsGood:
         note += f"{number(finite_mean(other))}{turning(interval, self.tolerance)}"
         note += divergence(losses, [self.optimizer], [self.than])
         return Outcome(judge(interval, self.tolerance), interval, note)
+
+
+def last_losses(panel: PanelInfo, until: float) -> MeanLoss:
+    """The mean loss over the last tenth of the first `until` updates, or of all there are."""
+    return last_tenth(math.ceil(min(until, panel.steps)))
 
 
 def summed_losses(panel: PanelInfo, until: float) -> MeanLoss:

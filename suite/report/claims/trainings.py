@@ -14,8 +14,8 @@ from typing import ClassVar
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, judge
 from l2l.suite.report.claims.registry import Names, register_claim_test
-from l2l.suite.report.claims.tests import against_all, sum_below, summed_losses
-from l2l.suite.report.scores.losses import Score, last_tenth
+from l2l.suite.report.claims.tests import against_all, last_losses, sum_below, summed_losses
+from l2l.suite.report.scores.losses import Score
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class TrainingsEndBelowAll(OfTrainings):
     above: ClassVar[bool] = False
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
-        return (last_tenth(math.ceil(min(self.until, panel.steps))),)
+        return (last_losses(panel, self.until),)
 
     def check(self, evidence: Evidence) -> Outcome:
         """Compare final losses with the best baseline's, or the worst's."""
-        (end,) = self.scores(evidence.panel(self.panel))
+        end = last_losses(evidence.panel(self.panel), self.until)
         given = (self.panel, self.optimizers, self.baselines, end)
         found = against_all(evidence, *given, above=self.above)
         note = f"{len(self.optimizers)} trainings {found.means}{found.divergence}"

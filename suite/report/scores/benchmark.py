@@ -152,9 +152,7 @@ def _scored(contest: Contest, target: float) -> dict[str, dict[str, Bounded]]:
     else:
         found |= {"speedup": {}, "speedup_half": {}}
     # Seconds of another machine than ADAM's say nothing.
-    machine = next(iter(entries.values())).machine
-    if ADAM in entries:
-        machine = entries[ADAM].machine
+    machine = entries.get(ADAM, next(iter(entries.values()))).machine
     taken = {
         label: each.cost.seconds if each.machine == machine else np.nan
         for label, each in entries.items()

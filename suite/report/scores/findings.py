@@ -46,7 +46,7 @@ def findings(scores: Scores) -> list[Finding]:
 
 def _all(scores: Scores) -> Iterator[Finding]:
     everywhere = np.ones(len(scores.contests), bool)
-    learned = [each for each in _kinds(scores, "learned") if scores.masks["ran"][each].all()]
+    learned = _learned_everywhere(scores)
     trained_on = {name: scores.masks["in"][name] for name in learned}
     # Means over other problems cannot be compared.
     elsewhere = ~np.logical_or.reduce([*trained_on.values(), ~everywhere])
@@ -76,6 +76,11 @@ def _all(scores: Scores) -> Iterator[Finding]:
 def _kinds(scores: Scores, kind: str) -> list[str]:
     own = scores.overall[scores.overall["kind"] == kind]
     return [str(name) for name in own["optimizer"]]
+
+
+def _learned_everywhere(scores: Scores) -> list[str]:
+    """Learned optimizers that were run on every problem."""
+    return [each for each in _kinds(scores, "learned") if scores.masks["ran"][each].all()]
 
 
 def _best(scores: Scores, score: str, masks: Mapping[str, Mask]) -> str | None:
@@ -126,7 +131,7 @@ def _rivals(
 
 def _elsewhere(scores: Scores) -> Iterator[Finding]:
     """What becomes elsewhere of the learned optimizer that is best where it was trained."""
-    learned = [each for each in _kinds(scores, "learned") if scores.masks["ran"][each].all()]
+    learned = _learned_everywhere(scores)
     best = _best(scores, "speedup", {name: scores.masks["in"][name] for name in learned})
     if best is None or not scores.masks["out"][best].any():
         return
