@@ -147,6 +147,13 @@ def same(some: list[list[Tensor]], others: list[list[Tensor]]) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_minibatches_of_many_steps_at_once_are_those_of_each(problem: Problem, runs: int) -> None:
+    objective = Objective(problem, range(runs), SPLIT, SEED)
+    at_once = [_tensors(batch) for batch in objective.batches_of(range(3, 7))]
+    assert same(at_once, [_tensors(objective.batch_at(step)) for step in range(3, 7)])
+
+
 def test_steps_have_minibatches_of_their_own_whatever_optimizes(problem: Problem) -> None:
     """One that draws nothing, one that looks ahead, and one that is learned."""
     seen, *others = (

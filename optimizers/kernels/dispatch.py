@@ -15,7 +15,7 @@ from torch import Tensor
 from l2l.optimizers.kernels import operators, reference
 from l2l.optimizers.kernels.cpu import lstm_library
 from l2l.optimizers.kernels.shape import LSTMShape, Scales
-from l2l.optimizers.preprocessing import PREPROCESSINGS
+from l2l.optimizers.learned.cotangents import cotangents
 from l2l.suite.core.native_build import BuildError
 
 # The largest relative error of a float32 kernel that is taken for rounding.
@@ -78,14 +78,25 @@ def self_check(shape: LSTMShape, device: torch.device) -> float:
         normal(shape.layers, 2, shape.hidden, k),
     )
 
-    def in_place(
+    scales = Scales(p=10.0, gradient=1.0, update=1.0)
+
+    def of_gradients(
         kernel: ModuleType, weights: Tensor, grads: Tensor, state: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
+        """The meta-gradient of a sum of losses, and one step in place."""
+        of_losses = torch.ones_like(grads[1:, :1])
         if kernel is operators:
-            scales = Scales(p=10.0, gradient=1.0, update=1.0)
-            return operators.update(shape, weights, grads, state, scales, into=state)
-        features = PREPROCESSINGS["log" if shape.inputs == 2 else "none"][0](grads, 10.0)
-        return reference.step(shape, weights, features, state)
+            window = [x.unsqueeze(0) for x in grads]
+            return (
+                operators.loss_gradient(shape, weights, window, state, of_losses, 1.0, scales),
+                *operators.update(shape, weights, grads[1], state, scales, into=state),
+            )
+        features = scales.features(grads, shape)
+        lambdas = cotangents(grads[1:], of_losses)
+        return (
+            reference.gradient(shape, weights, features[:-1], state, lambdas),
+            *reference.step(shape, weights, features[1], state),
+        )
 
     def results(kernel: ModuleType, dtype: torch.dtype) -> list[Tensor]:
         weights, x, lambdas, *states = (each.to(dtype) for each in arrays)
@@ -96,7 +107,7 @@ def self_check(shape: LSTMShape, device: torch.device) -> float:
             *kernel.adjoints(shape, weights, x[0], state, lambdas[0], None),
             *kernel.adjoints(shape, weights, x[0], state, lambdas[0], of_state),
             # Other features than these are not made from gradients by the operators.
-            *(in_place(kernel, weights, lambdas[1], state) if shape.inputs <= 2 else ()),
+            *(of_gradients(kernel, weights, lambdas, state) if shape.inputs <= 2 else ()),
         ]
 
     pairs = zip(results(operators, torch.float32), results(reference, torch.float64), strict=True)

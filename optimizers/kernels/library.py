@@ -21,7 +21,6 @@ from l2l.optimizers.kernels.checks import (
     window_sizes,
 )
 from l2l.optimizers.kernels.shape import LSTMShape, Scales
-from l2l.optimizers.preprocessing import PREPROCESSINGS
 
 _library = torch.library.Library("l2l", "DEF")
 _WINDOW = "Tensor weights, Tensor features, Tensor state"
@@ -101,13 +100,10 @@ def _lstm_update(
     grads = expect("gradients", grads, grads, grads.numel()).contiguous()
     state = expect_state("state", state, grads, shape, len(grads))
     expect_into(into, weights, grads, state, shape)
-    own, kernel = Scales(*scales), implementation(grads)
-    if kernel is cpu:
-        return cpu.update(shape, weights, grads, state, into, own)
-    preprocessing, _ = PREPROCESSINGS["none" if inputs == 1 else "log"]
-    features = preprocessing(own.gradient * grads, own.p)
-    updates: Tensor = kernel.forward(shape, weights, features.unsqueeze(0), state, into)
-    return own.update * updates[0]
+    updates: Tensor = implementation(grads).update(
+        shape, weights, grads, state, into, Scales(*scales)
+    )
+    return updates
 
 
 def _lstm_loss_gradient(
@@ -129,7 +125,7 @@ def _lstm_loss_gradient(
     if grads[0].dim() != 2:
         raise ValueError(f"gradients must be [n, P], not {list(grads[0].shape)}")
     runs, width = grads[0].shape
-    return cpu.loss_gradient(
+    result: Tensor = implementation(state).loss_gradient(
         shape,
         expect("weights", weights, state, size).contiguous(),
         [expect("gradients", each, state, runs, width).contiguous() for each in grads],
@@ -138,13 +134,14 @@ def _lstm_loss_gradient(
         discount,
         Scales(*scales),
     )
+    return result
 
 
 for _device in ("CPU", "CUDA"):
     _library.impl("lstm", _lstm, _device)
     _library.impl("lstm_backward", _lstm_backward, _device)
     _library.impl("lstm_update", _lstm_update, _device)
-_library.impl("lstm_loss_gradient", _lstm_loss_gradient, "CPU")
+    _library.impl("lstm_loss_gradient", _lstm_loss_gradient, _device)
 
 
 @torch.library.register_fake("l2l::lstm", lib=_library)

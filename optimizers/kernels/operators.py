@@ -5,7 +5,7 @@ everything; its backward is `l2l::lstm_backward`, which recomputes the window. `
 and `adjoints` are `reference`'s by these operators.
 
 Two more begin with the optimizee's gradients, so that no array of features is made:
-`l2l::lstm_update` is one step forward, and on CPUs `l2l::lstm_loss_gradient` is the meta-gradient.
+`l2l::lstm_update` is one step forward, and `l2l::lstm_loss_gradient` is the meta-gradient.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def loss_gradient(
     discount: float,
     scales: Scales,
 ) -> Tensor:
-    """As `Learned.loss_gradient`, of φ [size], on a CPU.
+    """As `Learned.loss_gradient`, of φ [size].
 
     Coordinates whose gradients are 0 after the first are left out, for they add nothing.
     """

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from l2l.optimizers.layout import Layout, check_size
+from l2l.optimizers.preprocessing import PREPROCESSINGS
 
 # Elements in a cache line: 64 bytes, in float32.
 LINE = 16
@@ -127,6 +128,11 @@ class Scales(NamedTuple):
     p: float
     gradient: float
     update: float
+
+    def features(self, grads: Tensor, shape: LSTMShape) -> Tensor:
+        """Gradients [..., K] to the network's inputs [..., inputs, K]."""
+        function, _ = PREPROCESSINGS["none" if shape.inputs == 1 else "log"]
+        return function(self.gradient * grads, self.p)
 
 
 def fan_in_bound(fan_in: int) -> float:

@@ -12,12 +12,12 @@ def cotangents(grads: Tensor, weights: Tensor, discount: float = 1.0) -> Tensor:
     gradient that appears here was the optimizer's own input: none is computed again.
 
     Args:
-        grads: ∇f(θ_1) … ∇f(θ_T) [T, n, P].
-        weights: w_1 … w_T [T, n, 1], or of each coordinate [T, n, P].
+        grads: ∇f(θ_1) … ∇f(θ_T) [T, n, P], or of some coordinates [T, K].
+        weights: w_1 … w_T [T, n, 1], or of each coordinate, as `grads`.
         discount: γ; 1 gives the paper's meta-gradient. See `Truncated.discount`.
 
     Returns:
-        λ [T, n, P].
+        λ, as `grads`.
     """
     terms = grads * weights
     if discount == 1.0:

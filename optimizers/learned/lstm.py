@@ -137,9 +137,8 @@ class LSTM(Learned):
         discount: float,
         params: Params | None = None,
     ) -> Tensor:
-        """As `Learned.loss_gradient`; on a CPU one call of the fused kernel, where there is one."""
-        on_cpu = kernel_for(self.layout, state) is operators and state.device.type == "cpu"
-        if on_cpu and has(self, "fused"):
+        """As `Learned.loss_gradient`; one call of the fused kernel, where there is one."""
+        if kernel_for(self.layout, state) is operators and has(self, "fused"):
             given = (grads, state, weights, discount)
             return operators.loss_gradient(self.layout, self.phi, *given, self.scales)
         return super().loss_gradient(grads, state, weights, discount, params)

@@ -19,6 +19,8 @@ log = logging.getLogger("suite")
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
 
+# Bytes of memory that may lie idle while a function is recorded.
+IDLE = 2**28
 # How many names that were called too seldom, or cannot be recorded, are remembered.
 FORGOTTEN = 256
 
@@ -162,6 +164,9 @@ def _record(
         finally:
             here.wait_stream(beside)
             torch.cuda.set_sync_debug_mode(mode)
+    # What these calls took stays with the stream beside, where nothing else can use it.
+    if torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) > IDLE:
+        torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
     _clear_workspaces()
     try:

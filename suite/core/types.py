@@ -68,7 +68,7 @@ class Problem:
         return None
 
     def batches(self, rngs: Sequence[Rng], device: torch.device) -> Any:
-        """`batch` for n instances at once [n, ...], on a device. Optional, and only for speed.
+        """`batch` for n instances or steps at once [n, ...], on a device. Optional, for speed only.
 
         A problem that does not define it has each `batch` moved there: where the data are on the
         device already, such as images, their numbers are enough.

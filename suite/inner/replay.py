@@ -16,7 +16,6 @@ from torch.utils._pytree import (
     tree_flatten,
     tree_leaves,
     tree_map,
-    tree_structure,
     tree_unflatten,
 )
 
@@ -121,13 +120,12 @@ def _points(
     try:
         phi = getattr(optimizer, "weights", None)
         _fill(memory[:-1], (phi, _Moving.of(point), objective.fixed))
+        batches = objective.batches_of(range(point.step + 1, last + 1))
         while point.step < last and not recorded.forbidden:
-            batch = objective.batch_at(point.step + 1)
-            if not _alike(batch, memory.batch):
+            if not _fill(memory.batch, next(batches)):
                 # The rest goes on from the memory, which may then serve others.
                 point = _owned(memory.moving.point(point.step, objective), True, True)
                 break
-            _fill(memory.batch, batch)
             expected = None
             if recorded.replays < CHECKS:
                 before = _owned(memory.moving.point(point.step, objective), True, True)
@@ -168,23 +166,28 @@ def _step_in(memory: _Memory, pinned: Objective, optimizer: Optimizer) -> None:
         own.copy_(x)
 
 
-def _alike(tree: Any, other: Any) -> bool:
-    """Whether two trees have one structure, and tensors of the same shapes and types in it."""
-    return tree_structure(tree) == tree_structure(other) and all(
-        (a is None and b is None)
-        or (
-            isinstance(a, Tensor)
-            and isinstance(b, Tensor)
-            and (a.shape, a.dtype) == (b.shape, b.dtype)
-        )
-        for a, b in zip(tree_leaves(tree), tree_leaves(other), strict=True)
-    )
+def _pairs(tree: Any, other: Any) -> list[tuple[Tensor, Tensor]] | None:
+    """The tensors of two trees, side by side; None if structures, shapes or types differ."""
+    (leaves, form), (others, other_form) = tree_flatten(tree), tree_flatten(other)
+    if form != other_form:
+        return None
+    pairs = []
+    for a, b in zip(leaves, others, strict=True):
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                return None
+            pairs.append((a, b))
+        elif not (a is None and b is None):
+            return None
+    return pairs
 
 
-def _fill(memory: Any, tree: Any) -> None:
-    """Copies a tree's tensors into those of one that is alike."""
-    for own, x in zip(_tensors(memory), _tensors(tree), strict=True):
+def _fill(memory: Any, tree: Any) -> bool:
+    """Copies a tree's tensors into those of one that is alike; False if it is not."""
+    pairs = _pairs(memory, tree)
+    for own, x in pairs or ():
         own.copy_(x, non_blocking=True)
+    return pairs is not None
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -216,8 +219,8 @@ def _near(found: _Moving, expected: _Moving) -> bool:
         size = torch.where(b.isfinite(), b, 0.0).norm()
         return bool(apart.norm() <= TOLERANCE * size)
 
-    pairs = zip(_tensors(found), _tensors(expected), strict=True)
-    return _alike(found, expected) and all(near(a, b) for a, b in pairs)
+    pairs = _pairs(found, expected)
+    return pairs is not None and all(near(a, b) for a, b in pairs)
 
 
 def _name(optimizer: Optimizer) -> Hashable:

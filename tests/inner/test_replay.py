@@ -205,9 +205,9 @@ def test_copies_and_instances_are_told_apart(recordings: Recordings) -> None:
 class Resizing(MLP):
     """Draws minibatches of sizes of its own."""
 
-    def batches(self, rngs: Sequence[Rng], device: torch.device) -> Tensors:
-        size = 4 + int(rngs[0].integers(3))
-        return {name: x[:, :size] for name, x in super().batches(rngs, device).items()}
+    def batch(self, rng: Rng) -> Tensors:
+        size = 4 + int(rng.integers(3))
+        return {name: x[:size] for name, x in super().batch(rng).items()}
 
 
 def test_minibatches_of_other_sizes_end_the_recorded_steps(recordings: Recordings) -> None:

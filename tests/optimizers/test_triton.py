@@ -11,16 +11,20 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moved import moved
-from test_kernels import make_case
+from test_kernels import Case, make_case
 from torch import Tensor
 
 from l2l.optimizers.kernels import dispatch, library, reference
 from l2l.optimizers.kernels.shape import LSTMShape
 from l2l.optimizers.learned.lstm import LSTM
+from l2l.suite.core.recorded import Recordings
 from l2l.suite.core.seeds import Rng
 
-triton_lstm = pytest.importorskip(
-    "l2l.optimizers.kernels.triton_lstm", reason="Triton is not installed", exc_type=ImportError
+triton_lstm, triton_window = (
+    pytest.importorskip(
+        f"l2l.optimizers.kernels.{name}", reason="Triton is not installed", exc_type=ImportError
+    )
+    for name in ("triton_lstm", "triton_window")
 )
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
@@ -43,33 +47,40 @@ def near(value: Tensor, expected: Tensor, bound: float = 1e-5) -> bool:
     return bool(error <= bound * expected.norm() + 1e-30)
 
 
+def by_reference(case: Case) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Updates, last state, and the gradients of weights, features and state in float64.
+
+    They are those of Σ λ·updates plus the sum of the last state.
+    """
+    double = case.double()
+    inputs = [x.requires_grad_() for x in (double.weights, double.features, double.state)]
+    made, last = [], inputs[2]
+    for x in inputs[1]:
+        update, last = reference.step(case.shape, inputs[0], x, last)
+        made.append(update)
+    updates = torch.stack(made)
+    total = (updates * double.cotangents).sum() + last.sum()
+    return updates, last, torch.autograd.grad(total, inputs)
+
+
 @some
 @given(cases)
-def test_triton_kernel_is_the_reference(case) -> None:  # type: ignore[no-untyped-def]
+def test_triton_kernel_is_the_reference(case: Case) -> None:
     """Updates, last state, and the gradients of weights, features and state."""
-    shape, double = case.shape, case.double()
-    inputs = [x.requires_grad_() for x in (double.weights, double.features, double.state)]
-    updates, last = [], inputs[2]
-    for x in inputs[1]:
-        update, last = reference.step(shape, inputs[0], x, last)
-        updates.append(update)
-    d_last = torch.ones_like(last)
-    total = (torch.stack(updates) * double.cotangents).sum() + (last * d_last).sum()
-    expected = torch.autograd.grad(total, inputs)
-
+    shape = case.shape
+    updates, last, expected = by_reference(case)
     arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state)]
     # With space between rows, as a run's states have.
     arrays[2] = shape.empty_state(case.state.shape[-1], like=arrays[0]).copy_(arrays[2])
     made_last = shape.empty_state(case.state.shape[-1], like=arrays[0])
     made = triton_lstm.forward(shape, *arrays, made_last)
     scale = case.weights.abs().max() * shape.hidden
-    assert (made.cpu() - torch.stack(updates)).abs().max() <= 1e-5 * scale
+    assert (made.cpu() - updates).abs().max() <= 1e-5 * scale
     assert near(made_last, last.detach())
+    d_last = torch.ones_like(made_last)
     d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(made_last)
     cotangents = case.cotangents.to(DEVICE)
-    d_weights = triton_lstm.backward(
-        shape, *arrays, cotangents, d_last.float().to(DEVICE), d_features, d_state
-    )
+    d_weights = triton_lstm.backward(shape, *arrays, cotangents, d_last, d_features, d_state)
     # Sums over units may nearly cancel in the gradients of features and state.
     bounds = (1e-5, 1e-4, 1e-4)
     for bound, value, true in zip(bounds, (d_weights, d_features, d_state), expected, strict=True):
@@ -85,21 +96,54 @@ def test_a_step_may_write_over_its_state() -> None:
     assert torch.equal(arrays[2], last)
 
 
-def test_pieces_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = make_case(LSTMShape(2, 5, 2), 600, 2, seed=2, scale=0.3)
+@pytest.fixture(params=[True, False], ids=["pieces", "whole"])
+def in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a window's gradient is cut into pieces of 1,024 coordinates."""
+    if request.param:
+        monkeypatch.setattr(triton_window, "SCRATCH", 0)
+        monkeypatch.setattr(triton_window, "LEAST", 1024)
+    monkeypatch.setattr(triton_window, "_recordings", Recordings(calls=2, most=4))
+    return bool(request.param)
+
+
+def test_pieces_change_nothing_but_rounding(in_pieces: bool) -> None:
+    case = make_case(LSTMShape(2, 5, 2), 2500, 2, seed=2, scale=0.3)
+    assert triton_window._row_length(case.shape, 2, 2500) == (1024 if in_pieces else 3072)
+    _, _, expected = by_reference(case)
     arrays = [x.to(DEVICE) for x in (case.weights, case.features, case.state, case.cotangents)]
-    results = []
-    for scratch in (0, 2**30):
-        monkeypatch.setattr(triton_lstm, "SCRATCH", scratch)
-        d_last = torch.ones_like(arrays[2])
-        d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(arrays[2])
-        results.append([d_features, d_state])
-        for _ in range(2):
-            found = triton_lstm.backward(case.shape, *arrays, d_last, d_features, d_state)
-            results[-1].append(found)
-        assert torch.equal(*results[-1][2:])
-    for cut, whole in zip(*results, strict=True):
-        assert near(cut, whole.double().cpu())
+    d_last = torch.ones_like(arrays[2])
+    d_features, d_state = torch.empty_like(arrays[1]), torch.empty_like(arrays[2])
+    given = (case.shape, *arrays, d_last, d_features, d_state)
+    first, second = (triton_window.backward(*given) for _ in range(2))
+    assert torch.equal(first, second)
+    for value, true in zip((first, d_features, d_state), expected, strict=True):
+        assert near(value, true)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.8])
+@pytest.mark.parametrize("kind", ["log", "scale"])
+def test_gradient_of_losses_is_the_references(kind: str, discount: float, in_pieces: bool) -> None:
+    """Two runs of their own weights; a third of the gradients is 0 after the first."""
+    optimizer = LSTM(preprocessing=kind, p=2.0, hidden=5, output_scale=0.3)
+    optimizer = optimizer.with_weights(optimizer.initial_weights(Rng(0, "phi")))
+    shape, scales = optimizer.layout, optimizer.scales
+    grads, weights = Rng(1, "grads").normal(4, 2, 1800), Rng(2, "weights").uniform(3, 2)
+    grads[1:, :, ::3] = 0
+    state = shape.initial_state(3600, like=grads)
+    state.copy_(Rng(3, "state").normal(*state.shape))
+    double = optimizer.with_weights(optimizer.phi.double())
+    expected = double.loss_gradient([*grads.double()], state.double(), weights.double(), discount)
+    phi, window, before, of_losses = (x.to(DEVICE) for x in (optimizer.phi, grads, state, weights))
+    for _ in range(2):
+        found = triton_window.loss_gradient(
+            shape, phi, [*window], before, of_losses, discount, scales
+        )
+        assert near(found, expected)
+    window[1:] = 0
+    nothing = triton_window.loss_gradient(
+        shape, phi, [*window], before, of_losses, discount, scales
+    )
+    assert not nothing.any()
 
 
 @pytest.fixture
