@@ -56,7 +56,7 @@ def tests(device: str) -> pd.DataFrame:
 def experiments(device: str) -> pd.DataFrame:
     """A smoke run of every experiment, each by itself, with what it prints if it fails."""
     names = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(4) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(8) as pool:
 
         def curves(name: str) -> int | str:
             command = ("run", name, "--profile", "smoke", "--device", device)

@@ -78,6 +78,11 @@ class Recordings:
         self._made: dict[Hashable, tuple[Function, Recorded]] = {}
         self._unusable: dict[Hashable, Function] = {}
 
+    def clear(self) -> None:
+        """Forgets all of them, and frees their memory."""
+        for each in (self._calls, self._made, self._unusable):
+            each.clear()
+
     def find(
         self, name: Hashable, function: Function, given: Sequence[Tensor], calls: int = 1
     ) -> Recorded | None:
