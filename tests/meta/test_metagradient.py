@@ -311,6 +311,17 @@ def test_run_with_an_infinite_gradient_before_it_diverges_contributes_nothing() 
     assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("step", [1, 3])
+def test_run_with_an_infinite_gradient_contributes_nothing_though_its_loss_is_finite(
+    step: int,
+) -> None:
+    points = walk(QUADRATIC, lstm(QUADRATIC), [0, 1], 0, 3)
+    points[step].grads[1, 0] = torch.inf
+    gradient = gradient_of(lstm(QUADRATIC), points)
+    expected = gradient_of(lstm(QUADRATIC), walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)) / 2
+    assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+
+
 def test_window_without_any_slope_has_a_zero_gradient() -> None:
     points = walk(QUADRATIC, lstm(QUADRATIC), [0], 0, 3)
     flat = [replace(point, grads=torch.zeros_like(point.grads)) for point in points]

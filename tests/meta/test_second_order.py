@@ -221,6 +221,17 @@ def test_diverged_run_contributes_nothing() -> None:
     assert torch.allclose(gradient, expected * len(survivors) / len(instances), rtol=1e-8)
 
 
+def test_run_with_an_infinite_gradient_contributes_nothing_though_its_loss_is_finite() -> None:
+    optimizer = lstm("none", torch.float64)
+    on = Objective(InDouble(Cliff()), [0, 1], "train", 3)
+    points = window(on, optimizer, 0, 3)
+    points[2].grads[1, 0] = torch.inf
+    gradient = gradient_of(on, optimizer, points)
+    alone = Objective(InDouble(Cliff()), [0], "train", 3)
+    expected = gradient_of(alone, optimizer, window(alone, optimizer, 0, 3))
+    assert torch.allclose(gradient, expected / 2, rtol=1e-8)
+
+
 def test_run_that_stopped_where_curvature_is_infinite_contributes_nothing() -> None:
     optimizer = lstm("none", torch.float64)
     on = Objective(InDouble(Kink()), [0, 1], "train", 3)

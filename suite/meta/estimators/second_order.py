@@ -18,7 +18,7 @@ from l2l.suite.core.types import Params
 from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.step import Point, start
-from l2l.suite.meta.meta_loss import loss_weights
+from l2l.suite.meta.meta_loss import counted, loss_weights
 
 
 @register_estimator("second_order")
@@ -62,8 +62,8 @@ def second_order_gradient(
         points: θ_0 … θ_T of the window, all but the last with their states.
         weights: w_t [T, n]; see `loss_weights`.
     """
-    # A run that diverges in the window stays at its start and adds nothing.
-    alive = points[-1].alive.unsqueeze(1)
+    # A run that does not count stays at its start and adds nothing.
+    alive = counted(points).unsqueeze(1)
     grads = [torch.where(alive, point.grads, 0.0) for point in points]
     states = [point.state for point in points[:-1]]
     params = [point.params for point in points[:-1]]

@@ -21,7 +21,7 @@ from l2l.suite.core.types import Params, ParamSpec
 from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.step import Point, start
-from l2l.suite.meta.meta_loss import loss_weights
+from l2l.suite.meta.meta_loss import counted, loss_weights
 
 
 @register_estimator("truncated")
@@ -80,8 +80,7 @@ def window_gradient(
         discount: see `Truncated`.
         sample: see `Truncated`.
     """
-    # A run that diverges in the window adds nothing, even if its gradient was infinite before.
-    alive = points[-1].alive.unsqueeze(1)
+    alive = counted(points).unsqueeze(1)
     grads = [point.grads for point in points]
     state = points[0].state
     if not alive.all():
