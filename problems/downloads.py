@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 OFFLINE = "L2L_OFFLINE"
+# What `offline` sets it to.
+WITHIN = "within"
 
 # Seconds in which a server has to answer. Some networks swallow what they do not allow, and asking
 # for a name, or each of a server's addresses, would take as long again.
@@ -26,8 +28,11 @@ SERVERS = ("https://ossci-datasets.s3.amazonaws.com", "https://www.cs.toronto.ed
 
 def why_no_download() -> str:
     """A clause that says why nothing is downloaded; empty if it may be."""
-    if os.environ.get(OFFLINE):
-        return f"nothing is downloaded, because {OFFLINE} is set"
+    given = os.environ.get(OFFLINE)
+    if given:
+        return "nothing is downloaded " + (
+            "at this point" if given == WITHIN else f"because {OFFLINE} is set"
+        )
     return "" if _network_answers() else "no network answers"
 
 
@@ -36,7 +41,7 @@ def offline(wanted: bool = True) -> Iterator[None]:
     """Nothing is downloaded within it, by this process and those that it starts."""
     before = os.environ.get(OFFLINE)
     if wanted:
-        os.environ[OFFLINE] = "1"
+        os.environ[OFFLINE] = before or WITHIN
     try:
         yield
     finally:

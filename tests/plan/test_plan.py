@@ -15,7 +15,7 @@ import l2l.suite.commands.request
 import l2l.suite.plan.learned
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.problems.data_root import DATA_ROOT
-from l2l.problems.downloads import OFFLINE
+from l2l.problems.downloads import OFFLINE, why_no_download
 from l2l.suite.commands.request import Request, plan_request
 from l2l.suite.core.convert import plain
 from l2l.suite.core.errors import DataMissing, SuiteError
@@ -487,14 +487,14 @@ def test_planning_for_a_look_downloads_nothing(
     seen = []
 
     def watched(*given: Any, **more: Any) -> Plan:
-        seen.append(os.environ.get(OFFLINE))
+        seen.append(why_no_download() if OFFLINE in os.environ else None)
         return make_plan(*given, **more)
 
     monkeypatch.setattr(l2l.suite.commands.request, "make_plan", watched)
     experiment(tmp_path)
     for probing in (False, True):
         plan_request(Request((str(tmp_path / "tiny.yaml"),)), probing)
-    assert seen == ["1", None]
+    assert seen == ["nothing is downloaded at this point", None]
 
 
 def test_the_five_seeds_on_means_are_those_of_figure_4() -> None:

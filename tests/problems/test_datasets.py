@@ -132,7 +132,7 @@ def test_missing_files_without_a_network_are_a_sentence(empty: Path) -> None:
         load_images("fashionmnist")
     told = str(raised.value)
     assert f"no data set 'fashionmnist' in {empty}" in told
-    assert "nothing is downloaded, because L2L_OFFLINE is set" in told
+    assert "nothing is downloaded because L2L_OFFLINE is set" in told
     assert DATA_ROOT in told
     assert "\n" not in told
 
