@@ -26,7 +26,7 @@ from l2l.suite.core.recorded import Function, Recordings
 # faster on an H100, of half the size 18 % slower (docs/gpu.md).
 SCRATCH = 2**29
 # Fewer coordinates than these do not occupy a GPU.
-LEAST = 2**13
+LEAST = 2**12
 # Rows in it are multiples of so many coordinates.
 ROW = 1024
 # Pieces of up to so many coordinates are recorded; with more, a GPU is busy longer than the host.
