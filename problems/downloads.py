@@ -45,7 +45,9 @@ def offline(wanted: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        if wanted and before is None:
+        if before is not None:
+            os.environ[OFFLINE] = before
+        elif wanted:
             del os.environ[OFFLINE]
 
 

@@ -17,6 +17,7 @@ from l2l.suite.core.abilities import has
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
+from l2l.suite.inner import objective as objective_module
 from l2l.suite.inner.loop import descend
 from l2l.suite.inner.objective import Objective, param_spec
 
@@ -148,10 +149,16 @@ def same(some: list[list[Tensor]], others: list[list[Tensor]]) -> bool:
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_minibatches_of_many_steps_at_once_are_those_of_each(problem: Problem, runs: int) -> None:
+def test_minibatches_of_many_steps_at_once_are_those_of_each(
+    problem: Problem, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where not all of them are drawn together."""
     objective = Objective(problem, range(runs), SPLIT, SEED)
-    at_once = [_tensors(batch) for batch in objective.batches_of(range(3, 7))]
-    assert same(at_once, [_tensors(objective.batch_at(step)) for step in range(3, 7)])
+    size = sum(x.nbytes for x in _tensors(objective.batch_at(0)))
+    for together in (1, 3, 8):
+        monkeypatch.setattr(objective_module, "BYTES_AHEAD", together * size)
+        drawn = [_tensors(batch) for batch in objective.batches_of(range(3, 11))]
+        assert same(drawn, [_tensors(objective.batch_at(step)) for step in range(3, 11)])
 
 
 def test_steps_have_minibatches_of_their_own_whatever_optimizes(problem: Problem) -> None:

@@ -60,8 +60,8 @@ def _fused_gpu(shape: LSTMShape, device: torch.device) -> bool:
 def self_check(shape: LSTMShape, device: torch.device) -> float:
     """The largest relative error of the operators against `reference` in a small case.
 
-    It calls all that training and evaluation call on a GPU, with rows of states apart. NaN if
-    anything is.
+    It calls all that training and evaluation call on a GPU, with rows of states apart, but for what
+    is recorded later. NaN if anything is.
     """
     generator = torch.Generator().manual_seed(0)
 

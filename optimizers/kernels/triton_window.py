@@ -22,11 +22,9 @@ from l2l.optimizers.kernels.triton_cell import back, forth
 from l2l.optimizers.learned.cotangents import cotangents
 from l2l.suite.core.recorded import Function, Recordings
 
-# What a gradient keeps of a piece of the coordinates, in bytes. Pieces of twice the size are 3 %
-# faster on an H100, of half the size 18 % slower (docs/gpu.md).
+# What a gradient keeps of a piece of the coordinates, in bytes, unless a row takes more. Pieces of
+# twice the size are 3 % faster on an H100, of half the size 18 % slower (docs/gpu.md).
 SCRATCH = 2**29
-# Fewer coordinates than these do not occupy a GPU.
-LEAST = 2**12
 # Rows in it are multiples of so many coordinates.
 ROW = 1024
 # Pieces of up to so many coordinates are recorded; with more, a GPU is busy longer than the host.
@@ -79,8 +77,6 @@ def loss_gradient(
     # Of all others every λ is 0: on MNIST, pixels that stay black.
     active = every[1:].ne(0).any(0).nonzero().squeeze(1)
     total = torch.zeros_like(weights)
-    if len(active) == 0:
-        return total
     row = _row_length(shape, steps, len(active))
     function = functools.partial(_of_losses, shape, discount, scales)
     pieces = range(0, len(active), row)
@@ -93,15 +89,17 @@ def loss_gradient(
 
 
 def _row_length(shape: LSTMShape, steps: int, n: int) -> int:
-    """How many coordinates a piece has: all n in one, if there are not too many.
+    """How many coordinates a piece has: as few pieces as fit, of one length, that take all n.
 
-    A recording serves all windows of this length, so it is n, rounded up by at most a quarter.
+    A recording serves all windows of this length, so it is rounded up by at most a quarter.
     """
     # Of each layer and step the gates, h twice, and c; and the states before and after.
     kept = 4 * shape.layers * shape.hidden * (7 * steps + 8)
-    most = max(LEAST, SCRATCH // kept // ROW * ROW)
-    unit: int = max(ROW, triton.next_power_of_2(n) // 8)
-    return min(most, int(triton.cdiv(n, unit)) * unit)
+    most = max(ROW, SCRATCH // kept // ROW * ROW)
+    pieces = max(1, triton.cdiv(n, most))
+    row = max(1, triton.cdiv(n, pieces))
+    unit: int = max(ROW, triton.next_power_of_2(row) // 8)
+    return min(most, int(triton.cdiv(row, unit)) * unit)
 
 
 def _padded(tensor: Tensor, row: int) -> Tensor:

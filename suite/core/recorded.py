@@ -19,8 +19,6 @@ log = logging.getLogger("suite")
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
 
-# Bytes of memory that may lie idle while a function is recorded.
-IDLE = 2**28
 # How many names that were called too seldom, or cannot be recorded, are remembered.
 FORGOTTEN = 256
 
@@ -96,7 +94,8 @@ class Recordings:
         """
         if not all(is_recordable(x) for x in given):
             return None
-        key = (name, *[(x.shape, x.stride(), x.dtype, x.device) for x in given])
+        layouts = [(x.shape, x.stride(), x.dtype, x.device) for x in given]
+        key = (name, *_modes(), *layouts)
         if key in self._made:
             # Now the most recent one.
             self._made[key] = self._made.pop(key)
@@ -121,6 +120,15 @@ class Recordings:
     def _give_up(self, key: Hashable, function: Function) -> None:
         self._unusable[key] = function
         _make_room(self._unusable, FORGOTTEN)
+
+
+def _modes() -> tuple[Hashable, ...]:
+    """PyTorch's settings that decide which kernels are launched."""
+    return (
+        torch.backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
 
 
 def _make_room(kept: dict[Hashable, Any], most: int) -> None:
@@ -169,9 +177,6 @@ def _record(
         finally:
             here.wait_stream(beside)
             torch.cuda.set_sync_debug_mode(mode)
-    # What these calls took stays with the stream beside, where nothing else can use it.
-    if torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) > IDLE:
-        torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
     _clear_workspaces()
     try:

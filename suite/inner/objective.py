@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from l2l.suite.core.abilities import has
 from l2l.suite.core.device import to_device
@@ -21,8 +21,8 @@ from l2l.suite.core.trees import unlike
 from l2l.suite.core.types import ParamSpec, Problem, Tensors
 from l2l.suite.inner.graphs import Graphs, graphs_of
 
-# Minibatches of one instance that are drawn ahead at once on a GPU, at most.
-ROWS_AHEAD = 64
+# Bytes of minibatches that are drawn ahead at once, if it is more than one step's.
+BYTES_AHEAD = 2**25
 
 
 def param_spec(problem: Problem) -> ParamSpec:
@@ -282,9 +282,12 @@ class Objective:
         if not self._has_batches or not self._all_batches:
             yield from map(self.batch_at, steps)
             return
-        n = len(self.instances)
-        for first in range(0, len(steps), max(1, ROWS_AHEAD // n)):
-            ahead = steps[first : first + max(1, ROWS_AHEAD // n)]
+        n, drawn = len(self.instances), None
+        size = sum(x.nbytes for x in tree_leaves(self.batch_at(steps.start)))
+        together = max(1, BYTES_AHEAD // max(1, size))
+        for first in range(0, len(steps), together):
+            del drawn  # before the next take as much memory again
+            ahead = steps[first : first + together]
             rngs = [self.rng("batch", i, step) for step in ahead for i in self.instances]
             drawn = self.problem.batches(rngs, self.device)
             for t in range(len(ahead)):

@@ -19,6 +19,7 @@ from l2l.suite.report.statistics.intervals import Floats
 
 STEPS = 60
 PER_DOUBLING = 12
+BAND = ("mean", "low", "high")
 # As many coordinates of one instance as the figures show.
 COORDINATES = 3
 
@@ -66,7 +67,8 @@ def condense(experiment: ExperimentInfo, recorded: Recorded, problem: str) -> Ta
 
 def _curve(runs: Runs) -> pd.DataFrame:
     """The mean curve of `runs`, a row a step."""
-    return pd.DataFrame(vars(curve_of(runs))).rename(columns={"steps": "step"})
+    table = pd.DataFrame(vars(curve_of(runs))).rename(columns={"steps": "step"})
+    return table.assign(**{name: rounded(table[name].to_numpy()) for name in BAND})
 
 
 def anytime(runs: Runs) -> pd.DataFrame:
@@ -115,7 +117,7 @@ def kept_steps(last: int) -> NDArray[np.int64]:
 
 
 def rounded(losses: Floats) -> NDArray[np.float32]:
-    """`losses` in single precision, rounded to 16 significant bits, which are five digits.
+    """Losses in single precision, rounded to 16 significant bits, which are almost five digits.
 
     What is after these is noise to a reader, and would be two thirds of the file.
     """

@@ -101,7 +101,6 @@ def in_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Whether a window's gradient is cut into pieces of 1,024 coordinates."""
     if request.param:
         monkeypatch.setattr(triton_window, "SCRATCH", 0)
-        monkeypatch.setattr(triton_window, "LEAST", 1024)
     monkeypatch.setattr(triton_window, "_recordings", Recordings(calls=2, most=4))
     return bool(request.param)
 
@@ -118,6 +117,27 @@ def test_pieces_change_nothing_but_rounding(in_pieces: bool) -> None:
     assert torch.equal(first, second)
     for value, true in zip((first, d_features, d_state), expected, strict=True):
         assert near(value, true)
+
+
+def test_pieces_fit_the_coordinates() -> None:
+    """A window of 20 of the paper's network has pieces of at most 22,528 coordinates."""
+    shape = LSTMShape(2, 20, 2)
+    for n in (1, 1024, 16_000, 22_529, 26_000, 45_057, 10**6):
+        row = triton_window._row_length(shape, 20, n)
+        work = -(-n // row) * row
+        assert row <= 22_528 and row % triton_window.PARTS == 0
+        assert work <= max(triton_window.ROW, 1.25 * n)
+    assert triton_window._row_length(shape, 2000, 10**6) == triton_window.ROW
+
+
+def test_window_of_no_coordinates_has_a_zero_gradient() -> None:
+    case = make_case(LSTMShape(2, 5, 2), 8, 2, seed=3)
+    given = (case.weights, case.features, case.state, case.cotangents)
+    weights, *others = (x.to(DEVICE) for x in given)
+    found = triton_window.backward(
+        case.shape, weights, *(x[..., :0] for x in others), None, None, None
+    )
+    assert torch.equal(found, torch.zeros_like(weights))
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.8])
@@ -208,7 +228,11 @@ def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
     def failing(*_: object) -> Tensor:
         raise RuntimeError("no such instruction\nand more lines")
 
+    def wrong_of_losses(*arguments: object) -> Tensor:
+        return loss_gradient(*arguments) * 1.01
+
     forward, backward = triton_lstm.forward, triton_lstm.backward
+    loss_gradient = triton_lstm.loss_gradient
     differs = "differs from the reference by"
     for name, function, told in (
         ("backward", wrong, differs),
@@ -216,6 +240,7 @@ def test_kernel_that_differs_or_fails_is_not_taken_after_one_notice(
         ("backward", partial(wrong_adjoint, factor=torch.nan), differs),
         ("backward", failing, "no such instr"),
         ("forward", wrong_in_place, differs),
+        ("loss_gradient", wrong_of_losses, differs),
     ):
         dispatch._fused_gpu.cache_clear()
         with monkeypatch.context() as patch:

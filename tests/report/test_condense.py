@@ -90,13 +90,14 @@ def test_last_tenth_of_each_run_is_kept(runs: pd.DataFrame) -> None:
     np.testing.assert_allclose(found, losses(runs, "LSTM").loc[:, 271:].mean(axis=1), rtol=1e-6)
 
 
-def test_mean_and_band_are_kept_at_every_step(runs: pd.DataFrame) -> None:
+def test_mean_and_band_are_kept_at_every_step_to_almost_five_digits(runs: pd.DataFrame) -> None:
     tables = condensed(info_of(), runs)
     found = tables.curves[tables.curves["optimizer"] == "ADAM"]
     finished = losses(runs, "ADAM").drop(index=[3, 5]).to_numpy()
     assert list(found["step"]) == list(range(STEPS + 1))
     for name, expected in zip(("mean", "low", "high"), mean_band(finished), strict=True):
-        np.testing.assert_allclose(found[name], expected, rtol=1e-6)
+        np.testing.assert_allclose(found[name], expected, rtol=2e-5)
+        np.testing.assert_array_equal(found[name], rounded(found[name].to_numpy()))
     assert set(found["n"]) == {len(finished)} and set(found["diverged"]) == {2}
 
 

@@ -13,7 +13,7 @@ from l2l.suite.report.figures.panel import draw_own, draw_paper
 from l2l.suite.report.figures.scale import scale_losses
 from l2l.suite.report.figures.style import CurveStyle
 from l2l.suite.report.figures.text import shown
-from l2l.suite.report.final import paper_loss
+from l2l.suite.report.paper import final_loss
 
 
 def grid_title(panel: PanelInfo) -> str:
@@ -49,7 +49,10 @@ def draw_grid(
     drawn = []
     for order, name in enumerate(dict.fromkeys(o for panel in panels for o in panel.optimizers)):
         style = styles[name]
-        theirs = np.array([paper_loss(panel, name) for panel in panels])
+        # Whatever number of updates it is after: the paper's Figure 6 shows it at the same place.
+        theirs = np.array(
+            [final_loss(panel.paper, name) if panel.paper else np.nan for panel in panels]
+        )
         if np.isfinite(theirs).any():
             draw_paper(axis, places, theirs, style)
             drawn.append(theirs[np.isfinite(theirs)])
