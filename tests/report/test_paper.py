@@ -53,6 +53,21 @@ def test_figure_6_has_every_cell_of_its_grid():
     assert math.isnan(loss_after(PaperPanel("fig6", "1x20"), "LSTM", 50))
 
 
+def test_nag_of_figure_6_is_after_200_updates() -> None:
+    """As the curves of Figures 4 and 5 say, where ADAM's and the LSTM's are the ends after 100."""
+    base = PaperPanel("fig6", "1x20")
+    assert math.isnan(loss_after(base, "NAG", 100))
+    long, short = PaperPanel("fig4", "mnist_100_200"), PaperPanel("fig4", "mnist")
+    assert loss_after(base, "NAG", 200) == pytest.approx(loss_after(long, "NAG", 200), rel=1e-3)
+    for name in ("LSTM", "ADAM"):
+        at_100 = loss_after(short, name, 100)
+        assert loss_after(base, name, 100) == pytest.approx(at_100, rel=3e-3)
+    layers = PaperPanel("fig5", "mnist_2_layers")
+    for name, share in (("LSTM", 1), ("ADAM", 1), ("NAG", 1.63)):
+        there = panel_curves(PaperPanel("fig6", "2x20"))[name]["loss"].item()
+        assert loss_after(layers, name, 100) / there == pytest.approx(share, rel=3e-3)
+
+
 def test_last_update_is_where_the_figure_ends() -> None:
     """Baselines' curves begin with the loss at θ_0; Figure 6 has points and no curves."""
     places = {
