@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.types import Problem
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -14,6 +15,11 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
         # Only from pinned memory does a copy go on beside what the host does next.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def is_one_by_one(problem: Problem, device: torch.device) -> bool:
+    """Whether runs on a problem are computed one after the other there."""
+    return problem.one_by_one is True or problem.one_by_one == device.type
 
 
 def find_device(name: str) -> str:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from l2l.suite.core.device import is_one_by_one
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.generators import seeded_generators
 from l2l.suite.core.types import Optimizer, Params, ParamSpec, Problem
-from l2l.suite.inner.objective import Objective, is_one_by_one, param_spec
+from l2l.suite.inner.objective import Objective, param_spec
 
 BUDGET = "L2L_MEMORY_MIB"
 # Bytes of a row and parameter beside the optimizer's state: θ, gradients, updates, and what the

@@ -14,7 +14,7 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from l2l.suite.core.abilities import has
-from l2l.suite.core.device import to_device
+from l2l.suite.core.device import is_one_by_one, to_device
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.seeds import Rng
 from l2l.suite.core.trees import unlike
@@ -32,11 +32,6 @@ def param_spec(problem: Problem) -> ParamSpec:
         {name: value.shape for name, value in params.items()},
         {name: problem.group(name) for name in params},
     )
-
-
-def is_one_by_one(problem: Problem, device: torch.device) -> bool:
-    """Whether runs on a problem are computed one after the other there."""
-    return problem.one_by_one is True or problem.one_by_one == device.type
 
 
 class Objective:
@@ -275,10 +270,7 @@ class Objective:
         return self._batch[1]
 
     def batches_of(self, steps: range) -> Iterator[Any]:
-        """`batch_at` of each of these steps; several are drawn at once if the problem can do that.
-
-        On a GPU, drawing them takes the host the same time for one step and for many.
-        """
+        """`batch_at` of each of these steps, many drawn in the time of one if the problem can."""
         if not self._has_batches or not self._all_batches:
             yield from map(self.batch_at, steps)
             return
