@@ -51,6 +51,8 @@ def slim(svg: str) -> str:
                 values[name] = _jpeg(value.removeprefix(PNG))
             else:
                 values[name] = NUMBER.sub(_rounded, value)
+            if name == "style":
+                values[name] = re.sub(r"(?<=[;:]) ", "", values[name])
     _flatten(root)
     ElementTree.indent(root, "")
     return ElementTree.tostring(root, encoding="unicode") + "\n"
