@@ -273,7 +273,8 @@ def test_final_csv_tells_them_where_there_are_some(root: Path) -> None:
     curve = pd.read_parquet(root / HELD_OUT).set_index("step")
     assert set(zip(curve["panel"], curve["optimizer"], strict=True)) == {("wine", "SGD")}
     means = table.groupby("step")["loss"].mean()
-    assert curve["mean"].to_dict() == pytest.approx(means.to_dict(), rel=1e-6)
+    # Curves are rounded to 16 significant bits.
+    assert curve["mean"].to_dict() == pytest.approx(means.to_dict(), rel=2e-5)
     assert set(curve["n"]) == {3}
     assert (curve["low"] <= curve["mean"]).all()
     assert (curve["mean"] <= curve["high"]).all()
