@@ -123,10 +123,13 @@ class Recordings:
 
 
 def _modes() -> tuple[Hashable, ...]:
-    """PyTorch's settings that decide which kernels are launched."""
+    """PyTorch's settings that decide which kernels are launched.
+
+    Its older names for the first two, such as `allow_tf32`, raise where the newer ones were set.
+    """
     return (
-        torch.backends.cudnn.allow_tf32,
-        torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.fp32_precision,
         torch.are_deterministic_algorithms_enabled(),
     )
 

@@ -385,3 +385,16 @@ def test_a_recorded_function_reads_what_it_is_given(recordings: Recordings) -> N
     second = made([numbers, numbers + 1])
     assert torch.equal(first[0], numbers**2)
     assert torch.equal(second[0], numbers * (numbers + 1))
+
+
+def test_recordings_of_other_precisions_are_told_apart(recordings: Recordings) -> None:
+    """Also where a program sets them by PyTorch's newer names, which makes the older ones raise."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        for count, precision in enumerate(("ieee", "tf32"), 1):
+            matmul.fp32_precision = precision
+            points_of(PROBLEMS["quadratic"], SGD(0.1))
+            assert len(recordings._made) == count
+    finally:
+        matmul.fp32_precision = before

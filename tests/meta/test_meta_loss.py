@@ -15,8 +15,8 @@ from l2l.suite.meta.meta_loss import loss_weights, summed
 def test_weights_are_the_derivatives_of_the_meta_loss(meta_loss: MetaLoss) -> None:
     """Also of losses that are too small for their logarithm, or not above 0."""
     losses = torch.tensor([[1.0, 3.0], [1e-35, 0.5], [0.0, -1.0], [1e-20, 1e20]])
-    theta, grads, alive = torch.empty(0), torch.zeros(2, 1), torch.ones(2, dtype=torch.bool)
-    points = [Point(0, theta, None, each, grads, alive, ParamSpec({})) for each in losses]
+    empty, alive = torch.empty(0), torch.ones(2, dtype=torch.bool)
+    points = [Point(0, empty, None, each, empty, alive, ParamSpec({})) for each in losses]
     losses.requires_grad_()
     (expected,) = torch.autograd.grad(summed(losses[1:].unbind(), meta_loss).mean(), losses)
     torch.testing.assert_close(loss_weights(points, meta_loss), expected[1:])
