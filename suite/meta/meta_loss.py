@@ -17,7 +17,7 @@ LEAST = 1e-30
 def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
     """w_t [T, n] of θ_1 … θ_T: the derivatives of the meta-loss, a mean over runs, by the losses.
 
-    A run that is not among `counted` weighs nothing.
+    A run that diverged within the window weighs nothing.
     """
     losses = torch.stack([point.loss for point in points[1:]])
     weights = torch.ones_like(losses)
@@ -25,7 +25,7 @@ def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
         weights = (losses < meta_loss.cap).to(losses)
     elif meta_loss == "log_loss":
         weights = torch.where(losses > LEAST, 1 / losses, 0.0)
-    return weights * counted(points) / losses.shape[1]
+    return weights * points[-1].alive / losses.shape[1]
 
 
 def counted(points: Sequence[Point]) -> Tensor:
