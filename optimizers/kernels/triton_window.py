@@ -11,7 +11,7 @@ runs them. So their launches are recorded, and made by one call for each piece.
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -20,7 +20,7 @@ from torch import Tensor
 from l2l.optimizers.kernels.shape import LSTMShape, Scales
 from l2l.optimizers.kernels.triton_cell import back, forth
 from l2l.optimizers.learned.cotangents import cotangents
-from l2l.suite.core.recorded import Function, Recordings
+from l2l.suite.core.recorded import Recordings
 
 # What a gradient keeps of a piece of the coordinates, in bytes, unless a row takes more. Pieces of
 # twice the size are 3 % faster on an H100, of half the size 18 % slower (docs/gpu.md).
@@ -55,7 +55,7 @@ def backward(
     for first in range(0, n, row):
         own = slice(first, min(first + row, n))
         read = [weights, *(_padded(x[..., own], row) for x in given)]
-        d_weights, *others = _call((shape, bool(wanted)), function, read, triton.cdiv(n, row))
+        d_weights, *others = _call(function, read, triton.cdiv(n, row))
         total += d_weights
         for whole, part in zip(wanted, others, strict=True):
             whole[..., own] = part[..., : own.stop - first]
@@ -84,7 +84,7 @@ def loss_gradient(
         own = active[first : first + row]
         picked = (every.index_select(1, own), loss_weights.index_select(1, own // width))
         read = [weights, *(_padded(x, row) for x in (*picked, state.index_select(-1, own)))]
-        total += _call((shape, discount, scales), function, read, len(pieces))[0]
+        total += _call(function, read, len(pieces))[0]
     return total
 
 
@@ -107,9 +107,12 @@ def _padded(tensor: Tensor, row: int) -> Tensor:
     return torch.nn.functional.pad(tensor, (0, row - tensor.shape[-1]))
 
 
-def _call(name: Hashable, function: Function, given: list[Tensor], calls: int) -> Sequence[Tensor]:
+def _call(
+    function: functools.partial[list[Tensor]], given: list[Tensor], calls: int
+) -> Sequence[Tensor]:
     """What a function gives, of which so many calls are to come; recorded if that is faster."""
     few = given[1].shape[-1] <= RECORDED
+    name = (function.func, *function.args)
     recorded = _recordings.find(name, function, given, calls) if few else None
     return (recorded or function)(given)
 
