@@ -79,12 +79,14 @@ def deterministic(wanted: bool) -> Iterator[None]:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Let no GPU round the inputs of float32 convolutions to TF32, as PyTorch does if not told."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    # `cudnn.allow_tf32`, the older name, raises where a program has set the newer ones.
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        convolutions.fp32_precision = before
 
 
 @contextmanager

@@ -89,18 +89,21 @@ def test_cell_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     def settings() -> list[object]:
         cudnn = torch.backends.cudnn
         return [
-            *(cudnn.allow_tf32, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()),
+            *(cudnn.conv.fp32_precision, cudnn.benchmark),
+            torch.are_deterministic_algorithms_enabled(),
             *(torch.get_num_threads(), logging.raiseExceptions),
         ]
 
     seen = []
     fake_kind(monkeypatch, lambda job: seen.append(settings()))
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    # With one of the newer names set, PyTorch's older name for both raises.
+    monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
     before = settings()
     open_results(tmp_path)
     with deterministic(True):
         run_cell(make_cell("fake", "a", {}), tmp_path, "cpu")
-    assert seen[0][:3] == [False, False, True]
+    assert seen[0][:3] == ["ieee", False, True]
     assert settings() == before
 
 
