@@ -14,7 +14,7 @@ from l2l.suite.core.types import Params
 
 # Tensors by name, so that a training's state can be kept in a file whatever moves φ.
 MetaState = dict[str, Tensor]
-Method = Literal["adam", "soap"]
+Method = Literal["adam", "soap", "soap-joined"]
 
 # Updates between new eigenbases, beside the first few, when the statistics still change fast.
 REFRESH = 10
@@ -58,8 +58,13 @@ class MetaSoap:
     Q_LᵀGQ_R, with their eigenvectors Q_L and Q_R. Steps are as long as ADAM's, but along directions
     in which the meta-loss curves alike, not along single weights. A vector counts as one row.
 
+    With `joined`, a layer's biases are one more column of its weights, as if one more input were
+    always 1. So directions may mix both: an input whose mean is far from 0, such as log|∇|/p, moves
+    the units as their biases do.
+
     Args:
         layout: of φ.
+        joined: whether biases belong to their layer's matrix, or are matrices of their own.
         beta1: decay of the mean.
         beta2: decay of the squares, and of GGᵀ and GᵀG.
         epsilon: the least root of a mean square, as a part of the largest. Along directions
@@ -67,6 +72,7 @@ class MetaSoap:
     """
 
     layout: Layout
+    joined: bool = False
     beta1: float = 0.9
     beta2: float = 0.99
     epsilon: float = 1e-5
@@ -93,7 +99,7 @@ class MetaSoap:
             own = {key: state[f"{key}.{name}"] for key in _KEPT}
             parts[name], own = self._update_matrix(part, own, count, refresh)
             following.update({f"{key}.{name}": value for key, value in own.items()})
-        return -rate * self.layout.join(parts), following
+        return -rate * self._vector(parts), following
 
     def _update_matrix(
         self, gradient: Tensor, state: MetaState, count: int, refresh: bool
@@ -117,10 +123,29 @@ class MetaSoap:
         return q_left @ direction @ q_right.T, dict(zip(_KEPT, values, strict=True))
 
     def _matrices(self, vector: Tensor) -> dict[str, Tensor]:
-        return {
+        parts = {
             name: part if part.dim() == 2 else part.reshape(1, -1)
             for name, part in self.layout.split(vector).items()
         }
+        for weight, bias in self._joined:
+            parts[weight] = torch.cat([parts[weight], parts.pop(bias).T], dim=1)
+        return parts
+
+    def _vector(self, matrices: dict[str, Tensor]) -> Tensor:
+        """A change of φ [size] from that of its matrices."""
+        parts = dict(matrices)
+        for weight, bias in self._joined:
+            parts[weight], parts[bias] = parts[weight][:, :-1], parts[weight][:, -1]
+        return self.layout.join(parts)
+
+    @property
+    def _joined(self) -> list[tuple[str, str]]:
+        """The weights and biases that share a matrix."""
+        if not self.joined:
+            return []
+        names = self.layout.parameters()
+        pairs = [(name, f"{name.removesuffix('weight')}bias") for name in names]
+        return [(weight, bias) for weight, bias in pairs if weight != bias and bias in names]
 
 
 _KEPT = ("mean", "square", "left", "right", "left_basis", "right_basis")
@@ -135,4 +160,6 @@ def _eigenvectors(symmetric: Tensor) -> Tensor:
 
 def meta_optimizer(method: Method, beta2: float, layout: Layout) -> MetaOptimizer:
     """The one that a phase names."""
-    return MetaAdam(beta2) if method == "adam" else MetaSoap(layout, beta2=beta2)
+    if method == "adam":
+        return MetaAdam(beta2)
+    return MetaSoap(layout, joined=method == "soap-joined", beta2=beta2)

@@ -71,7 +71,8 @@ class Phase:
         horizon: steps of a run, or from how many to how many they are drawn.
         estimator: of the meta-gradient: name and options, ``{name: truncated, window: 20}``.
         rate: learning rate on φ.
-        method: what moves φ: ``adam``, or ``soap``, ADAM in the eigenbasis of the meta-gradient.
+        method: what moves φ: ``adam``, or ``soap``, ADAM in the eigenbasis of the meta-gradient, or
+            ``soap-joined``, where a layer's biases share the basis of its weights.
         beta2: its decay of squared meta-gradients. Their size changes with φ, so a memory shorter
             than the usual 0.999 keeps steps from being too long after quiet times and too short
             after wild ones.
