@@ -27,6 +27,22 @@ class OneMatrix:
         return parts["w"].reshape(-1)
 
 
+@dataclass(frozen=True)
+class OneLayer(OneMatrix):
+    """A φ that is one layer; the last column of its matrix is its biases."""
+
+    def parameters(self) -> dict[str, torch.Size]:
+        sizes = {"w.weight": (self.rows, self.columns - 1), "w.bias": (self.rows,)}
+        return {name: torch.Size(size) for name, size in sizes.items()}
+
+    def split(self, weights: Tensor) -> dict[str, Tensor]:
+        whole = weights.view(self.rows, self.columns)
+        return {"w.weight": whole[:, :-1], "w.bias": whole[:, -1]}
+
+    def join(self, parts: dict[str, Tensor]) -> Tensor:
+        return torch.column_stack([parts["w.weight"], parts["w.bias"].reshape(-1)]).flatten()
+
+
 def updates(optimizer: MetaOptimizer, gradients: list[Tensor], rate: float = 0.1) -> list[Tensor]:
     state = optimizer.init(torch.zeros_like(gradients[0]))
     result = []
@@ -63,6 +79,16 @@ def test_soap_of_a_rotated_matrix_is_the_rotated_soap() -> None:
         assert torch.allclose((left @ ours.view(4, 5) @ right).flatten(), theirs, atol=1e-6)
     adam = [updates(MetaAdam(), some)[-1] for some in (gradients, rotated)]
     assert not torch.allclose((left @ adam[0].view(4, 5) @ right).flatten(), adam[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_joined_biases_are_one_more_column_of_their_layers_weights(rows: int) -> None:
+    gradients = random_gradients(5 * rows)
+    joined = updates(MetaSoap(OneLayer(rows, 5), joined=True), gradients)
+    matrix = updates(MetaSoap(OneMatrix(rows, 5)), gradients)
+    apart = updates(MetaSoap(OneLayer(rows, 5)), gradients)
+    assert torch.equal(torch.stack(joined), torch.stack(matrix))
+    assert not torch.allclose(torch.stack(apart), torch.stack(matrix), atol=1e-3)
 
 
 def test_soap_goes_down_a_narrow_valley_faster_than_adam() -> None:

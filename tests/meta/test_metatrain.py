@@ -75,7 +75,7 @@ PHASES = (
         objective="log_loss",
     ),
     Phase(runs=18, horizon=8, estimator=FOUR, rate=0.02, odd=True, average=0.9),
-    Phase(runs=7, horizon=8, estimator=FOUR, rate=0.02, odd=0.5, average=0.9, batch=2),
+    Phase(7, 8, FOUR, rate=0.02, odd=0.5, average=0.9, batch=2, method="soap-joined"),
 )
 
 

@@ -272,7 +272,7 @@ def test_an_odd_number_of_units_has_no_odd_part() -> None:
         optimizer.odd_part(torch.zeros(optimizer.layout.size))
 
 
-@pytest.mark.parametrize("method", ["adam", "soap"])
+@pytest.mark.parametrize("method", ["adam", "soap", "soap-joined"])
 def test_an_odd_phase_stays_among_odd_networks_bit_for_bit_and_a_free_one_leaves_them(
     tmp_path: Path, method: Any
 ) -> None:
