@@ -18,7 +18,7 @@ from PIL import Image
 SVG, HREF = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}href"
 # Hundredths of a point are finer than any screen, and a line may be off by five of them.
 DECIMALS, TOLERANCE = 2, 5
-QUALITY = 90  # of pictures
+QUALITY = 80  # of pictures
 NUMBER = re.compile(r"-?\d+\.\d{3,}")
 LINES = re.compile(r"(?:[ML] \S+ \S+\s*|z\s*)+")
 # Colours that the page replaces, so that figures follow its light or dark theme.
