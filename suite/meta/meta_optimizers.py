@@ -144,8 +144,8 @@ class MetaSoap:
         if not self.joined:
             return []
         names = self.layout.parameters()
-        pairs = [(name, f"{name.removesuffix('weight')}bias") for name in names]
-        return [(weight, bias) for weight, bias in pairs if weight != bias and bias in names]
+        pairs = [(f"{name.removesuffix('bias')}weight", name) for name in names]
+        return [(weight, bias) for weight, bias in pairs if bias.endswith(".bias")]
 
 
 _KEPT = ("mean", "square", "left", "right", "left_basis", "right_basis")
