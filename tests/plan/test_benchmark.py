@@ -68,7 +68,7 @@ sizes: {test_instances: 2, tuning_instances: 2}
 training:
   t:
     problem: {name: mlp, layers: 2}
-    optimizer: {name: lstm, preprocessing: log, output_scale: 0.1}
+    optimizer: {name: scaled-lstm, preprocessing: log, output_scale: 0.1, input_scale: 4}
     start: mnist-from-scratch
     phases: [{runs: 2, horizon: 4, estimator: {name: truncated, window: 2}, rate: 0.01,
               also: [{name: mlp, layers: 3}]}]
