@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -79,14 +80,20 @@ def deterministic(wanted: bool) -> Iterator[None]:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Let no GPU round the inputs of float32 convolutions to TF32, as PyTorch does if not told."""
-    # `cudnn.allow_tf32`, the older name, raises where a program has set the newer ones.
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
+    cudnn = torch.backends.cudnn
+    # The older name, `allow_tf32`, can be read only where it agrees with these, which a program may
+    # have set alone. Within, all agree: `cudnn.flags`, which a plugin may need, reads the older.
+    kinds: tuple[Any, ...] = (cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
+    before = [kind.fp32_precision for kind in kinds]
+    cudnn.allow_tf32 = False
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
     try:
         yield
     finally:
-        convolutions.fp32_precision = before
+        cudnn.allow_tf32 = "tf32" in before
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 @contextmanager

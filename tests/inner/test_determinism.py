@@ -89,13 +89,19 @@ def test_cell_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     def settings() -> list[object]:
         cudnn = torch.backends.cudnn
         return [
-            *(cudnn.conv.fp32_precision, cudnn.benchmark),
+            *(cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.benchmark),
             torch.are_deterministic_algorithms_enabled(),
             *(torch.get_num_threads(), logging.raiseExceptions),
         ]
 
     seen = []
-    fake_kind(monkeypatch, lambda job: seen.append(settings()))
+
+    def run(job: object) -> None:
+        seen.append([torch.backends.cudnn.allow_tf32, *settings()])
+        with torch.backends.cudnn.flags(enabled=False, deterministic=True):
+            pass  # raises where the older name cannot be read
+
+    fake_kind(monkeypatch, run)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     # With one of the newer names set, PyTorch's older name for both raises.
     monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
@@ -103,7 +109,7 @@ def test_cell_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.M
     open_results(tmp_path)
     with deterministic(True):
         run_cell(make_cell("fake", "a", {}), tmp_path, "cpu")
-    assert seen[0][:3] == ["ieee", False, True]
+    assert seen[0][:5] == [False, "ieee", "ieee", False, True]
     assert settings() == before
 
 
