@@ -64,7 +64,8 @@ class MetaSoap:
 
     Args:
         layout: of φ.
-        joined: whether biases belong to their layer's matrix, or are matrices of their own.
+        joined: whether `X.bias` belongs to the matrix of `X.weight`, if that has a row for each, or
+            is a matrix of its own.
         beta1: decay of the mean.
         beta2: decay of the squares, and of GGᵀ and GᵀG.
         epsilon: the least root of a mean square, as a part of the largest. Along directions
@@ -124,7 +125,7 @@ class MetaSoap:
 
     def _matrices(self, vector: Tensor) -> dict[str, Tensor]:
         parts = {
-            name: part if part.dim() == 2 else part.reshape(1, -1)
+            name: part.reshape(_rows(part.shape), -1)
             for name, part in self.layout.split(vector).items()
         }
         for weight, bias in self._joined:
@@ -143,9 +144,18 @@ class MetaSoap:
         """The weights and biases that share a matrix."""
         if not self.joined:
             return []
-        names = self.layout.parameters()
-        pairs = [(f"{name.removesuffix('bias')}weight", name) for name in names]
-        return [(weight, bias) for weight, bias in pairs if bias.endswith(".bias")]
+        shapes = self.layout.parameters()
+        pairs = [(f"{name.removesuffix('.bias')}.weight", name) for name in shapes]
+        return [
+            (weight, bias)
+            for weight, bias in pairs
+            if weight in shapes and _rows(shapes[weight]) == shapes[bias].numel()
+        ]
+
+
+def _rows(shape: torch.Size) -> int:
+    """Of a part of φ as a matrix."""
+    return shape[0] if len(shape) == 2 else 1
 
 
 _KEPT = ("mean", "square", "left", "right", "left_basis", "right_basis")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from l2l.optimizers.kernels.shape import LSTMShape
+from l2l.optimizers.layout import Layout
 from l2l.suite.core.seeds import Rng
 from l2l.suite.meta.meta_optimizers import MetaAdam, MetaOptimizer, MetaSoap
 
@@ -89,6 +90,28 @@ def test_joined_biases_are_one_more_column_of_their_layers_weights(rows: int) ->
     apart = updates(MetaSoap(OneLayer(rows, 5)), gradients)
     assert torch.equal(torch.stack(joined), torch.stack(matrix))
     assert not torch.allclose(torch.stack(apart), torch.stack(matrix), atol=1e-3)
+
+
+@dataclass(frozen=True)
+class Unlike(Layout):
+    """A plugin's φ, whose weights and biases do not make up layers."""
+
+    def parameters(self) -> dict[str, torch.Size]:
+        sizes = {
+            "a.bias": (2,),
+            "b.weight": (2, 3, 2),
+            "b.bias": (2,),
+            "c.weight": (2, 3),
+            "bias": (),
+        }
+        return {name: torch.Size(size) for name, size in sizes.items()}
+
+
+def test_biases_without_a_matrix_that_fits_stay_apart() -> None:
+    gradients = random_gradients(Unlike().size)
+    joined = updates(MetaSoap(Unlike(), joined=True), gradients)
+    apart = updates(MetaSoap(Unlike()), gradients)
+    assert torch.equal(torch.stack(joined), torch.stack(apart))
 
 
 def test_soap_goes_down_a_narrow_valley_faster_than_adam() -> None:
