@@ -274,7 +274,7 @@ def test_final_csv_tells_them_where_there_are_some(root: Path) -> None:
     assert set(zip(curve["panel"], curve["optimizer"], strict=True)) == {("wine", "SGD")}
     means = table.groupby("step")["loss"].mean()
     # Curves are rounded to 16 significant bits.
-    assert curve["mean"].to_dict() == pytest.approx(means.to_dict(), rel=2e-5)
+    assert curve["mean"].to_dict() == pytest.approx(means.to_dict(), rel=2**-16)
     assert set(curve["n"]) == {3}
     assert (curve["low"] <= curve["mean"]).all()
     assert (curve["mean"] <= curve["high"]).all()
