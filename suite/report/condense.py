@@ -17,6 +17,7 @@ from l2l.suite.report.runs import Runs
 from l2l.suite.report.scores.losses import Recorded
 from l2l.suite.report.statistics.intervals import Floats
 
+INSTANCES = 128
 STEPS = 60
 PER_DOUBLING = 12
 BAND = ("mean", "low", "high")
@@ -100,9 +101,13 @@ def _tidy(
 
 
 def thin(runs: Runs) -> pd.DataFrame:
-    """The losses of each run at `kept_steps`, by instance, step."""
+    """The losses of the first `INSTANCES` runs at `kept_steps`, by instance, step.
+
+    Scores and curves are of all runs; thousands of them would be most of what a folder keeps.
+    """
     kept = np.isin(runs.steps, kept_steps(int(runs.steps.max())))
-    return _tidy(runs.instances, runs.steps[kept], rounded(runs.loss[:, kept]))
+    first = runs.instances < INSTANCES
+    return _tidy(runs.instances[first], runs.steps[kept], rounded(runs.loss[first][:, kept]))
 
 
 def kept_steps(last: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from l2l.suite.files.provenance import EARLIER
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.figures.draw import Shown
-from l2l.suite.report.figures.svg import inline_svg
+from l2l.suite.report.figures.svg import each_picture_once, inline_svg
 from l2l.suite.report.formatting import counted
 from l2l.suite.report.tables.contents import notices
 from l2l.suite.report.tables.formats import Table, markdown, markdown_text
@@ -58,7 +58,7 @@ class Content(PageContent):
 def html_page(content: Content) -> str:
     """The report as self-contained HTML; everything from outside is escaped."""
     sections = zip(content.experiments, content.figures, content.finals, strict=True)
-    return rendered(
+    page = rendered(
         "report.html.j2",
         content,
         title=TITLE,
@@ -66,6 +66,7 @@ def html_page(content: Content) -> str:
         sections=list(sections),
         inline_svg=inline_svg,
     )
+    return each_picture_once(page)
 
 
 def rendered(template: str, content: PageContent, **values: Any) -> str:

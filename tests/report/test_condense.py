@@ -13,9 +13,10 @@ from tidy_curves import condensed, experiment, known, rows
 
 from l2l.suite.plan.definitions import ExperimentInfo
 from l2l.suite.report.claims.verdicts import check_claims
-from l2l.suite.report.condense import kept_steps, rounded
+from l2l.suite.report.condense import INSTANCES, kept_steps, rounded, thin
 from l2l.suite.report.final import final_losses
 from l2l.suite.report.result_tables import join_tables, load_tables, save_tables
+from l2l.suite.report.runs import Runs
 from l2l.suite.report.statistics.intervals import mean_band
 
 STEPS = 300
@@ -107,6 +108,12 @@ def test_losses_of_each_run_are_kept_at_some_steps_to_five_digits(runs: pd.DataF
     assert list(kept["LSTM"][0].index) == list(kept_steps(STEPS))
     np.testing.assert_allclose(kept, every[kept.index], rtol=2e-5)
     assert np.isinf(kept["ADAM"][3][STEPS])
+
+
+def test_losses_are_kept_of_the_first_instances() -> None:
+    instances = np.array([0, 1, INSTANCES - 1, INSTANCES])
+    found = thin(Runs(instances, np.arange(3), np.ones((4, 3)), 0.1))
+    assert list(found["instance"].unique()) == [0, 1, INSTANCES - 1]
 
 
 def test_kept_steps_are_logarithmically_spaced_from_first_to_last() -> None:

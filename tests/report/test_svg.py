@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from l2l.suite.report.figures.style import own_settings
-from l2l.suite.report.figures.svg import TOLERANCE, simplified, slim
+from l2l.suite.report.figures.svg import TOLERANCE, each_picture_once, simplified, slim
 
 
 def drawn(figure: Figure) -> str:
@@ -82,3 +82,19 @@ def test_curves_keep_all_their_points() -> None:
     path = '<path d="M 0 0 \nC 1.23456 2 3 4 5 6 \nz"/>'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg">{path}</svg>'
     assert ' d="M 0 0 C 1.23 2 3 4 5 6 z"' in slim(svg)
+
+
+def test_page_holds_each_picture_once() -> None:
+    def shown(where: str, data: str) -> str:
+        style = f'transform="matrix({where})" style="image-rendering:pixelated"'
+        return f'<image xlink:href="data:{data}" width="64" height="64" {style} />'
+
+    figures = [shown("1 2", "a"), shown("3 4", "b"), shown("5 6", "a")]
+    page = f"<body><svg>{''.join(figures)}</svg></body></html>\n"
+    lean = each_picture_once(page)
+    used = re.findall(r'<use href="#(\S+)" transform="matrix\((.*?)\)" style="image-ren', lean)
+    assert [where for _, where in used] == ["1 2", "3 4", "5 6"]
+    defined = dict(re.findall(r'<image id="(\S+)" href="data:(.)" width="64" height="64"/>', lean))
+    assert [defined[name] for name, _ in used] == ["a", "b", "a"] and len(defined) == 2
+    assert lean.endswith("</body></html>\n")
+    assert each_picture_once("<body>no picture</body>") == "<body>no picture</body>"

@@ -19,6 +19,7 @@ SVG, HREF = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}href"
 # Hundredths of a point are finer than any screen, and a line may be off by five of them.
 DECIMALS, TOLERANCE = 2, 5
 QUALITY = 80  # of pictures
+PICTURE = re.compile(r'<image xlink:href="(data:[^"]+)" (width="\S+" height="\S+")([^>]*)/>')
 NUMBER = re.compile(r"-?\d+\.\d{3,}")
 LINES = re.compile(r"(?:[ML] \S+ \S+\s*|z\s*)+")
 # Colours that the page replaces, so that figures follow its light or dark theme.
@@ -75,6 +76,27 @@ def inline_svg(svg: str, prefix: str, label: str) -> Markup:
     name = html.escape(label, quote=True)
     head = f'<svg viewBox="{view}" style="max-width: {width:.0f}px" role="img" aria-label="{name}">'
     return Markup(head + body[body.index(">") + 1 :])
+
+
+def each_picture_once(page: str) -> str:
+    """An HTML page whose inline figures' pictures are in it once, at its end, and used by name."""
+    names: dict[tuple[str, str], str] = {}
+
+    def used(image: re.Match[str]) -> str:
+        data, size, rest = image.groups()
+        name = names.setdefault((data, size), f"picture-{len(names) + 1}")
+        return f'<use href="#{name}"{rest}/>'
+
+    body = PICTURE.sub(used, page)
+    if not names:
+        return page
+    defined = "\n".join(
+        f'<image id="{name}" href="{data}" {size}/>' for (data, size), name in names.items()
+    )
+    # Hidden by its size: what a browser does not display, it may not draw elsewhere either.
+    hidden = f'<svg width="0" height="0" aria-hidden="true"><defs>\n{defined}\n</defs></svg>\n'
+    before, end, after = body.rpartition("</body>")
+    return before + hidden + end + after
 
 
 def _flatten(parent: ElementTree.Element) -> None:
