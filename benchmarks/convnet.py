@@ -1,4 +1,4 @@
-"""A step of the convolutional network: with its fused kernel, and in plain PyTorch."""
+"""The convolutional network's first and second derivatives: by its kernels, and in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from torch import Tensor
 
 from benchmarks.timing import interleaved
 from l2l import Rng, Tensors
+from l2l.problems.convnet import _ONCE as ONCE
 from l2l.problems.convnet import POOL, ConvNet
 from l2l.suite.inner.objective import Objective
+from l2l.suite.meta.estimators.second_order import hessian_product
 
 STEPS = 10
 
@@ -19,7 +21,7 @@ class Plain(ConvNet):
     """With a loss of its own, so without the gradient by hand."""
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
-        return super().loss(params, instance, batch)
+        return self._loss(params, batch, ONCE)
 
 
 class Convolutions:
@@ -50,11 +52,16 @@ def convnet(repeats: int, dataset: str = "cifar10") -> pd.DataFrame:
     """Loss and gradient in both ways, and the convolutions alone, which neither can do without."""
     fused, plain = (Objective(kind(dataset=dataset), [0], "train", 0) for kind in (ConvNet, Plain))
     theta = fused.start()
+    vector = torch.ones_like(theta)
     times = interleaved(
         {
             "plain PyTorch": lambda: plain.value_and_grad(theta, 0),
             "fused": lambda: fused.value_and_grad(theta, 0),
             "convolutions alone": Convolutions(ConvNet(dataset=dataset)),
+            "Hessian times a vector, plain PyTorch": lambda: hessian_product(
+                plain, theta, 0, vector
+            ),
+            "Hessian times a vector": lambda: hessian_product(fused, theta, 0, vector),
         },
         STEPS * repeats,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 from l2l import Problem, Rng, Tensors, register_problem
 from l2l.problems.datasets import load_images
 from l2l.problems.image_tensors import Images
-from l2l.problems.kernels.norm_pool import NormPool, fused_norm_pool
+from l2l.problems.kernels.norm_pool import fused_norm_pool
+from l2l.problems.kernels.twice import convolved, normalized
 
 POOL = 2
 
@@ -102,12 +103,15 @@ class ConvNet(Problem):
         return self.images.minibatches(rngs, self.batch_size, device)
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
-        return self._loss(params, batch, _norm_pool)
+        # On a CPU, networks are one by one, so that no `vmap` hinders faster second derivatives.
+        twice = batch["x"].device.type == "cpu"
+        return self._loss(params, batch, _TWICE if twice else _ONCE)
 
     def losses_and_grads(
         self, params: Tensors, instance: Tensors, batch: Tensors
     ) -> tuple[Tensor, Tensors]:
-        norm_pool = fused_norm_pool(batch["x"]) or _norm_pool
+        fused = fused_norm_pool(batch["x"])
+        functions = replace(_ONCE, norm_pool=fused) if fused else _ONCE
         losses = params["out_bias"].new_empty(params["out_bias"].shape[:2])
         grads = {name: torch.empty_like(value) for name, value in params.items()}
         for i in range(losses.shape[1]):
@@ -117,25 +121,25 @@ class ConvNet(Problem):
                     name: value[copy, i].detach().requires_grad_() for name, value in params.items()
                 }
                 with torch.enable_grad():
-                    loss = self._loss(leaves, own, norm_pool)
+                    loss = self._loss(leaves, own, functions)
                     gradient = torch.autograd.grad(loss, list(leaves.values()))
                 losses[copy, i] = loss.detach()
                 for name, grad in zip(leaves, gradient, strict=True):
                     grads[name][copy, i] = grad
         return losses, grads
 
-    def _loss(self, params: Tensors, batch: Tensors, norm_pool: NormPool) -> Tensor:
+    def _loss(self, params: Tensors, batch: Tensors, use: _Functions) -> Tensor:
         x = _channels_last(batch["x"])
         for layer in range(self.layers):
             name = f"conv{layer}"
-            x = F.conv2d(x, params[name], padding=self.kernel // 2)
+            x = use.convolved(x, params[name])
             if self.batch_norm:
-                x = norm_pool(x, params[f"{name}_factor"], params[f"{name}_offset"])
+                x = use.norm_pool(x, params[f"{name}_factor"], params[f"{name}_offset"])
             else:
                 x = F.relu(F.max_pool2d(x + params[f"{name}_bias"].view(-1, 1, 1), POOL))
         x = x.flatten(1) @ params["hidden"]
         if self.batch_norm:
-            x = _normalized(x, params["hidden_factor"], params["hidden_offset"])
+            x = use.normalized(x, params["hidden_factor"], params["hidden_offset"])
         else:
             x = x + params["hidden_bias"]
         logits = F.relu(x) @ params["out"] + params["out_bias"]
@@ -152,13 +156,37 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
+@dataclass(frozen=True)
+class _Functions:
+    """What a network consists of.
+
+    `norm_pool` is batch normalization, 2×2 max pooling and ReLU.
+    """
+
+    convolved: Callable[[Tensor, Tensor], Tensor]
+    normalized: Callable[[Tensor, Tensor, Tensor], Tensor]
+    norm_pool: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _convolved(images: Tensor, filters: Tensor) -> Tensor:
+    return F.conv2d(images, filters, padding=filters.shape[-1] // 2)
+
+
 def _normalized(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
     return F.batch_norm(x, None, None, factor, offset, training=True)
 
 
 def _norm_pool(x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
+    return _pooled(_normalized(x, factor, offset))
+
+
+def _pooled(x: Tensor) -> Tensor:
     # ReLU after pooling is ReLU before it, on a quarter of the values.
-    return F.relu(F.max_pool2d(_normalized(x, factor, offset), POOL))
+    return F.relu(F.max_pool2d(x, POOL))
+
+
+_ONCE = _Functions(_convolved, _normalized, _norm_pool)
+_TWICE = _Functions(convolved, normalized, lambda *given: _pooled(normalized(*given)))
 
 
 @functools.cache

@@ -90,13 +90,13 @@ def second_order_gradient(
         # The first gradient is none of φ's doing.
         if step > 0:
             theta = torch.where(alive, points[step].theta, points[0].theta)
-            product = _hessian_product(objective, theta, points[step].step, adjoints.grads)
+            product = hessian_product(objective, theta, points[step].step, adjoints.grads)
             # Where a run stopped, its second derivatives may be infinite.
             of_theta = of_theta + adjoints.theta + torch.where(alive, product, 0.0)
     return gradient
 
 
-def _hessian_product(objective: Objective, theta: Tensor, step: int, vector: Tensor) -> Tensor:
+def hessian_product(objective: Objective, theta: Tensor, step: int, vector: Tensor) -> Tensor:
     """∂²f(θ)/∂θ² times a vector [n, P]."""
     with torch.enable_grad():
         theta = theta.detach().requires_grad_()
