@@ -1,4 +1,4 @@
-"""The convolutional network's first and second derivatives: by its kernels, and in plain PyTorch."""
+"""A convolutional network's first and second derivatives: by kernels, and in plain PyTorch."""
 
 from __future__ import annotations
 
