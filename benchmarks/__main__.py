@@ -44,7 +44,7 @@ def measurements(quick: bool) -> dict[str, tuple[str, Callable[[], pd.DataFrame]
         ),
         "batches": ("Several runs an update, on MNIST", lambda: batches(repeats)),
         "convnet": (
-            "Loss and gradient of Figure 7's network on a minibatch of 128 images",
+            "Figure 7's network on a minibatch of 128 images: loss and gradient, and the Hessian",
             lambda: convnet(repeats),
         ),
         "sweeps": (

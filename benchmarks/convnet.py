@@ -49,7 +49,7 @@ class Convolutions:
 
 
 def convnet(repeats: int, dataset: str = "cifar10") -> pd.DataFrame:
-    """Loss and gradient in both ways, and the convolutions alone, which neither can do without."""
+    """Loss and gradient in both ways, convolutions alone, and second derivatives in both ways."""
     fused, plain = (Objective(kind(dataset=dataset), [0], "train", 0) for kind in (ConvNet, Plain))
     theta = fused.start()
     vector = torch.ones_like(theta)

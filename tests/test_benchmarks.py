@@ -63,7 +63,9 @@ def test_updates() -> None:
 
 def test_convnet_is_with_the_gradient_by_hand_and_without() -> None:
     table = convnet(1, "mnist")
-    assert table.way.tolist() == ["plain PyTorch", "fused", "convolutions alone"]
+    ways = ["plain PyTorch", "fused", "convolutions alone"]
+    product = "Hessian times a vector"
+    assert table.way.tolist() == [*ways, f"{product}, plain PyTorch", product]
     assert table.over_fused[1] == pytest.approx(1)
     assert finite(table)
     by_hand, plain = (
