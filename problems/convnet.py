@@ -14,7 +14,7 @@ from torch import Tensor
 from l2l import Problem, Rng, Tensors, register_problem
 from l2l.problems.datasets import load_images
 from l2l.problems.image_tensors import Images
-from l2l.problems.kernels.norm_pool import fused_norm_pool
+from l2l.problems.kernels.norm_pool import NormPool, fused_norm_pool
 from l2l.problems.kernels.twice import convolved, normalized
 
 POOL = 2
@@ -165,7 +165,7 @@ class _Functions:
 
     convolved: Callable[[Tensor, Tensor], Tensor]
     normalized: Callable[[Tensor, Tensor, Tensor], Tensor]
-    norm_pool: Callable[[Tensor, Tensor, Tensor], Tensor]
+    norm_pool: NormPool
 
 
 def _convolved(images: Tensor, filters: Tensor) -> Tensor:
