@@ -103,8 +103,9 @@ class ConvNet(Problem):
         return self.images.minibatches(rngs, self.batch_size, device)
 
     def loss(self, params: Tensors, instance: Tensors, batch: Tensors) -> Tensor:
-        # On a CPU, networks are one by one, so that no `vmap` hinders faster second derivatives.
-        twice = batch["x"].device.type == "cpu"
+        # Faster second derivatives. They know nothing of `torch.func`, which a GPU's networks need.
+        transformed = torch._C._are_functorch_transforms_active()
+        twice = batch["x"].device.type == "cpu" and not transformed
         return self._loss(params, batch, _TWICE if twice else _ONCE)
 
     def losses_and_grads(

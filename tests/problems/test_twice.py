@@ -58,3 +58,12 @@ def test_network_has_the_hessian_of_plain_pytorch(monkeypatch: pytest.MonkeyPatc
     expected = hessian_product(objective, theta, 1, vector)
     assert not torch.equal(found, expected)
     assert (found - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_loss_works_within_torch_func() -> None:
+    theta, batch = SMALL.init(Rng(0, "twice")), SMALL.batch(Rng(1, "twice"))
+    found = torch.func.grad(lambda own: SMALL.loss(own, {}, batch))(theta)
+    leaves = {name: value.requires_grad_() for name, value in theta.items()}
+    expected = torch.autograd.grad(SMALL.loss(leaves, {}, batch), list(leaves.values()))
+    for own, right in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(own, right, rtol=1e-4, atol=1e-6)
