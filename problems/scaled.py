@@ -1,4 +1,4 @@
-"""RNNProp's random scaling: any problem, seen through coordinates of random scales."""
+"""Random scaling: any problem, seen through coordinates and losses of random scales."""
 
 from __future__ import annotations
 
@@ -19,24 +19,32 @@ from l2l.suite.core.registry import problems
 
 # Before the names of parameters, in an instance, where their scales are.
 SCALE = "scale."
+# The scale of the loss, which is no parameter and has no name.
+UNIT = SCALE
 
 
 @register_problem("scaled")
 @dataclass(frozen=True)
 class Scaled(Problem):
-    """f(c ⊙ θ) for the f of another problem, with one c = exp U(−spread, spread) a coordinate.
+    """u f(c ⊙ θ) for the f of another problem, with one c = exp U(−spread, spread) a coordinate.
 
     θ starts at θ_0/c, so a run begins where one on f itself does; c is part of the instance
-    (Lv, Jiang and Li 2017, section 5.1). An optimizer that is trained on it cannot rely on the
-    scale of gradients or parameters.
+    (Lv, Jiang and Li 2017, section 5.1). So is the unit of the loss, u = exp U(−loss_spread,
+    loss_spread). An optimizer that is trained on it cannot rely on the scale of gradients,
+    parameters or losses.
     """
 
     problem: dict[str, Any] = field(default_factory=lambda: {"name": "quadratic"})
     spread: float = 3.0
+    loss_spread: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.spread <= 20:
-            raise ValueError(f"spread must be above 0 and at most 20, not {self.spread:g}")
+        for name in ("spread", "loss_spread"):
+            value = getattr(self, name)
+            if not 0 <= value <= 20:
+                raise ValueError(f"{name} must be at least 0 and at most 20, not {value:g}")
+        if self.spread == self.loss_spread == 0:
+            raise ValueError("spread or loss_spread must be above 0, or nothing is scaled")
         _ = self._inner  # refuses what is no problem
 
     @functools.cached_property
@@ -74,14 +82,14 @@ class Scaled(Problem):
         # Its shapes are all that is taken of this θ_0, so any will do.
         scales = self._scales(rng, self._inner.init(Rng(0, "shapes")))
         named = {SCALE + name: value for name, value in scales.items()}
-        return {**self._inner.instance(rng), **named}
+        return {**self._inner.instance(rng), **named, UNIT: self._unit(rng)}
 
     def batch(self, rng: Rng) -> Any:
         return self._inner.batch(rng)
 
     def loss(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
         loss: Tensor = self._inner.loss(*_unscaled(params, instance), batch)
-        return loss
+        return instance[UNIT] * loss
 
     @property
     def batches(self) -> Callable[..., Any] | None:  # type: ignore[override]
@@ -105,13 +113,19 @@ class Scaled(Problem):
 
     def _losses(self, params: Tensors, instance: Tensors, batch: Any) -> Tensor:
         losses: Tensor = self._inner.losses(*_unscaled(params, instance), batch)
-        return losses
+        return instance[UNIT] * losses
 
     def _losses_and_grads(
         self, params: Tensors, instance: Tensors, batch: Any
     ) -> tuple[Tensor, Tensors]:
         losses, grads = self._inner.losses_and_grads(*_unscaled(params, instance), batch)
-        return losses, {name: grad * instance[SCALE + name] for name, grad in grads.items()}
+        unit = instance[UNIT]
+
+        def scaled(name: str, grad: Tensor) -> Tensor:
+            c = instance[SCALE + name]
+            return grad * c * unit.reshape(unit.shape + (1,) * (c.dim() - unit.dim()))
+
+        return unit * losses, {name: scaled(name, grad) for name, grad in grads.items()}
 
     def _scales(self, rng: Rng, like: Tensors) -> Tensors:
         """The scales c of an instance, for both `init` and `instance`, whose streams differ."""
@@ -120,6 +134,10 @@ class Scaled(Problem):
             name: torch.exp(self.spread * (2 * own.uniform(*value.shape) - 1))
             for name, value in like.items()
         }
+
+    def _unit(self, rng: Rng) -> Tensor:
+        own = Rng(rng.seed, f"{rng.split}/unit", rng.instance)
+        return torch.exp(self.loss_spread * (2 * own.uniform() - 1))
 
 
 def _unscaled(params: Tensors, instance: Tensors) -> tuple[Tensors, Tensors]:

@@ -87,6 +87,21 @@ def test_spread_says_how_far_scales_go() -> None:
     assert c.abs().max() == pytest.approx(0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("inner", INNER, ids=lambda spec: spec["name"])
+def test_losses_of_random_units(inner: dict[str, Any]) -> None:
+    """u f(θ) and u ∇f(θ), for one u between e⁻² and e² an instance."""
+    plain, scaled = pair(inner, spread=0.0, loss_spread=2.0)
+    theta = plain.start()
+    assert torch.equal(theta, scaled.start())
+    loss, grads = plain.value_and_grad(theta, 5)
+    scaled_loss, scaled_grads = scaled.value_and_grad(theta, 5)
+    unit = scaled_loss / loss
+    assert unit.min() > 0.135 and unit.max() < 7.39
+    assert unit[:3].log().std() > 0.1, "each instance has its own"
+    torch.testing.assert_close(unit[:3], unit[3:])
+    torch.testing.assert_close(scaled_grads, unit.unsqueeze(1) * grads)
+
+
 def test_results_follow_the_data_and_the_code_of_the_problem() -> None:
     plain, scaled = (each.problem for each in pair(INNER[1]))
     found = dict(scaled.fingerprints())
@@ -100,7 +115,9 @@ def test_results_follow_the_data_and_the_code_of_the_problem() -> None:
     [
         ({"problem": {"name": "quadratics"}}, "did you mean 'quadratic'"),
         ({"problem": {"name": "mlp", "units": 0}}, "units must be at least 1, not 0"),
-        ({"spread": 0.0}, "spread must be above 0 and at most 20, not 0"),
+        ({"spread": 20.5}, "spread must be at least 0 and at most 20, not 20.5"),
+        ({"loss_spread": -1.0}, "loss_spread must be at least 0 and at most 20, not -1"),
+        ({"spread": 0.0}, "spread or loss_spread must be above 0"),
     ],
 )
 def test_what_cannot_be_scaled_is_refused(options: dict[str, Any], told: str) -> None:
