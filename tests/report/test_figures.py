@@ -255,13 +255,17 @@ def test_grid_may_be_over_numbers_and_words(values):
 
 def test_each_name_has_one_style_and_no_two_share_it():
     names = ["LSTM", "ADAM", "RMSprop", "SGD", "NAG", "LSTM-sub", "Lion", "Muon", "mine"]
-    names += [f"mine {number}" for number in range(30)] + ["LSTM, seed 2", "LSTM-sub, seed 2"]
+    names += [f"mine {number}" for number in range(27)] + [
+        *("LSTM, seed 2", "LSTM-sub, seed 2", "LSTM, exact", "LSTM, exact, seed 2", "mine, seed 2")
+    ]
     styles = curve_styles(names)
     assert styles["ADAM"] == curve_styles(["ADAM", "Zeno"])["ADAM"]
     assert len(set(styles.values())) == len(names)
     assert len({(s.dash, s.marker) for s in styles.values()}) == len(names)  # without colour too
-    for name in ("LSTM", "LSTM-sub"):
-        assert styles[f"{name}, seed 2"].colour == styles[name].darker_colour
+    assert styles["LSTM, exact"].colour == styles["LSTM"].darker_colour
+    for name in ("LSTM", "LSTM-sub", "LSTM, exact", "mine"):
+        other = styles[f"{name}, seed 2"]
+        assert other.colour == styles[name].lighter_colour and other.width < styles[name].width
 
 
 def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():

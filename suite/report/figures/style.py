@@ -19,6 +19,7 @@ from l2l.suite.report.figures.text import FONT, families
 
 GREY = (0.55, 0.55, 0.55)
 BLACK = (0.0, 0.0, 0.0)
+WHITE = (1.0, 1.0, 1.0)
 
 Dash = tuple[float, tuple[float, ...]]
 SOLID: Dash = (0, ())
@@ -47,6 +48,11 @@ class CurveStyle:
     def darker_colour(self) -> str:
         """The same hue, darker."""
         return self._mixed(0.65, BLACK)
+
+    @property
+    def lighter_colour(self) -> str:
+        """The same hue, lighter."""
+        return self._mixed(0.6, WHITE)
 
     def _mixed(self, share: float, other: tuple[float, float, float]) -> str:
         red, green, blue = (
@@ -134,14 +140,21 @@ def own_settings(text: str = "", salt: str = "") -> Iterator[None]:
 def curve_styles(optimizers: Iterable[str]) -> dict[str, CurveStyle]:
     """A style for each name; give all names of a report at once, so that none changes its own.
 
-    Other trainings, such as ``LSTM, seed 2``, have a darker shade of the known one's colour.
+    Variants of a known one, such as ``LSTM, exact``, have a darker shade of its colour. Other seeds
+    of anything, such as ``LSTM, seed 2``, have thin lines in a lighter shade.
     """
     names = dict.fromkeys(optimizers)
     found = {name: style for name, style in KNOWN.items() if name in names}
     for number, name in enumerate(sorted(names.keys() - KNOWN.keys())):
         own = _spare(number)
-        known = KNOWN.get(name.partition(",")[0])
-        found[name] = replace(own, colour=known.darker_colour) if known else own
+        kind, seeded, _ = name.partition(", seed ")
+        known = KNOWN.get(kind.partition(",")[0])
+        if known:
+            own = replace(own, colour=known.darker_colour)
+        if seeded:
+            first = found.get(kind, KNOWN.get(kind, own))
+            own = replace(own, colour=first.lighter_colour, width=0.8)
+        found[name] = own
     return found
 
 
