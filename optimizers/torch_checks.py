@@ -100,13 +100,12 @@ def check_state(
             )
 
 
-def check_saved(saved: Mapping[str, Any], groups: Sequence[Group], digests: Sequence[str]) -> None:
+def check_saved(saved: Mapping[str, Any], groups: Sequence[Group]) -> None:
     """Refuse the state of another optimizer, of other groups or of another checkpoint.
 
     Args:
         saved: what is given to `load_state_dict`.
         groups: the optimizer's own.
-        digests: of their checkpoints.
 
     Raises:
         TypeError: an `lr` is no number.
@@ -127,12 +126,12 @@ def check_saved(saved: Mapping[str, Any], groups: Sequence[Group], digests: Sequ
         raise ValueError(
             f"the state is of groups of {sizes} parameters, but this optimizer's are of {wanted}"
         )
-    for number, (group, digest) in enumerate(zip(theirs, digests, strict=True)):
-        if group["digest"] != digest:
+    for number, (group, own) in enumerate(zip(theirs, groups, strict=True)):
+        if group["digest"] != own["digest"]:
             raise ValueError(
                 f"the state of group {number} is of checkpoint {group['checkpoint']} (SHA-256 "
-                f"{group['digest'][:12]}…), but here the group has {groups[number]['checkpoint']} "
-                f"({digest[:12]}…): make the optimizer with the checkpoint of the state"
+                f"{group['digest'][:12]}…), but here the group has {own['checkpoint']} "
+                f"({own['digest'][:12]}…): make the optimizer with the checkpoint of the state"
             )
 
 

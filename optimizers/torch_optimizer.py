@@ -33,7 +33,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
     Every parameter has a state of its own; of the LSTM that is a hidden state of 80 numbers for
     each of its coordinates (docs/learned-optimizers.md has others). Parameter groups may name
     checkpoints of their own, and `lr`, which multiplies the updates: 1 is what the optimizer was
-    trained with, and PyTorch's schedulers can change it.
+    trained with, and PyTorch's schedulers can change it. A group's `digest`, the SHA-256 of its
+    checkpoint's file, is set here.
 
     Args:
         params: parameters or groups of them, of float64, float32, bfloat16 or float16. The last
@@ -68,6 +69,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self._network(added)
         # As text: `torch.load` would refuse a Path in a saved state.
         added["checkpoint"] = os.fspath(added["checkpoint"])
+        # In the group, not only in `state_dict`: `torch.distributed` saves the keys it finds here.
+        added["digest"] = self._network(added).digest
         self.param_groups.append(added)
 
     @overload
@@ -116,13 +119,6 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 parameter.add_(update, alpha=float(lr))
         return loss
 
-    def state_dict(self) -> StateDict:
-        """As PyTorch's; every group also has the `digest` of its checkpoint, the file's SHA-256."""
-        saved = super().state_dict()
-        for group, own in zip(saved["param_groups"], self.param_groups, strict=True):
-            group["digest"] = self._network(own).digest
-        return saved
-
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Go on from a saved state: its hidden states and settings, such as `lr`.
 
@@ -139,7 +135,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
         def take(_: torch.optim.Optimizer, given: StateDict) -> StateDict:
             own = self.param_groups
-            check_saved(given, own, [self._network(group).digest for group in own])
+            check_saved(given, own)
             keys = (key for _, key in numbered(given["param_groups"]))
             for (number, parameter), key in zip(numbered(own), keys, strict=True):
                 if entry := given["state"].get(key):
@@ -148,8 +144,6 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 group | {"checkpoint": mine["checkpoint"]}
                 for group, mine in zip(given["param_groups"], own, strict=True)
             ]
-            for group in groups:
-                del group["digest"]
             return {**given, "param_groups": groups}
 
         # The last of the hooks, so that it sees what the others make of the state.

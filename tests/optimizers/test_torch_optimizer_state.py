@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch_training import network, train, weights, with_gradient
 
 from l2l.optimizers.learned.checkpoint import save_optimizer
@@ -117,7 +122,21 @@ def test_the_same_checkpoint_elsewhere_stays_where_it_is(checkpoint: Path, tmp_p
     optimizer = LearnedOptimizer(net.parameters(), elsewhere)
     optimizer.load_state_dict(saved)
     assert optimizer.param_groups[0]["checkpoint"] == str(elsewhere)
-    assert "digest" not in optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_states_of_distributed_checkpoints_load_again(checkpoint: Path, flat: bool) -> None:
+    net, twin = network(), network()
+    optimizer = LearnedOptimizer(net.parameters(), checkpoint)
+    train(net, optimizer, range(3))
+    form = StateDictOptions(flatten_optimizer_state_dict=flat)
+    saved = get_optimizer_state_dict(net, optimizer, options=form)
+    twin.load_state_dict(net.state_dict())
+    resumed = LearnedOptimizer(twin.parameters(), checkpoint)
+    set_optimizer_state_dict(twin, resumed, saved, options=form)
+    train(net, optimizer, range(3, 5))
+    train(twin, resumed, range(3, 5))
+    assert torch.equal(weights(net), weights(twin))
 
 
 def test_hooks_see_and_may_change_what_is_loaded(checkpoint: Path) -> None:
