@@ -18,7 +18,7 @@ from l2l.suite.core.digests import definition_digest
 from l2l.suite.core.registry import problems
 
 # Before the names of parameters, in an instance, where their scales are.
-SCALE = "scale."
+SCALE = "scale of "
 # The scale of the loss, which is no parameter and has no name.
 UNIT = SCALE
 
@@ -45,7 +45,8 @@ class Scaled(Problem):
                 raise ValueError(f"{name} must be at least 0 and at most 20, not {value:g}")
         if self.spread == self.loss_spread == 0:
             raise ValueError("spread or loss_spread must be above 0, or nothing is scaled")
-        _ = self._inner  # refuses what is no problem
+        if isinstance(self._inner, Scaled):
+            raise ValueError("problem is itself scaled: give one of them both spreads")
 
     @functools.cached_property
     def _inner(self) -> Any:
@@ -130,17 +131,19 @@ class Scaled(Problem):
     def _scales(self, rng: Rng, like: Tensors) -> Tensors:
         """The scales c of an instance, for both `init` and `instance`, whose streams differ."""
         own = Rng(rng.seed, f"{rng.split}/scale", rng.instance)
-        return {
-            name: torch.exp(self.spread * (2 * own.uniform(*value.shape) - 1))
-            for name, value in like.items()
-        }
+        return {name: _drawn(own, self.spread, *value.shape) for name, value in like.items()}
 
     def _unit(self, rng: Rng) -> Tensor:
-        own = Rng(rng.seed, f"{rng.split}/unit", rng.instance)
-        return torch.exp(self.loss_spread * (2 * own.uniform() - 1))
+        return _drawn(Rng(rng.seed, f"{rng.split}/unit", rng.instance), self.loss_spread)
+
+
+def _drawn(rng: Rng, spread: float, *shape: int) -> Tensor:
+    """Draws of exp U(−spread, spread)."""
+    return torch.exp(spread * (2 * rng.uniform(*shape) - 1))
 
 
 def _unscaled(params: Tensors, instance: Tensors) -> tuple[Tensors, Tensors]:
     """The other problem's parameters and instance."""
-    own = {name: value for name, value in instance.items() if not name.startswith(SCALE)}
+    scales = {SCALE + name for name in params} | {UNIT}
+    own = {name: value for name, value in instance.items() if name not in scales}
     return {name: value * instance[SCALE + name] for name, value in params.items()}, own

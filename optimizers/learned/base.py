@@ -34,14 +34,14 @@ class Learned(Optimizer):
     OPTIONAL: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "ignores_params": ("update",),
         "fused": ("features", "update", "networks", "window_gradient"),
-        "odd_part": (),
+        "odd_part": ("update",),
     }
     # Whether coordinates never meet, so that some of them can stand for all (`Truncated.sample`).
     coordinatewise: ClassVar[bool] = False
     # Whether `update` makes no use of `params`: then meta-training does not keep the iterates of
     # a window, and what is given the window has no `params`.
     ignores_params: ClassVar[bool] = False
-    # Whether a kernel of `optimizers.kernels` may compute updates and meta-gradients.
+    # Whether updates and meta-gradients may be computed in faster ways: by a kernel, by `networks`.
     fused: ClassVar[bool] = False
 
     weights: Tensor | None = field(default=None, compare=False, repr=False, kw_only=True)

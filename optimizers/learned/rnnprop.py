@@ -17,6 +17,7 @@ from l2l.optimizers.layout import Layout, check_size
 from l2l.optimizers.learned.adjoints import Adjoints, leaf, off_zero
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.initial import truncated_normal
+from l2l.suite.core.abilities import has
 
 # Rows of the state behind those of the LSTM: the means of ∇ and ∇², and of 1, by which they are
 # corrected.
@@ -54,6 +55,7 @@ class RNNProp(Learned):
 
     coordinatewise: ClassVar[bool] = True
     ignores_params: ClassVar[bool] = True
+    fused: ClassVar[bool] = True
 
     layers: int = 2
     hidden: int = 20
@@ -170,6 +172,8 @@ class RNNProp(Learned):
         self, grads: Tensor, state: Tensor, cotangents: Tensor, params: Params | None = None
     ) -> Tensor:
         """As `Learned.window_gradient`; the LSTM's part by the fused kernel where there is one."""
+        if not has(self, "fused"):
+            return super().window_gradient(grads, state, cotangents, params)
         lambdas, grads = cotangents.flatten(1), grads.flatten(1)
         # A coordinate whose λ are all zero adds nothing: on MNIST, pixels that stay black.
         active = lambdas.ne(0).any(0).nonzero().squeeze(1)
@@ -193,6 +197,8 @@ class RNNProp(Learned):
         params: Params | None = None,
     ) -> Adjoints:
         """As `Learned.adjoints`; the LSTM's part by the fused kernel, where there is one."""
+        if not has(self, "fused"):
+            return super().adjoints(grads, state, of_update, of_state, params)
         shape, network = self._lstm, self._network_part(state)
         after = of_state[0] if of_state else None
         with torch.enable_grad():

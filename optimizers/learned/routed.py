@@ -50,6 +50,7 @@ class Routed(Learned):
     """
 
     coordinatewise: ClassVar[bool] = True
+    fused: ClassVar[bool] = True
 
     groups: dict[str, dict[str, Any]] = field(default_factory=lambda: {"all": {"name": "lstm"}})
 
@@ -126,6 +127,8 @@ class Routed(Learned):
         cotangents: Tensor,
         params: Params | None = None,
     ) -> list[tuple[Learned, Tensor, Any, Tensor, Params | None]]:
+        if not has(self, "fused"):
+            return super().networks(grads, state, cotangents, params)
         return [
             (
                 network,

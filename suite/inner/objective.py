@@ -85,16 +85,14 @@ class Objective:
             self._fixed_of_each = self._of_each(self._fixed)
             self._losses = self._losses_one_by_one
             self._grads_and_losses = self._grads_and_losses_one_by_one
-            if has(problem, "losses_and_grads"):
-                self._grads_and_losses = self._grads_and_losses_by_hand
         elif has(problem, "losses"):
             self._losses = self._losses_at_once
             self._grads_and_losses = self._grads_and_losses_by_autograd
-            if has(problem, "losses_and_grads"):
-                self._grads_and_losses = self._grads_and_losses_by_hand
         else:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
+        if has(problem, "losses_and_grads"):
+            self._grads_and_losses = self._grads_and_losses_by_hand
 
     def pinned(self, fixed: Tensors, batch: Any) -> Objective:
         """The same runs where instances and the minibatch of step 1 are these tensors.

@@ -100,6 +100,8 @@ def _trained(training: Training, where: str) -> Trained:
         if imitate is not None:
             at = f"{place}.imitate.optimizer"
             teacher = teacher_config(imitate.optimizer, training.problem, at, phase.longest)
+            for spec in phase.also:
+                teacher_config(imitate.optimizer, spec, at, phase.longest)
             imitate = replace(imitate, optimizer=teacher["spec"])
             imitated.append(teacher)
         phases.append(replace(phase, estimator=estimator["spec"], imitate=imitate))

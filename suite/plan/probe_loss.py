@@ -114,10 +114,8 @@ def check_side_by_side(objective: Objective, second: Draws, loss: Tensor, gradie
         gradient: of the first instance at θ_0, alone [P].
     """
     problem = objective.problem
-    method = "loss"
-    if has(problem, "losses"):
-        by_hand = has(problem, "losses_and_grads")
-        method = "losses_and_grads" if by_hand else "losses"
+    faster = ("losses_and_grads", "losses")
+    method = next((each for each in faster if has(problem, each)), "loss")
     theta = objective.start()
     theta[2:] += 0.01
     try:

@@ -56,7 +56,7 @@ def check_problem(problem: Problem) -> ParamSpec:
         _check_held_out(problem, draws)
     gradient = check_gradient(problem, draws, layout, loss)
     _check_import(problem, draws, loss)
-    if not problem.one_by_one:
+    if not problem.one_by_one or has(problem, "losses_and_grads"):
         objective = Objective(problem, range(2), SPLIT, SEED, copies=2)
         check_side_by_side(objective, _draws(problem, 1), loss, gradient)
     if not gradient.any():

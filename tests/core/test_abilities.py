@@ -76,5 +76,9 @@ def test_an_update_of_ones_own_is_not_given_what_speaks_for_the_parents() -> Non
     assert not has(ReadsParams(), "ignores_params")
     assert [has(LSTMGAC(), each) for each in abilities] == [False, True, False]
     assert has(Routed(), "ignores_params")
-    assert [has(each, "odd_part") for each in (LSTM(), LSTMGAC())] == [True, False]
+    assert [has(each, "odd_part") for each in (LSTM(), LSTMGAC(), OwnUpdate())] == [
+        True,
+        False,
+        False,
+    ]
     assert not has(SGD(lr=0.1), "update_in_place")

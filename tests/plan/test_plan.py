@@ -402,6 +402,19 @@ def test_problems_that_are_mixed_in_decide_what_is_trained(tmp_path: Path) -> No
         plan(tmp_path, "training.t.phases.0.also=[{name: quadratic, dim: 0.5}]")
 
 
+def test_what_is_imitated_is_tried_on_all_problems(tmp_path: Path) -> None:
+    """One network for each group of a convolutional network finds no such groups in a quadratic."""
+    imitate = "{optimizer: {name: pretrained, checkpoint: cifar10, lr: 1.0}, share: 0.5}"
+    also = "[{name: quadratic, dim: 4}]"
+    settings = [
+        "training.t.problem={name: convnet}",
+        f"training.t.phases.0.imitate={imitate}",
+        f"training.t.phases.0.also={also}",
+    ]
+    with pytest.raises(SuiteError, match="the problem has a group 'all', 'groups' has not"):
+        plan(tmp_path, *settings)
+
+
 def test_fields_of_a_curriculum_are_part_of_a_key_only_where_they_are_given(
     tmp_path: Path,
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from l2l.optimizers.learned.checkpoint import load_optimizer
 from l2l.suite.commands.status import work_of
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.places import CANDIDATE
+from l2l.suite.files.places import CANDIDATE, TRAINING_LOG
 from l2l.suite.meta.schedule import Population, Training
 from l2l.suite.meta.state import load_state
 from l2l.suite.plan.cells import Cell, in_order
@@ -207,6 +207,13 @@ def test_runs_of_a_rung_are_its_own(finished: tuple[Plan, Path]) -> None:
     made, root = finished
     done = [Metatrain().done(cell.config, cell.folder(root)) for cell in of_kind(made, "metatrain")]
     assert done == [{"runs": 8}] * 4 + [{"runs": 8}] * 2 + [{"runs": 16}]
+
+
+def test_rung_after_the_last_phase_has_no_runs(tmp_path: Path) -> None:
+    """A phase may end before its runs do; the rungs after it train nothing more."""
+    (tmp_path / TRAINING_LOG).write_text("runs,validation\n0,2.0\n4,1.0\n6,1.5\n")
+    assert Metatrain().done({"since": 4}, tmp_path) == {"runs": 2}
+    assert Metatrain().done({"since": 8}, tmp_path) == {"runs": 0}
 
 
 def test_promoted_candidate_needs_the_rung_before_no_more(

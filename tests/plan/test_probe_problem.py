@@ -48,6 +48,11 @@ BY_HAND = """def losses(self, params, instance, batch):
         return (params["x"] * batch["x"]).square().sum(-1)
 
     def instance"""
+WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
+        scaled = params["x"] * instance["w"] * batch["x"]
+        return scaled.square().sum(-1), {"x": -scaled}
+
+    def instance"""
 
 
 @pytest.mark.parametrize(
@@ -170,6 +175,16 @@ BY_HAND = """def losses(self, params, instance, batch):
             "set `one_by_one = True`",
         ),
         ("def instance", BY_HAND, "Mine.losses (mine.py, line N) gives other losses side by side"),
+        (
+            "def instance",
+            WRONG_GRADIENT,
+            "Mine.losses_and_grads (mine.py, line N) gives other gradients side by side",
+        ),
+        (
+            "def instance",
+            f"one_by_one = True\n\n    {WRONG_GRADIENT}",
+            "Mine.losses_and_grads (mine.py, line N) gives other gradients side by side",
+        ),
         # Methods that are not there, or take something else.
         (
             "def init(",

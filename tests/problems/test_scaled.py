@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from l2l.problems.quadratic import Quadratic
-from l2l.problems.scaled import Scaled
+from l2l.problems.scaled import SCALE, Scaled
 from l2l.suite.core.abilities import has
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import problems
 from l2l.suite.core.seeds import Rng
+from l2l.suite.core.types import Tensors
 from l2l.suite.inner.objective import Objective
 from l2l.suite.plan.unchanged import declared_files
 
@@ -62,8 +63,30 @@ def test_it_is_as_fast_as_the_problem_itself(inner: dict[str, Any]) -> None:
 
 def test_scales_are_of_the_seed() -> None:
     made = problems.make({"name": "scaled", "problem": INNER[0]})
-    one, other = (made.instance(Rng(seed, "train/instance"))["scale.theta"] for seed in (0, 1))
+    one, other = (made.instance(Rng(seed, "train/instance"))[SCALE + "theta"] for seed in (0, 1))
     assert not torch.allclose(one, other)
+
+
+class FrozenScale(Quadratic):
+    """Has a key of its own that begins like those of the scales."""
+
+    def instance(self, rng: Rng) -> Tensors:
+        return {**super().instance(rng), "scale.weight": rng.normal(1)}
+
+    def loss(self, params: Tensors, instance: Tensors, batch: Any) -> torch.Tensor:
+        return super().loss(params, instance, batch) * instance["scale.weight"].sum()
+
+
+def test_the_problem_keeps_what_is_fixed_of_it() -> None:
+    inner, scaled = FrozenScale(), Scaled()
+    vars(scaled)["_inner"] = inner
+    plain, own = (Objective(each, range(3), "train", 1) for each in (inner, scaled))
+    torch.testing.assert_close(own.value(own.start(), 0), plain.value(plain.start(), 0))
+
+
+def test_scaled_twice_is_refused() -> None:
+    with pytest.raises(SuiteError, match="is itself scaled: give one of them both spreads"):
+        problems.make({"name": "scaled", "problem": {"name": "scaled"}})
 
 
 def test_held_out_loss_is_that_of_the_problem_itself() -> None:

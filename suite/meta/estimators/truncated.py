@@ -32,8 +32,9 @@ class Truncated(Estimator):
     Args:
         discount: γ, by which an update's effect on the loss is taken to fade with each step. Taking
             ∂∇/∂φ as 0 leaves out that later updates compensate for a change in earlier ones.
-        sample: how many coordinates of a run, drawn in proportion to their λ, stand for all in
-            the meta-gradient (unbiased); all of them if not given.
+        sample: how many coordinates of a run (of each of its networks, if there are several), drawn
+            in proportion to their λ, stand for all in the meta-gradient (unbiased); all of them if
+            not given.
     """
 
     discount: Annotated[float, Above(0)] = 1.0

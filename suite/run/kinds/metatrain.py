@@ -69,8 +69,9 @@ class Metatrain(Kind):
     def done(self, config: Mapping[str, Any], folder: Path) -> dict[str, int]:
         runs = pd.read_csv(folder / TRAINING_LOG)["runs"]
         # Those of the rung before are not of this one; it ended with a validation.
-        before = runs[runs >= config["since"]].min() if config.get("since") else 0
-        return {"runs": int(runs.max() - before)}
+        own = runs[runs >= config["since"]] if config.get("since") else runs
+        # None, where the phases had ended before.
+        return {"runs": int(own.max() - own.min()) if len(own) else 0}
 
 
 def _mean_steps(horizon: int | Mapping[str, int]) -> float:
