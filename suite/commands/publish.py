@@ -51,22 +51,27 @@ def publish(
             collect_pictures(plan, root, experiments, tables),
             collect_cells(plan, root),
         )
-        store_results(root, _beside_others(found, root))
+        others = results_beside(root, [each.name for each in experiments])
+        store_results(root, found.beside(others) if others else found)
         return write_report(root)
 
 
-def _beside_others(found: Results, root: Path) -> Results:
-    """With what the folder has of experiments that were not asked for this time."""
+def results_beside(root: Path, own: Iterable[str]) -> Results | None:
+    """The folder's results, if it has some of other experiments than one's `own`.
+
+    Raises:
+        SuiteError: they cannot be read, so storing others would lose them.
+    """
     if not (root / EXPERIMENT_INFOS).exists():
-        return found
+        return None
     try:
-        own = {each.name for each in found.experiments}
-        if all(each.name in own for each in load_experiments(root / EXPERIMENT_INFOS)):
-            return found
-        return found.beside(load_results(root))
+        known = {each.name for each in load_experiments(root / EXPERIMENT_INFOS)}
+        return load_results(root) if known - {*own} else None
     except SuiteError as error:
-        log.warning("the report leaves out what was run before: %s", error)
-        return found
+        raise SuiteError(
+            f"the folder's earlier results would be lost ({error}): restore the file, delete "
+            f"{EXPERIMENT_INFOS} to do without them, or choose another --results"
+        ) from error
 
 
 def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:

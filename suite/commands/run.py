@@ -12,7 +12,7 @@ from types import FrameType
 
 from l2l.problems.downloads import offline
 from l2l.suite.commands.display import bars
-from l2l.suite.commands.publish import publish
+from l2l.suite.commands.publish import publish, results_beside
 from l2l.suite.commands.request import Request, plan_request, save_planned, save_request
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.logs import logged_to, new_log
@@ -81,6 +81,8 @@ def run(
         plan = plan_request(request)
         # First on the terminal, where warnings go while nothing is logged to a file.
         _tell_left_out(plan)
+        # Before anything is computed: results that cannot be read could not be kept.
+        results_beside(root, [each.name for each in plan.experiments])
         open_results(root)
         save_request(request, root)
         save_planned(plan, root)

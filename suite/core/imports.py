@@ -40,6 +40,9 @@ def definition_files(path: Path, folder: Path | None = None) -> dict[str, Path]:
         each = pending.pop()
         base = REPOSITORY if is_shipped(each) else folder
         name = each.relative_to(base).as_posix()
+        if base is folder and name.split("/")[0] in PACKAGES:
+            # A plugin's own, which is not to be taken for ours.
+            name = f"./{name}"
         if name not in found:
             found[name] = each
             pending += _imported_files(each, base)

@@ -21,6 +21,10 @@ from l2l.suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel, long_l
 MOST_PANELS = 1000
 
 
+# Beside which tables of final losses have a column for each optimizer's label.
+COLUMNS_OF_PANELS = ("experiment", "panel", "step")
+
+
 @dataclass(frozen=True)
 class Panel:
     """One problem and the optimizers that are compared on it.
@@ -57,6 +61,12 @@ class Panel:
     def __post_init__(self) -> None:
         if self.first_shown >= self.steps:
             raise ValueError(f"first_shown {self.first_shown} must be below steps {self.steps}")
+        for label in self.optimizers:
+            if label in COLUMNS_OF_PANELS or label.endswith(" (paper)"):
+                raise ValueError(
+                    f"optimizers: the label {label!r} is that of a column of the results' tables: "
+                    "choose another one"
+                )
         if self.trace is not None and self.trace.along not in self.optimizers:
             hint = nearest(self.trace.along, self.optimizers)
             raise ValueError(f"trace.along: no optimizer {self.trace.along!r} here: {hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -133,10 +134,12 @@ def _inner(outer: type, value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _resolved(cls: type, spec: Spec) -> dict[str, Any]:
-    """The spec with the defaults of the fields that it leaves out, as far as they are plain."""
+    """The spec with the defaults of the fields that it leaves out, as far as JSON has them."""
     defaults = {
         entry.name: entry.default
         for entry in dataclasses.fields(cls)
         if entry.init and isinstance(entry.default, int | float | str | bool)
     }
-    return {**defaults, **spec}
+    # Infinity and NaN are not among them; the digest of the code covers these.
+    finite = {n: x for n, x in defaults.items() if isinstance(x, str) or math.isfinite(x)}
+    return {**finite, **spec}

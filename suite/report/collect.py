@@ -15,6 +15,7 @@ from l2l.optimizers.learned.pretrained import find_checkpoint
 from l2l.optimizers.learned.rated import Rated
 from l2l.suite.core.convert import plain
 from l2l.suite.core.digests import digest
+from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import optimizers, problems
 from l2l.suite.core.types import Problem
 from l2l.suite.files.places import CURVES, HELD_OUT, NOTICE, PICTURES
@@ -72,6 +73,7 @@ def collect_pictures(
                 curve
                 for curve in plan.curves
                 if (curve.experiment, curve.panel) == place
+                and record_of(curve.cell, root)
                 and (curve.cell.folder(root) / PICTURES).exists()
             ]
             ends = {
@@ -269,4 +271,8 @@ def _trained_on(experiment: Experiment, panel: Panel) -> dict[str, list[Problem]
 def _told(checkpoint: Path) -> list[Problem]:
     """The problem that a checkpoint was trained on, if it says so."""
     told = about_optimizer(checkpoint).get("problem")
-    return [problems.make(told)] if isinstance(told, dict) else []
+    try:
+        return [problems.make(told)] if isinstance(told, dict) else []
+    except SuiteError:
+        # One of a plugin that is not here: no panel is on it.
+        return []

@@ -319,17 +319,16 @@ def test_run_of_another_experiment_keeps_the_report_of_those_before(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_damaged_tables_of_earlier_runs_are_told_and_left_out(
-    finished: Path, tmp_path: Path
-) -> None:
+def test_run_is_refused_where_it_would_lose_earlier_results(finished: Path, tmp_path: Path) -> None:
     out = copied(finished, tmp_path / "out")
-    whole = (out / "claims.csv").read_text()
+    words = ("run", finished.parent / "tiny.yaml", "--results", out)
     (out / "experiments.json").write_text("{")
-    assert command("run", finished.parent / "tiny.yaml", "--results", out).exit_code == 0
-    told = (out / "logs" / "latest.log").read_text()
-    assert "leaves out what was run before" in told
-    assert "experiments.json" in told
-    assert (out / "claims.csv").read_text() == whole
+    refused = command(*words)
+    assert refused.exit_code == 2
+    assert "earlier results would be lost" in refused.output
+    assert "experiments.json" in refused.output
+    (out / "experiments.json").unlink()
+    assert command(*words).exit_code == 0
 
 
 @pytest.mark.usefixtures("undrawn")

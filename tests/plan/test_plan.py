@@ -26,6 +26,7 @@ from l2l.suite.core.seeds import Rng
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.profiles import build, read_experiment
+from l2l.suite.plan.resolved import teacher_config
 from l2l.suite.plan.unchanged import check_unchanged
 from l2l.suite.report.collect import experiment_infos
 
@@ -402,17 +403,20 @@ def test_problems_that_are_mixed_in_decide_what_is_trained(tmp_path: Path) -> No
         plan(tmp_path, "training.t.phases.0.also=[{name: quadratic, dim: 0.5}]")
 
 
-def test_what_is_imitated_is_tried_on_all_problems(tmp_path: Path) -> None:
-    """One network for each group of a convolutional network finds no such groups in a quadratic."""
-    imitate = "{optimizer: {name: pretrained, checkpoint: cifar10, lr: 1.0}, share: 0.5}"
-    also = "[{name: quadratic, dim: 4}]"
-    settings = [
-        "training.t.problem={name: convnet}",
-        f"training.t.phases.0.imitate={imitate}",
-        f"training.t.phases.0.also={also}",
-    ]
-    with pytest.raises(SuiteError, match="the problem has a group 'all', 'groups' has not"):
-        plan(tmp_path, *settings)
+def test_what_is_imitated_is_tried_on_all_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def recorded(spec: Any, problem: Any, *given: Any) -> Any:
+        tried.append(problem.get("dim"))
+        return teacher_config(spec, problem, *given)
+
+    monkeypatch.setattr(l2l.suite.plan.learned, "teacher_config", recorded)
+    imitate = "{optimizer: {name: adam, lr: 0.01}, share: 0.5}"
+    also = "training.t.phases.0.also=[{name: quadratic, dim: 4}]"
+    plan(tmp_path, f"training.t.phases.0.imitate={imitate}", also)
+    assert tried == [None, 4]
 
 
 def test_fields_of_a_curriculum_are_part_of_a_key_only_where_they_are_given(

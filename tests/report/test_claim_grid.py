@@ -14,18 +14,20 @@ def grid_claim(share, finals, places=None, **more):
     tables = [
         rows(name, end, panel=panel)
         for panel, ends in finals.items()
-        for name, end in zip(("LSTM", "NAG"), ends, strict=True)
+        for name, end in zip(
+            ("LSTM", "LSTM 2", "LSTM 3", "NAG"), (*3 * ends[:1], ends[1]), strict=True
+        )
     ]
     panels = tuple(
         PanelInfo(
             panel,
             panel,
             STEPS,
-            ("LSTM", "NAG"),
+            ("LSTM", "LSTM 2", "LSTM 3", "NAG"),
             paper=PaperPanel("fig6", places[panel]) if places else None,
             grid="g",
             at={"units": number},
-            learned=("LSTM",),
+            learned=("LSTM", "LSTM 2", "LSTM 3"),
         )
         for number, panel in enumerate(finals)
     )
@@ -67,13 +69,13 @@ def test_grid_claim_is_held_against_the_papers_own_count():
 
 def test_panel_of_which_nothing_is_known_may_be_below():
     """Of two trainings the intervals' ends are unknown."""
-    found = grid_claim(1.0, {"a": (0.1, 0.2)}, trainings=["LSTM"])
+    found = grid_claim(1.0, {"a": (0.1, 0.2)}, trainings=["LSTM 2"])
     assert (found.verdict, found.estimate) == ("inconclusive", 1.0)
     assert (found.ci_low, found.ci_high) == (0.0, 1.0)
 
 
 def test_grid_claim_on_several_trainings_is_not_on_one():
-    found = grid_claim(1.0, {"a": (0.1, 0.2)}, trainings=["LSTM", "LSTM"])
+    found = grid_claim(1.0, {"a": (0.1, 0.2)}, trainings=["LSTM 2", "LSTM 3"])
     assert "on average over 3 trainings" in found.note
     assert "one training" not in found.note
 
@@ -83,6 +85,7 @@ def test_grid_claim_on_several_trainings_is_not_on_one():
     [
         ({"grid": "h"}, "no grid 'h' in e"),
         ({"baselines": ["SGD"]}, "no optimizer 'SGD'"),
+        ({"trainings": ["LSTM"]}, "trainings: 'LSTM' is named twice"),
         ({"trainings": ["LSMT"]}, "trainings: no optimizer 'LSMT'.*'LSTM'"),
     ],
 )

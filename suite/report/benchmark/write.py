@@ -55,7 +55,8 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
         curves_by_optimizer(results.tables.curves),
         scores_by_run(results.tables.scores),
     )
-    found = scores_of(contests(results), final, load_targets(folder / TARGETS))
+    frozen = load_targets(folder / TARGETS)
+    found = scores_of(contests(results), final, frozen)
     benchmarks = [each for each in results.experiments if each.benchmark]
     content = BenchmarkContent(
         experiments=benchmarks,
@@ -70,7 +71,8 @@ def write_benchmark(results: Results, folder: Path) -> BenchmarkPage:
     for name, table in ((OVERALL, found.overall), (ROWS, found.rows)):
         write_text_atomic(folder / name, table.to_csv(index=False, float_format=DIGITS))
     # In full: who comes later is measured by them.
-    write_text_atomic(folder / TARGETS, found.targets.to_csv(index=False))
+    targets = pd.concat([found.targets, frozen]).drop_duplicates(["problem", "setup"])
+    write_text_atomic(folder / TARGETS, targets.to_csv(index=False))
     page = BenchmarkPage(
         folder / BENCHMARK_HTML, folder / BENCHMARK_MARKDOWN, content.findings, found
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from l2l.suite.core.bounds import Above
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import (
     Evidence,
@@ -35,7 +37,7 @@ class Follows:
     optimizer: str
     than: str
     tolerance: float
-    stride: float = 1.0
+    stride: Annotated[float, Above(0)] = 1.0
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
         return (self._gap(),)

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
-from l2l.suite.core.bounds import NotEmpty
+from l2l.suite.core.bounds import AtLeast, NotEmpty
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome
 from l2l.suite.report.scores.losses import Score
 
 Names = Annotated[tuple[str, ...], NotEmpty()]
-Numbers = Annotated[tuple[float, ...], NotEmpty()]
+# So many of a run's first updates.
+Updates = Annotated[float, AtLeast(1)]
 
 
 class ClaimTest(Protocol):

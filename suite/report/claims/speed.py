@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from l2l.suite.core.bounds import NotEmpty
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, deciding, judge
-from l2l.suite.report.claims.registry import Numbers, register_claim_test
+from l2l.suite.report.claims.registry import Updates, register_claim_test
 from l2l.suite.report.claims.tests import EndsBelowAll, against_all
 from l2l.suite.report.curves import smoothed
 from l2l.suite.report.formatting import number
@@ -34,7 +36,7 @@ class LearnsFaster:
 
     panel: str
     optimizer: str
-    until: Numbers
+    until: Annotated[tuple[Updates, ...], NotEmpty()]
     baselines: tuple[str, ...] = ()
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:

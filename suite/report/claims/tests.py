@@ -19,7 +19,7 @@ from l2l.suite.report.claims.evidence import (
     judge,
     turning,
 )
-from l2l.suite.report.claims.registry import Names, register_claim_test
+from l2l.suite.report.claims.registry import Names, Updates, register_claim_test
 from l2l.suite.report.formatting import number
 from l2l.suite.report.scores.losses import MeanLoss, Score, last_tenth
 from l2l.suite.report.statistics.intervals import (
@@ -47,7 +47,7 @@ class EndsBelowAll:
     panel: str
     optimizer: str
     baselines: tuple[str, ...] = ()
-    until: float = math.inf
+    until: Updates = math.inf
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
         return (last_losses(panel, self.until),)
@@ -104,7 +104,7 @@ class SumBelow:
     panel: str
     optimizer: str
     bound: float
-    until: float = math.inf
+    until: Updates = math.inf
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
         return (summed_losses(panel, self.until),)
@@ -258,16 +258,14 @@ def against_all(
     """
     names = evidence.baselines(panel, optimizers, baselines)
     scores = evidence.scores(panel, [*optimizers, *names], score)
-    # A baseline that diverged is above all, but none that another must be below.
-    means = scores[names].mean() if above else scores[names].apply(finite_mean)
-    chosen = names[int(np.argmax(means if above else -means.fillna(np.inf)))]
     ours = scores[[*optimizers]].to_numpy().T
 
     def differences(tail: float) -> list[Interval]:
         others = (scores[name].to_numpy() for name in names)
         return [difference_over_trainings(ours, other, tail, above) for other in others]
 
-    difference = highest_of(differences, names.index(chosen))
+    difference, place = highest_of(differences)
+    chosen = names[place]
     sides = ([chosen], optimizers) if above else (optimizers, [chosen])
     theirs = f"{'worst' if above else 'best'} baseline {chosen} {_means(scores, [chosen])}"
     means = f"{_means(scores, optimizers)} minus {theirs}"

@@ -59,7 +59,7 @@ class BiggerUpdates:
         means = evidence.scores(self.panel, (self.optimizer, *self.than), MeanUpdate())
         ours, *others = means.to_numpy().T
         # Turned around, because what diverged counts against the side that is claimed lower.
-        below = highest_of(lambda tail: [ratio_of_means(other, ours, tail) for other in others])
+        below, _ = highest_of(lambda tail: [ratio_of_means(other, ours, tail) for other in others])
         note = "mean absolute update " + ", ".join(
             f"{name} {number(means[name].mean())}" for name in (self.optimizer, *self.than)
         )

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from l2l.suite.plan.definitions import PanelInfo
 from l2l.suite.report.claims.evidence import Evidence, Outcome, judge
-from l2l.suite.report.claims.registry import Names, register_claim_test
+from l2l.suite.report.claims.registry import Names, Updates, register_claim_test
 from l2l.suite.report.claims.tests import against_all, last_losses, sum_below, summed_losses
 from l2l.suite.report.scores.losses import Score
 
@@ -38,7 +38,7 @@ class TrainingsEndBelowAll(OfTrainings):
     """
 
     baselines: tuple[str, ...] = ()
-    until: float = math.inf
+    until: Updates = math.inf
     above: ClassVar[bool] = False
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
@@ -77,7 +77,7 @@ class TrainingsSumBelow(OfTrainings):
     """
 
     bound: float
-    until: float = math.inf
+    until: Updates = math.inf
 
     def scores(self, panel: PanelInfo) -> Iterable[Score]:
         return (summed_losses(panel, self.until),)

@@ -103,10 +103,14 @@ def _check_names(experiment: ExperimentInfo, values: dict[str, Any], where: str)
     panel = _panel_of(experiment, values, where)
     if panel is None:
         return
+    seen: set[str] = set()
     for key in NAMES_OF_OPTIMIZERS:
         named = values.get(key, ())
         for optimizer in (named,) if isinstance(named, str) else named:
-            if optimizer not in panel.optimizers:
+            if optimizer in seen:
+                raise SuiteError(f"{where}, {key}: {optimizer!r} is named twice")
+            seen.add(optimizer)
+            if optimizer not in panel.optimizers and optimizer not in experiment.left_out:
                 hint = nearest(optimizer, list(panel.optimizers))
                 raise SuiteError(
                     f"{where}, {key}: no optimizer {optimizer!r} in {panel.name!r}: {hint}"

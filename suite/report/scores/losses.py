@@ -59,7 +59,10 @@ ScoreTable = Mapping[tuple[str, str, str, str], pd.Series]
 
 @dataclass(frozen=True)
 class MeanLoss:
-    """The mean of the losses, or of their log10, at the steps from `first` to `last`, included."""
+    """The mean of the losses, or of their log10, at the steps from `first` to `last`, included.
+
+    There is none of the log10 where a loss is negative.
+    """
 
     first: int
     last: int
@@ -75,6 +78,8 @@ class MeanLoss:
             return nothing()
         losses = runs.between(self.first, self.last)
         if self.log:
+            if (losses < 0).any():
+                return nothing()
             losses = np.log10(np.maximum(losses, SMALLEST_LOSS))
         return pd.Series(losses.mean(axis=1), index=runs.instances)
 
@@ -113,12 +118,14 @@ class LargestGap:
             pd.DataFrame(r.loss, index=r.instances, columns=r.steps) for r in (ours, theirs)
         )
         steps = [step for step in other if step * self.stride in own]
+        if len(steps) < 2:
+            return nothing()
         instances = own.index.intersection(other.index)
         followed = other.loc[instances, steps]
         with np.errstate(invalid="ignore"):
             apart = own.loc[instances, [step * self.stride for step in steps]] - followed.to_numpy()
         # Where both diverged, how far they are apart cannot be said.
-        return apart.abs().max(axis=1, skipna=False).fillna(np.inf) / followed[0]
+        return apart.abs().max(axis=1, skipna=False).fillna(np.inf) / followed[0].abs()
 
 
 def last_tenth(steps: int) -> MeanLoss:

@@ -100,9 +100,7 @@ def ratio_of_means(lower: Floats, higher: Floats, tail: float = TAIL) -> Interva
     return Interval(float(estimate), float(low), float(high), found.n)
 
 
-def highest_of(
-    quantities: Callable[[float], Sequence[Interval]], highest: int | None = None
-) -> Interval:
+def highest_of(quantities: Callable[[float], Sequence[Interval]]) -> tuple[Interval, int]:
     """The highest of several quantities, all of which are claimed to be below a number.
 
     Which one is highest is seen from these runs, so the low end holds for all at once (Bonferroni).
@@ -110,18 +108,16 @@ def highest_of(
 
     Args:
         quantities: all of them, for a probability beyond each end.
-        highest: the place of the one that is taken for the highest; by default that of the highest
-            estimate, or of the first that is NaN.
+
+    Returns:
+        The highest, and its place: that of the highest estimate, or of the first that is NaN.
     """
     plain = quantities(TAIL)
     careful = quantities(TAIL / len(plain))
-    if highest is None:
-        highest = int(np.argmax([each.estimate for each in plain]))
-    return replace(
-        plain[highest],
-        low=float(np.max([each.low for each in careful])),
-        high=float(np.max([each.high for each in plain])),
-    )
+    highest = int(np.argmax([each.estimate for each in plain]))
+    low = float(np.max([each.low for each in careful]))
+    high = float(np.max([each.high for each in plain]))
+    return replace(plain[highest], low=low, high=high), highest
 
 
 def spread_of_means(samples: Floats) -> Interval:
@@ -132,7 +128,7 @@ def spread_of_means(samples: Floats) -> Interval:
     finite = np.asarray(np.isfinite(samples).all(axis=1))
     kept = np.where(finite[:, None], samples, np.inf)
     pairs = list(itertools.permutations(kept.T, 2))
-    return highest_of(lambda tail: [ratio_of_means(*pair, tail) for pair in pairs])
+    return highest_of(lambda tail: [ratio_of_means(*pair, tail) for pair in pairs])[0]
 
 
 def mean_band(losses: Floats) -> tuple[Floats, Floats, Floats]:

@@ -64,7 +64,7 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
         name=name,
         caption=(
             "Mean final loss, ± half of its 95 % interval, or with the interval if that begins "
-            f"below 0; the lowest of a row is bold. {WHICH_END}"
+            f"below 0; the lowest of a row without diverged runs is bold. {WHICH_END}"
         ),
         columns=("Panel", "Updates", "Source", *optimizers),
         rows=tuple(rows),
@@ -89,7 +89,9 @@ def _texts(final: pd.DataFrame, panel: PanelInfo) -> dict[str, str]:
 def _row(
     panel: PanelInfo, source: str, texts: Mapping[str, str], losses: Mapping[str, float]
 ) -> tuple[Cell, ...]:
-    lowest = min((loss for loss in losses.values() if not np.isnan(loss)), default=np.nan)
+    known = {name: loss for name, loss in losses.items() if not np.isnan(loss)}
+    whole = [loss for name, loss in known.items() if "diverged" not in texts.get(name, "")]
+    lowest = min(whole or known.values(), default=np.nan)
     cells = [
         Cell(texts.get(name, "").strip(), loss, bold=loss == lowest)
         for name, loss in losses.items()
