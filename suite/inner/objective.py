@@ -79,8 +79,10 @@ class Objective:
         problem = self.problem
         # A row alone needs no `vmap`, which takes longer than many a loss.
         alone = self.rows == 1 and not has(problem, "losses")
+        by_hand = has(problem, "losses_and_grads")
+        by_hand = by_hand and (has(problem, "losses") or bool(problem.one_by_one))
         # Whether its minibatch is kept as it is drawn, without a dimension for instances.
-        self._bare = alone and not has(problem, "losses_and_grads")
+        self._bare = alone and not by_hand
         if alone or is_one_by_one(problem, self.device):
             self._fixed_of_each = self._of_each(self._fixed)
             self._losses = self._losses_one_by_one
@@ -91,7 +93,8 @@ class Objective:
         else:
             self._losses = self._losses_by_vmap
             self._grads_and_losses = self._grads_and_losses_by_vmap
-        if has(problem, "losses_and_grads"):
+            by_hand = False
+        if by_hand:
             self._grads_and_losses = self._grads_and_losses_by_hand
 
     def pinned(self, fixed: Tensors, batch: Any) -> Objective:

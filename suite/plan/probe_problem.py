@@ -56,7 +56,11 @@ def check_problem(problem: Problem) -> ParamSpec:
         _check_held_out(problem, draws)
     gradient = check_gradient(problem, draws, layout, loss)
     _check_import(problem, draws, loss)
-    if not problem.one_by_one or has(problem, "losses_and_grads"):
+    by_hand = has(problem, "losses_and_grads")
+    if by_hand and not has(problem, "losses") and not problem.one_by_one:
+        what = "is not used without `losses`: add it, or set `one_by_one = True` in the class"
+        raise refused(problem, "losses_and_grads", what)
+    if not problem.one_by_one or by_hand:
         objective = Objective(problem, range(2), SPLIT, SEED, copies=2)
         check_side_by_side(objective, _draws(problem, 1), loss, gradient)
     if not gradient.any():

@@ -495,7 +495,8 @@ def test_list_names_everything() -> None:
     assert adam["fields"]["beta1"] == 0.9
     assert adam["summary"]
     tests = {each["name"]: each for each in told["claim_tests"]}
-    fields = {"panel": "(text)", "optimizer": "(text)", "baselines": [], "until": "(a number)"}
+    fields = {"panel": "(text)", "optimizer": "(text)", "baselines": []}
+    fields["until"] = "(a number, at least 1)"
     assert tests["ends_below_all"]["fields"] == fields
     assert tests["ends_below_all"]["summary"].startswith("The optimizer's mean final loss is below")
     assert {"truncated", "pes"} <= {each["name"] for each in told["estimators"]}

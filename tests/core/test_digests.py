@@ -151,7 +151,7 @@ def test_definition_leads_to_what_it_imports_from_beside_it(tmp_path: Path) -> N
     own = {name for name, path in found.items() if path.is_relative_to(tmp_path)}
     assert own == {
         *("mine.py", "absolute.py", "sibling.py", "further.py", "within.py", "numpy.py"),
-        *("package/__init__.py", "package/deep.py", "problems/own.py"),
+        *("package/__init__.py", "package/deep.py", "./problems/own.py"),
     }
     assert {"problems/mlp.py", "problems/datasets.py"} <= set(found)
 

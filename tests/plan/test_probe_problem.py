@@ -178,7 +178,7 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
         (
             "def instance",
             WRONG_GRADIENT,
-            "Mine.losses_and_grads (mine.py, line N) gives other gradients side by side",
+            "Mine.losses_and_grads (mine.py, line N) is not used without `losses`: add it",
         ),
         (
             "def instance",

@@ -64,7 +64,7 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
         name=name,
         caption=(
             "Mean final loss, ± half of its 95 % interval, or with the interval if that begins "
-            f"below 0; the lowest of a row without diverged runs is bold. {WHICH_END}"
+            f"below 0; the lowest of a row is bold. {WHICH_END}"
         ),
         columns=("Panel", "Updates", "Source", *optimizers),
         rows=tuple(rows),
