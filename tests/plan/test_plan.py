@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import sys
 from dataclasses import replace
@@ -16,6 +18,7 @@ import l2l.suite.plan.learned
 from l2l.optimizers.learned.checkpoint import save_optimizer
 from l2l.problems.data_root import DATA_ROOT
 from l2l.problems.downloads import OFFLINE, why_no_download
+from l2l.problems.quadratic import Quadratic
 from l2l.suite.commands.request import Request, plan_request
 from l2l.suite.core.convert import plain
 from l2l.suite.core.errors import DataMissing, SuiteError
@@ -26,9 +29,9 @@ from l2l.suite.core.seeds import Rng
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.plan import Plan, make_plan
 from l2l.suite.plan.profiles import build, read_experiment
-from l2l.suite.plan.resolved import teacher_config
+from l2l.suite.plan.resolved import _resolved, teacher_config
 from l2l.suite.plan.unchanged import check_unchanged
-from l2l.suite.report.collect import experiment_infos
+from l2l.suite.report.collect import _told, experiment_infos
 
 FILE = """
 title: Tiny
@@ -236,6 +239,25 @@ def test_shipped_checkpoint_needs_no_data_of_problems_that_training_mixes_in(
     assert keys(planned("shipped")) == keys(plan(tmp_path, "training.t.use=shipped"))
 
 
+@dataclasses.dataclass(frozen=True)
+class Capped(Quadratic):
+    cap: float = math.inf
+
+
+def test_defaults_that_json_lacks_are_left_to_the_code() -> None:
+    assert "cap" not in _resolved(Capped, {"name": "capped"})
+    assert _resolved(Capped, {"name": "capped", "cap": 2.0})["cap"] == 2.0
+
+
+def test_checkpoint_of_an_unknown_problem_is_of_no_panel_here(tmp_path: Path) -> None:
+    spec = {"name": "lstm", "preprocessing": "none"}
+    lstm = optimizers.make(spec)
+    trained = lstm.with_weights(lstm.initial_weights(Rng(1, "phi")))
+    path = tmp_path / "own.safetensors"
+    save_optimizer(path, spec, trained, {"problem": {"name": "of_a_plugin"}})
+    assert _told(path) == []
+
+
 def save_checkpoint(folder: Path, seed: int) -> None:
     spec = {"name": "lstm", "preprocessing": "none"}
     lstm = optimizers.make(spec)
@@ -274,6 +296,7 @@ def test_training_from_a_checkpoint_follows_its_content(
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
+        ("panels.p.optimizers.step={name: adam, lr: 0.1}", "'step' is that of a column of the"),
         ("panels.p.problem={name: quadratc}", "panels.p.problem: there is no problem 'quadratc'"),
         ("panels.p.problem={name: xyz}", "; if it is in a file of your own, give it with --plugin"),
         ("panels.p.problem.dmi=3", "panels.p.problem: problem 'quadratic' has no 'dmi'"),

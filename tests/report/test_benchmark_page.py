@@ -279,6 +279,17 @@ def test_page_does_not_take_the_place_of_results_that_it_lacks(tmp_path: Path) -
     assert benchmark(own, out).html.is_file()
 
 
+def test_targets_of_other_setups_stay_in_the_folder(tmp_path: Path) -> None:
+    first, other = alike(SPEEDS, FEW), alike(SPEEDS, FEW, setup={**SETUP, "seed": 3})
+    write_benchmark(first, tmp_path)
+    before = load_targets(tmp_path / "targets.csv")
+    write_benchmark(other, tmp_path)
+    write_benchmark(alike({**SPEEDS, "Better": 3.0}, FEW), tmp_path)
+    after = load_targets(tmp_path / "targets.csv")
+    assert len(after) == 2 * len(before)
+    assert after.merge(before).equals(before)
+
+
 def test_damaged_targets_are_told(tmp_path: Path) -> None:
     (tmp_path / "targets.csv").write_text("problem,target\none,nothing\n")
     with pytest.raises(SuiteError, match="delete it to set new targets"):

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from tidy_curves import INSTANCES, condensed, experiment, known, rows
 
+from l2l.suite.core.errors import SuiteError
 from l2l.suite.report.claims.verdicts import check_claims
 
 BELOW = {"panel": "p", "optimizer": "LSTM"}
@@ -50,3 +51,19 @@ def test_divergence_is_not_following():
         row = verdict("follows", options, adam.assign(optimizer="LSTM"), other)
         assert row.verdict != "reproduced"
         assert "LSTM diverged on 1 of 40" in row.note
+
+
+def test_gap_is_a_part_of_the_size_of_a_negative_loss():
+    adam = rows("ADAM", 0.2)
+    adam["loss"] -= 10
+    apart = adam.assign(optimizer="LSTM", loss=adam.loss + (adam.step == 7))
+    row = verdict("follows", {**BELOW, "than": "ADAM", "tolerance": 0.01}, apart, adam)
+    assert row.verdict == "contradicted" and row.estimate > 0.05
+
+
+def test_curves_that_share_only_their_start_are_not_compared():
+    adam = rows("ADAM", 0.2)
+    options = {**BELOW, "than": "ADAM", "tolerance": 0.01, "stride": 1000.0}
+    assert verdict("follows", options, adam.assign(optimizer="LSTM"), adam).verdict == "unchecked"
+    with pytest.raises(SuiteError, match=r"stride is -1\.0, but must be a number, above 0"):
+        verdict("follows", {**options, "stride": -1.0}, adam.assign(optimizer="LSTM"), adam)

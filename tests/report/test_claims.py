@@ -35,6 +35,34 @@ def test_above_one_baseline_is_contradicted():
     assert "best baseline NAG" in row.note
 
 
+def test_best_baseline_is_the_one_that_is_closest_on_the_same_instances():
+    """ADAM's mean is the lowest only because it diverged where losses are high."""
+    hard = rows("LSTM", 0.1)
+    high = hard.instance >= 8
+    ours, nag, adam = (
+        rows(name, end) for name, end in (("LSTM", 0.3), ("NAG", 0.2), ("ADAM", 0.29))
+    )
+    for table in (ours, nag, adam):
+        table.loc[table.instance >= 8, "loss"] += 5.0
+    adam.loc[high & (adam.step > 0), "loss"] = float("nan")
+    row = verdict("ends_below_all", BELOW, ours, adam, nag)
+    assert "best baseline NAG" in row.note
+    assert row.ci_low <= row.estimate <= row.ci_high
+
+
+def test_negative_losses_have_no_logarithm():
+    ours, adam, nag = (rows(name, 0.2) for name in OPTIMIZERS)
+    ours["loss"] -= 10
+    row = verdict("area_below_all", {**BELOW, "margin": 0.1}, ours, adam, nag)
+    assert row.verdict == "unchecked"
+
+
+def test_optimizer_that_is_named_twice_is_refused():
+    for named in (["ADAM", "ADAM"], ["LSTM"]):
+        with pytest.raises(SuiteError, match=r"baselines: '.*' is named twice"):
+            verdict("ends_below_all", {**BELOW, "baselines": named}, rows("LSTM", 0.1))
+
+
 def test_sum_of_losses_is_that_before_each_update_and_compared_with_the_bound():
     curve = rows("LSTM", 0.1)
     total = curve[curve.step < curve.step.max()].groupby("instance").loss.sum().mean()
