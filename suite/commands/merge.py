@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from l2l.suite.files.places import EXPERIMENT_INFOS
+from l2l.suite.files.json import save_json
+from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, MERGED
 from l2l.suite.report.agreeing import united
 from l2l.suite.report.results import load_results, store_results
 from l2l.suite.report.write import Report, write_report
@@ -28,5 +29,7 @@ def merge(other: Path, root: Path) -> Report:
     with reporting(root):
         if (root / EXPERIMENT_INFOS).exists():
             found = united(load_results(root), found)
+        if (root / CELLS).is_dir():
+            save_json(root / CELLS / MERGED, other.name)
         store_results(root, found)
         return write_report(root)

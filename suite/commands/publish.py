@@ -9,11 +9,10 @@ from typing import Any
 
 from l2l.suite.commands.request import Request, plan_request, saved_request
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, PROVENANCE, REQUEST
+from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, MERGED, PROVENANCE, REQUEST
 from l2l.suite.files.provenance import gather_provenance, load_provenance
 from l2l.suite.plan.definitions import ExperimentInfo, load_experiments
 from l2l.suite.plan.plan import Plan
-from l2l.suite.report.agreeing import places
 from l2l.suite.report.collect import collect_pictures, collect_tables, experiment_infos
 from l2l.suite.report.results import Results, load_results, store_results
 from l2l.suite.report.sources import collect_cells
@@ -53,6 +52,7 @@ def publish(
         )
         others = results_beside(root, [each.name for each in experiments])
         store_results(root, found.beside(others) if others else found)
+        (root / CELLS / MERGED).unlink(missing_ok=True)
         return write_report(root)
 
 
@@ -105,8 +105,8 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
         infos, stored = experiment_infos(plan, request.profile), _stored_infos(root)
         if panel := _changed_panel(infos, stored):
             return _publish_tables(root, f"data or code of {panel} are not those of the run")
-        if panel := _merged_panel(infos, stored):
-            return _publish_tables(root, f"{panel} has results of another folder")
+        if (root / CELLS / MERGED).exists():
+            return _publish_tables(root, "results of another folder were merged in")
     return publish(plan, request, root, recorded)
 
 
@@ -141,11 +141,3 @@ def _changed_panel(infos: Iterable[ExperimentInfo], stored: Mapping[str, Experim
             if not same or before.notice != panel.notice:
                 return f"{info.name}, panel {panel.name!r},"
     return ""
-
-
-def _merged_panel(infos: Sequence[ExperimentInfo], stored: Mapping[str, ExperimentInfo]) -> str:
-    """The first panel with an optimizer that this folder's run does not have."""
-    known = places(stored[info.name] for info in infos if info.name in stored)
-    own = set(places(infos))
-    other = next((place for place in known if place not in own), None)
-    return f"{other[0]}, panel {other[1]!r}," if other else ""

@@ -42,6 +42,8 @@ CELLS = "cells"
 REQUEST = "request.json"
 PLANNED = "planned.json"
 VERSION = "version.json"
+# There where the tables also have results of another folder.
+MERGED = "merged.json"
 LOCKS = ".locks"
 REPORT_LOCK = "report.lock"
 

@@ -290,6 +290,25 @@ def test_merge_unites_one_experiment_of_two_folders(tmp_path: Path) -> None:
     assert (first / "final.csv").read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_merged_results_stay_in_the_report_until_the_next_run(tmp_path: Path) -> None:
+    """Though both folders have the same labels."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    text = EXPERIMENT.split("claims:")[0]
+    own = write_experiment(tmp_path, text)
+    assert command("run", own, "--results", first).exit_code == 0
+    ours = "ADAM: {name: adam, lr: 0.1}"
+    own.write_text(text.replace(ours, "ADAM: {name: adam, lr: 0.01}"))
+    assert command("run", own, "--results", second).exit_code == 0
+    own.write_text(text)
+    means = []
+    words = (("report",), ("merge", second), ("report",), ("run", own))
+    for each in words:
+        assert command(*each, "--results", first).exit_code == 0
+        means.append(pd.read_csv(first / "final.csv").set_index("optimizer")["mean"]["ADAM"])
+    assert means[1] == means[2] != means[0] == means[3]
+
+
 def test_benchmark_needs_an_experiment_that_is_one(finished: Path, tmp_path: Path) -> None:
     refused = command("benchmark", "--results", finished, "--out", tmp_path / "page")
     assert refused.exit_code == 2
