@@ -34,11 +34,6 @@ class Found:
     age: float
 
 
-def is_at_work(root: Path) -> bool:
-    """Whether a process computes a cell of the folder; it may then need others that are done."""
-    return any(is_locked(folder.name, root) for folder in (root / CELLS).glob("*-*"))
-
-
 def find_cells(
     root: Path, kind: str | None, older_than: str | None, keep: Collection[str]
 ) -> list[Found]:

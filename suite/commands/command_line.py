@@ -239,10 +239,11 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
 ) -> int:
     """Delete cells; tables, figures and report stay."""
-    from l2l.suite.commands.clean import delete_cells, find_cells, is_at_work
+    from l2l.suite.commands.clean import delete_cells, find_cells
     from l2l.suite.commands.request import planned_cells
     from l2l.suite.core.errors import SuiteError
     from l2l.suite.run.folder import check_folder
+    from l2l.suite.run.locks import is_at_work
 
     check_folder(results)
     keep = planned_cells(results) if unused or is_at_work(results) else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from l2l.suite.plan.probe import untried
 from l2l.suite.plan.profiles import build, read_experiment
 from l2l.suite.report.claims.verdicts import claim_test
 from l2l.suite.report.collect import experiment_infos
+from l2l.suite.run.locks import is_at_work
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,15 @@ def save_request(request: Request, root: Path) -> None:
 
 
 def save_planned(plan: Plan, root: Path) -> None:
-    """Keep the names of its cells' folders in the results folder."""
-    save_json(root / CELLS / PLANNED, {"cells": [cell.label for cell in plan.cells]})
+    """Keep the names of its cells' folders in the results folder.
+
+    While another run is at work there, its cells stay among them: it may still need them.
+    """
+    cells = {cell.label for cell in plan.cells}
+    if is_at_work(root):
+        with suppress(SuiteError):
+            cells |= planned_cells(root)
+    save_json(root / CELLS / PLANNED, {"cells": sorted(cells)})
 
 
 def planned_cells(root: Path) -> frozenset[str]:

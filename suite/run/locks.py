@@ -56,6 +56,11 @@ def is_locked(label: str, root: Path) -> bool:
         return False
 
 
+def is_at_work(root: Path) -> bool:
+    """Whether a process computes a cell of the folder; it may then need others that are done."""
+    return any(is_locked(folder.name, root) for folder in (root / CELLS).glob("*-*"))
+
+
 @contextmanager
 def held(label: str, root: Path) -> Iterator[None]:
     """Hold the cell in folder `label` for the length of the block, which any thread may end.

@@ -30,6 +30,7 @@ from forked import forked
 
 import l2l.suite.commands.request
 from l2l.problems.data_root import DATA_ROOT
+from l2l.suite.run.locks import held
 
 
 @pytest.fixture(scope="module")
@@ -371,6 +372,22 @@ def test_clean_keeps_what_the_last_run_needs_whatever_a_plan_would_be_now(
         assert refused.exit_code == 2
         assert told in refused.stderr
     assert len(list(out.glob("cells/*-*"))) == len(before) - 3
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_clean_keeps_what_a_run_beside_the_last_one_may_still_need(
+    finished: Path, tmp_path: Path
+) -> None:
+    out = copied(finished, tmp_path / "out")
+    other = write_experiment(tmp_path, TWO)
+    needed = {path.name for path in out.glob("cells/*-*")}
+    with held(min(needed), out):
+        assert command("run", other, "--results", out).exit_code == 0
+        assert command("clean", "--yes", "--results", out).exit_code == 0
+    assert needed <= {path.name for path in out.glob("cells/*-*")}
+    assert command("run", other, "--results", out).exit_code == 0
+    assert command("clean", "--unused", "--yes", "--results", out).exit_code == 0
+    assert not needed & {path.name for path in out.glob("cells/*-*")}
 
 
 TWO = """
