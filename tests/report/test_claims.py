@@ -55,6 +55,7 @@ def test_negative_losses_have_no_logarithm():
     ours["loss"] -= 10
     row = verdict("area_below_all", {**BELOW, "margin": 0.1}, ours, adam, nag)
     assert row.verdict == "unchecked"
+    assert row.note.endswith("if its losses are not negative: these have no logarithm")
 
 
 def test_optimizer_that_is_named_twice_is_refused():

@@ -15,7 +15,7 @@ from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo
 from l2l.suite.report.curves import Curve, CurveTable
 from l2l.suite.report.final import paper_loss
 from l2l.suite.report.formatting import number
-from l2l.suite.report.scores.losses import Score, ScoreTable, last_tenth
+from l2l.suite.report.scores.losses import MeanLoss, Score, ScoreTable, last_tenth
 from l2l.suite.report.statistics.intervals import Interval
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "unchecked"]
@@ -85,10 +85,10 @@ class Evidence:
         for optimizer in optimizers:
             place = (self.experiment.name, panel, optimizer, score.name)
             if place not in self.known:
-                raise MissingRunsError(
-                    f"no {score.name} of {optimizer} in panel {panel}: run it again, to step "
-                    f"{self.panel(panel).steps}"
-                )
+                wanted = f"run it again, to step {self.panel(panel).steps}"
+                if isinstance(score, MeanLoss) and score.log:
+                    wanted += ", if its losses are not negative: these have no logarithm"
+                raise MissingRunsError(f"no {score.name} of {optimizer} in panel {panel}: {wanted}")
             columns[optimizer] = self.known[place]
         table = pd.concat(columns, axis=1, join="inner")
         if table.empty:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ def notices(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
 def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name: str) -> Table:
     """Mean final losses, panels by optimizers, ours and the paper's after as many updates.
 
-    The lowest of a row is bold.
+    The lowest of a row is bold, without those of optimizers that diverged unless all did.
     """
     optimizers = list(
         dict.fromkeys(o for e in experiments for panel in e.panels for o in panel.optimizers)
@@ -55,7 +55,8 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
             found = found.set_index("optimizer")
             ours = {name: float(found["mean"].get(name, np.nan)) for name in optimizers}
             theirs = {name: paper_loss(panel, name) for name in optimizers}
-            rows.append(_row(panel, "ours", _texts(found, panel), ours))
+            diverged = found.index[found["diverged"] > 0]
+            rows.append(_row(panel, "ours", _texts(found, panel), ours, diverged))
             if panel.paper is not None:
                 rows.append(_row(panel, "paper", {n: number(x) for n, x in theirs.items()}, theirs))
             place = {"experiment": experiment.name, "panel": panel.name, "step": panel.steps}
@@ -87,10 +88,15 @@ def _texts(final: pd.DataFrame, panel: PanelInfo) -> dict[str, str]:
 
 
 def _row(
-    panel: PanelInfo, source: str, texts: Mapping[str, str], losses: Mapping[str, float]
+    panel: PanelInfo,
+    source: str,
+    texts: Mapping[str, str],
+    losses: Mapping[str, float],
+    diverged: Collection[str] = (),
 ) -> tuple[Cell, ...]:
     known = {name: loss for name, loss in losses.items() if not np.isnan(loss)}
-    whole = [loss for name, loss in known.items() if "diverged" not in texts.get(name, "")]
+    # The mean of what is left of an optimizer's runs may be low by chance.
+    whole = [loss for name, loss in known.items() if name not in diverged]
     lowest = min(whole or known.values(), default=np.nan)
     cells = [
         Cell(texts.get(name, "").strip(), loss, bold=loss == lowest)
