@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from l2l.suite.commands.request import Request, plan_request, saved_request
+from l2l.suite.commands.request import Request, plan_request, planned_cells, saved_request
 from l2l.suite.core.errors import SuiteError
-from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, MERGED, PROVENANCE, REQUEST
+from l2l.suite.files.places import CELLS, EXPERIMENT_INFOS, MERGED, PROVENANCE, REQUEST, SOURCES
 from l2l.suite.files.provenance import gather_provenance, load_provenance
 from l2l.suite.plan.definitions import ExperimentInfo, load_experiments
 from l2l.suite.plan.plan import Plan
 from l2l.suite.report.collect import collect_pictures, collect_tables, experiment_infos
-from l2l.suite.report.results import Results, load_results, store_results
+from l2l.suite.report.results import Results, load_results, load_sources, store_results
 from l2l.suite.report.sources import collect_cells
 from l2l.suite.report.write import Report, write_report
 from l2l.suite.run.folder import check_folder, check_version, reporting
@@ -77,7 +77,8 @@ def results_beside(root: Path, own: Iterable[str]) -> Results | None:
 def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     """The same, of what was last run into the folder; from its tables alone if its cells are gone.
 
-    So it is if the cells could not be found, because data or code are not those of the run.
+    So it is if the cells could not be found, because settings, data or code are not those of the
+    run.
 
     Args:
         root: the results folder.
@@ -105,6 +106,8 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
         infos, stored = experiment_infos(plan, request.profile), _stored_infos(root)
         if panel := _changed_panel(infos, stored):
             return _publish_tables(root, f"data or code of {panel} are not those of the run")
+        if panel := _edited_panel(plan, root):
+            return _publish_tables(root, f"settings or code of {panel} are not those of the run")
         if (root / CELLS / MERGED).exists():
             return _publish_tables(root, "results of another folder were merged in")
     return publish(plan, request, root, recorded)
@@ -140,4 +143,18 @@ def _changed_panel(infos: Iterable[ExperimentInfo], stored: Mapping[str, Experim
             same = all(before.setup.get(key, value) == value for key, value in panel.setup.items())
             if not same or before.notice != panel.notice:
                 return f"{info.name}, panel {panel.name!r},"
+    return ""
+
+
+def _edited_panel(plan: Plan, root: Path) -> str:
+    """The first panel with a result of a cell that the last run planned and this plan does not."""
+    try:
+        sources, planned = load_sources(root / SOURCES), planned_cells(root)
+    except SuiteError:
+        return ""
+    names = [each.name for each in plan.experiments]
+    gone = planned - {cell.label for cell in plan.cells}
+    done = sources[sources["finished"].notna() & sources["experiment"].isin(names)]
+    for row in done[done["cell"].isin(gone)].itertuples():
+        return f"{row.experiment}, panel {row.panel!r},"
     return ""

@@ -422,6 +422,31 @@ def test_report_keeps_results_whose_data_is_not_here_any_more(
     forget_data()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_report_keeps_results_whose_settings_were_edited_since_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, yaml = tmp_path / "out", write_experiment(tmp_path, TWO)
+    assert command("run", yaml, "--results", out).exit_code == 0
+    before = (out / "final.csv").read_text()
+    without_m = "".join(line for line in TWO.splitlines(keepends=True) if "title: M" not in line)
+    for edited in (TWO.replace("mlp}, steps: 3", "mlp}, steps: 4"), without_m):
+        yaml.write_text(edited)
+        assert command("report", "--results", out).exit_code == 0
+        assert (out / "final.csv").read_text() == before
+        assert "settings or code of tiny, panel 'm', are not those of the run" in caplog.text
+        caplog.clear()
+    # What decides no result may be edited, and what was run since is what counts.
+    yaml.write_text(TWO.replace("title: M", "title: Mine"))
+    assert command("report", "--results", out).exit_code == 0
+    assert "Mine" in (out / "report.md").read_text()
+    yaml.write_text(TWO.replace("mlp}, steps: 3", "mlp}, steps: 4"))
+    assert command("run", yaml, "--results", out).exit_code == 0
+    assert command("report", "--results", out).exit_code == 0
+    assert pd.read_csv(out / "final.csv")["step"].to_list() == [3, 4]
+    assert not caplog.text.count("made from the tables")
+
+
 def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Path) -> None:
     out = copied(finished, tmp_path / "out")
     cells = sorted(out.glob("cells/*-*"))
