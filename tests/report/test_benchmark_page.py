@@ -173,6 +173,21 @@ def test_seconds_of_another_machine_are_not_compared() -> None:
     assert seconds["LSTM"] == pytest.approx(before["LSTM"])
 
 
+def test_findings_compare_seconds_on_the_same_problems() -> None:
+    """Luck and LSTM A ran on ADAM's machine only where they are fast."""
+    moved = ("Luck", "LSTM A")
+    panels = {panel: {**SPEEDS, "LSTM A": 0.4, "Luck": 0.6} for panel in PANELS}
+    found = results(panels | {"one": {**SPEEDS, "LSTM A": 4.0, "Luck": 4.5}})
+    there = found.sources["optimizer"].isin(moved) & (found.sources["panel"] != "one")
+    machines = found.sources["machine"].where(~there, "another")
+    scores = scored(dataclasses.replace(found, sources=found.sources.assign(machine=machines)))
+    seconds = scores.overall.set_index("optimizer")["speedup_seconds"]
+    assert seconds["Luck"] > 4 > seconds["Muon"]
+    (told,) = (each.text for each in findings(scores) if each.text.startswith("In seconds"))
+    assert "LSTM is 0.49" in told
+    assert "Muon 2.00" in told
+
+
 def test_findings_without_a_learned_optimizer_or_problems_it_knows() -> None:
     (alone,) = findings(scored(alike({"ADAM": 1.0, "Muon": 2.0})))
     assert alone.text.startswith("The fastest tuned baseline but ADAM, Muon, is 2.00")

@@ -86,12 +86,16 @@ def _learned_everywhere(scores: Scores) -> list[str]:
 def _best(scores: Scores, score: str, masks: Mapping[str, Mask]) -> str | None:
     """The one with the highest mean over its problems; None if there is none.
 
-    Who was not run on all of them takes no part: means over other problems cannot be compared.
+    Who was not run on all of them, or lacks a score that others have, such as of seconds on another
+    machine, takes no part: means over other problems cannot be compared.
     """
+    scored = {name: ~np.isnan(of.low[0]) for name, of in scores.values[score].items()}
+    nobody = ~np.logical_or.reduce([*scored.values()])
+    whole = {name: scores.masks["ran"][name] & (own | nobody) for name, own in scored.items()}
     found = {
         name: scores.over(score, name, mask).estimate
         for name, mask in masks.items()
-        if not (mask & ~scores.masks["ran"][name]).any()
+        if not (mask & ~whole[name]).any()
     }
     known = {name: value for name, value in found.items() if not np.isnan(value)}
     return max(known, key=lambda name: known[name]) if known else None
