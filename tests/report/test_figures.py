@@ -11,6 +11,7 @@ from tidy_curves import STEPS, condensed, experiment, known, rows
 
 from l2l.suite.plan.definitions import ExperimentInfo, PanelInfo, PaperPanel
 from l2l.suite.report.figures import text as figure_text
+from l2l.suite.report.figures.draw import caption
 from l2l.suite.report.figures.experiment import draw_experiment
 from l2l.suite.report.figures.files import Drawing, render
 from l2l.suite.report.figures.style import curve_styles, own_settings
@@ -292,6 +293,31 @@ def test_panels_of_a_grid_share_an_axis_that_shows_final_losses():
     assert list(line.get_xdata()) == [5, 10]
     at = curves[(curves["panel"] == "b") & (curves["step"] > STEPS * 0.9)]["loss"].mean()
     assert np.isclose(line.get_ydata()[1], at)
+
+
+def test_numbers_of_a_grid_are_drawn_in_their_order():
+    finals = {10: 0.2, 5: 0.3, 20: 0.1}
+    curves = pd.concat([rows("LSTM", final, panel=f"p{at}") for at, final in finals.items()])
+    panels = tuple(
+        PanelInfo(f"p{at}", "P", STEPS, ("LSTM",), grid="g", at={"units": at}) for at in finals
+    )
+    line = drawn(ExperimentInfo("e", "E", panels), curves).axes[0].lines[0]
+    assert list(line.get_xdata()) == [5, 10, 20]
+    assert (np.diff(line.get_ydata()) < 0).all()
+
+
+def test_figure_of_panels_and_a_grid_says_what_each_shows():
+    plain = PanelInfo("p", "P", STEPS, ("LSTM",))
+    grid = tuple(replace(plain, name=f"g{at}", grid="g", at={"units": at}) for at in (5, 10))
+    curves = pd.concat([rows("LSTM", 0.1, panel=name) for name in ("p", "g5", "g10")])
+    mixed = ExperimentInfo("e", "E", (plain, *grid))
+    figure = drawn(mixed, curves)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["Loss", "Final loss"]
+    assert "bootstrap band; in grids 95 % interval" in " ".join(texts(figure).split())
+    only = " Grids show mean final losses, with their 95 % intervals."
+    assert caption(mixed, {}).endswith(only)
+    for panels in ((plain,), grid):
+        assert only not in caption(replace(mixed, panels=panels), {})
 
 
 @pytest.mark.parametrize("many", [9, 30])

@@ -122,6 +122,8 @@ def caption(experiment: ExperimentInfo, held_out: CurveTable) -> str:
         text += "; dotted, with hollow markers, the curves of the paper's own figure"
     text += "."
     ungridded = {panel.name for panel in experiment.panels if not panel.grid}
+    if 0 < len(ungridded) < len(experiment.panels):
+        text += " Grids show mean final losses, with their 95 % intervals."
     if any(name == experiment.name and panel in ungridded for name, panel, _ in held_out):
         text += (
             " The lower panels show the mean loss on held-out data, after each tenth of the "

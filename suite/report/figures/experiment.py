@@ -103,8 +103,11 @@ def draw_experiment(
         if under is not None:
             draw_panel(under, replace(slot[0], paper=None), other[0], styles, mark_all=True)
             axis.set_xlabel("")
-    for axis, _ in axes[::columns]:
-        axis.set_ylabel("Final loss" if slots[0][0].grid else "Loss")
+    said = ""
+    for place, ((axis, _), slot) in enumerate(zip(axes, slots, strict=False)):
+        before, said = said, "Final loss" if slot[0].grid else "Loss"
+        if place % columns == 0 or said != before:
+            axis.set_ylabel(said)
     for axis, _ in axes[len(slots) :]:
         axis.set_visible(False)
     figure.text(0.008, 0.04 / height, "\n".join(lines), fontsize=7.5, va="bottom")
@@ -218,8 +221,10 @@ def _handles(experiment: ExperimentInfo, styles: Mapping[str, CurveStyle]) -> li
         )
         for name in names
     ]
-    gridded = all(panel.grid for panel in experiment.panels)
-    band = "95 % interval" if gridded else "bootstrap band"
+    grids = [bool(panel.grid) for panel in experiment.panels]
+    band = "95 % interval" if any(grids) else "bootstrap band"
+    if any(grids) and not all(grids):
+        band = "bootstrap band; in grids 95 % interval"
     handles.append(Patch(color=GREY, alpha=1.5 * BAND_ALPHA, linewidth=0, label=band))
     if any(panel.paper for panel in experiment.panels):
         handles.append(Line2D([], [], color=GREY, marker="o", label="the paper's curves", **PAPER))

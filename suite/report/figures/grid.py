@@ -39,12 +39,15 @@ def draw_grid(
 
     Args:
         axis: to draw on.
-        panels: of one axis, see `same_axis`.
+        panels: of one axis, see `same_axis`; numbers of the last field may come in any order.
         final: the rows of final.csv of their experiment.
         styles: by optimizer.
     """
-    field, values = list(panels[0].at)[-1], [list(panel.at.values())[-1] for panel in panels]
-    numeric = all(isinstance(value, int | float) for value in values)
+    field = list(panels[0].at)[-1]
+    numeric = all(isinstance(panel.at[field], int | float) for panel in panels)
+    if numeric:
+        panels = sorted(panels, key=lambda panel: float(panel.at[field]))
+    values = [panel.at[field] for panel in panels]
     places = values if numeric else list(range(len(values)))
     drawn = []
     for order, name in enumerate(dict.fromkeys(o for panel in panels for o in panel.optimizers)):
