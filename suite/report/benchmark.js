@@ -30,17 +30,20 @@ const linear = (low, high, from, to) => {
 const logarithmic = (low, high, from, to) => {
   const [bottom, top] = [Math.log10(low), Math.log10(high)];
   const inner = top - bottom > 4 ? [1] : top - bottom > 2 ? [1, 3] : top - bottom > 0.7 ? [1, 2, 5] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9];
-  const ticks = [];
+  let ticks = [];
   for (let power = Math.floor(bottom); power <= top; power++)
     for (const digit of inner) {
       const tick = digit * 10 ** power;
       if (tick >= low && tick <= high) ticks.push(tick);
     }
+  // A range between two of these has round numbers, with as many digits as losses have here.
+  if (ticks.length < 2) ticks = [...new Set(linear(low, high, from, to).ticks.map(rounded))];
   const every = Math.ceil(ticks.length / 8);
   const { at } = linear(bottom, top, from, to);
   return { at: (x) => at(Math.log10(x)), ticks: ticks.filter((_, i) => i % every === 0) };
 };
-const written = (x) => (x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e5) ? x.toExponential(0) : String(Number(x.toPrecision(3))));
+const rounded = (x) => Number(x.toPrecision(3));
+const written = (x) => (x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e5) ? rounded(x).toExponential() : String(rounded(x)));
 
 // Axes with their names; lines are put into it.
 const frame = (xs, ys, label, names) => {

@@ -365,3 +365,29 @@ def test_page_filters_sorts_and_shows_curves(page: Path, tmp_path: Path, width: 
     assert (say["bad"], say["closed"]) == (0, 0)
     assert say["followed"] in {*SPEEDS, HOSTILE}
     assert say["wide"] <= 0
+
+
+TICKS = """
+document.querySelector("#table-rows td button").click();
+const chart = document.querySelector("tr.detail svg[role=img]");
+const say = {
+  lines: chart.querySelectorAll("path.axis[d*=H]").length,
+  ticks: [...chart.querySelectorAll("text[text-anchor=end]")].map((text) => text.textContent),
+};
+"""
+
+
+@pytest.mark.parametrize(("speed", "scale"), [(0.0005, 1.0), (0.01, 1.7e-4), (1.0, 1.7e-4)])
+def test_losses_of_less_than_a_decade_have_ticks(
+    tmp_path: Path, speed: float, scale: float
+) -> None:
+    found = results({"one": {"ADAM": speed, "Muon": speed / 2}}, long=False)
+    anytime = found.tables.anytime.assign(loss=found.tables.anytime["loss"] * scale)
+    tables = dataclasses.replace(found.tables, anytime=anytime)
+    write_benchmark(dataclasses.replace(found, tables=tables), tmp_path)
+    text = (tmp_path / "benchmark.html").read_text(encoding="utf-8")
+    say = ask(text, TICKS, tmp_path)
+    assert say["lines"] == len(say["ticks"]) >= 2
+    assert len(set(say["ticks"])) == len(say["ticks"])
+    numbers = [float(tick) for tick in say["ticks"]]
+    assert numbers == sorted(numbers)
