@@ -15,6 +15,7 @@ from command_line import ROOT
 from l2l.suite.core.convert import REST
 from l2l.suite.meta.schedule import Training
 from l2l.suite.plan.config import Claim, Experiment, Grid, Panel
+from l2l.suite.report.claims.verdicts import CLAIM_TESTS
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/*/README.md")])
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -69,3 +70,12 @@ def test_fields_of_experiments_are_described_and_required_ones_called_so(kind: A
         if each.metadata != REST
     }
     assert described == expected | ({"name": False} if kind is Experiment else {})
+
+
+def test_results_say_which_scores_each_claim_test_needs() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.partition("\n## scores.parquet\n")[2].partition("\n## ")[0]
+    rows = "".join(line for line in section.splitlines() if line.startswith("|"))
+    own = {name: each for name, each in CLAIM_TESTS.items() if each.__module__.startswith("l2l.")}
+    for name, each in own.items():
+        assert f"`{name}`" in (rows if hasattr(each, "scores") else section), name
