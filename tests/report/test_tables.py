@@ -42,6 +42,18 @@ def test_interval_that_begins_below_zero_is_told_as_it_is() -> None:
     assert float(mean) > 0 > float(ends.strip("[]").split(",")[0])
 
 
+def test_caption_says_that_bold_prefers_optimizers_without_diverged_runs() -> None:
+    info = experiment(["ADAM", "NAG"])
+    for diverged, said in (([1, 2], True), ([], False)):
+        curves = pd.concat([rows("ADAM", 0.1, diverged=diverged), rows("NAG", 0.2)])
+        final = final_losses([info], *known(condensed(info, curves)))
+        table = final_table([info], final, "final")
+        bold = [name for name, cell in zip(table.columns, table.rows[0], strict=True) if cell.bold]
+        assert bold == (["NAG"] if said else ["ADAM"])
+        words = "is bold, if possible of an optimizer without diverged runs."
+        assert (words in table.caption) == said
+
+
 def test_learning_rates_at_an_end_of_the_widest_grid_are_noted() -> None:
     info = experiment(["ADAM", "NAG"])
     curves = [rows("ADAM", 0.2, learning_rate=1e-8), rows("NAG", 0.2, learning_rate=2e-8)]

@@ -23,6 +23,8 @@ WHICH_END = (
     "Our final losses are means over the last tenth of the updates, the paper's are the last "
     "values of its curves."
 )
+# Which loss is bold where there are diverged runs.
+WHOLE_FIRST = ", if possible of an optimizer without diverged runs"
 
 
 def notices(experiments: Sequence[ExperimentInfo]) -> tuple[str, ...]:
@@ -48,7 +50,7 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
     optimizers = list(
         dict.fromkeys(o for e in experiments for panel in e.panels for o in panel.optimizers)
     )
-    rows, data = [], []
+    rows, data, preferred = [], [], ""
     for experiment in experiments:
         for panel in experiment.panels:
             found = final[(final["experiment"] == experiment.name) & (final["panel"] == panel.name)]
@@ -56,6 +58,8 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
             ours = {name: float(found["mean"].get(name, np.nan)) for name in optimizers}
             theirs = {name: paper_loss(panel, name) for name in optimizers}
             diverged = found.index[found["diverged"] > 0]
+            if len(diverged):
+                preferred = WHOLE_FIRST
             rows.append(_row(panel, "ours", _texts(found, panel), ours, diverged))
             if panel.paper is not None:
                 rows.append(_row(panel, "paper", {n: number(x) for n, x in theirs.items()}, theirs))
@@ -65,7 +69,7 @@ def final_table(experiments: Sequence[ExperimentInfo], final: pd.DataFrame, name
         name=name,
         caption=(
             "Mean final loss, ± half of its 95 % interval, or with the interval if that begins "
-            f"below 0; the lowest of a row is bold. {WHICH_END}"
+            f"below 0; the lowest of a row is bold{preferred}. {WHICH_END}"
         ),
         columns=("Panel", "Updates", "Source", *optimizers),
         rows=tuple(rows),
