@@ -101,13 +101,13 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
             raise
         return _publish_tables(root, f"what was run cannot be planned again here: {error}")
     if published:
-        if not any(record_of(cell, root) for cell in plan.results):
-            return _publish_tables(root)
         infos, stored = experiment_infos(plan, request.profile), _stored_infos(root)
         if panel := _changed_panel(infos, stored):
             return _publish_tables(root, f"data or code of {panel} are not those of the run")
         if panel := _edited_panel(plan, root):
             return _publish_tables(root, f"settings or code of {panel} are not those of the run")
+        if not any(record_of(cell, root) for cell in plan.results):
+            return _publish_tables(root)
         if (root / CELLS / MERGED).exists():
             return _publish_tables(root, "results of another folder were merged in")
     return publish(plan, request, root, recorded)
