@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from l2l.suite.commands.ending import FAILED, finished
+from l2l.suite.commands.ending import FAILED, Output, finished
 from l2l.suite.core.bounds import Device, Profile
 from l2l.suite.files.places import WORKPLACE
 
@@ -265,13 +265,24 @@ def clean(
 def main() -> None:
     """The command line in the user's surroundings, which may have been made for something else."""
     codecs.register_error("shown", _shown)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="shown")
+    sys.stdout, sys.stderr = map(_output, (sys.stdout, sys.stderr))
     # Figures go to files. A notebook's backend may not even be installed here, and matplotlib
     # refuses to be imported then.
     os.environ["MPLBACKEND"] = "agg"
     app()
+
+
+def _output(stream: Any) -> Any:
+    """The stream, for a terminal that may lack letters, or a program that stops reading."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(Output(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors="shown",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def _shown(error: UnicodeError) -> tuple[bytes, int]:

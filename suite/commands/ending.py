@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
-import select
 import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 
@@ -19,6 +19,17 @@ CRASHED = 70
 INTERRUPTED = 130
 
 P = ParamSpec("P")
+
+
+class Output(io.FileIO):
+    """Where output goes: once nobody reads it any more, such as `| head`, nowhere."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return super().write(data)
 
 
 def finished(verb: Callable[P, int]) -> Callable[P, None]:
@@ -38,24 +49,11 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
             again = shlex.join([*program, *sys.argv])
             _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
-        except BrokenPipeError as error:
-            code = 0 if _is_read_no_more() else _told(error)
         except Exception as error:
             code = _told(error)
         raise typer.Exit(code)
 
     return command
-
-
-def _is_read_no_more() -> bool:
-    """Whether the reader of the output is gone, such as `| head`, which has read enough."""
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
-    gone = bool(poll.poll(0))
-    if gone:
-        # Python flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return gone
 
 
 def _told(error: Exception) -> int:

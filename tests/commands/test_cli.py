@@ -569,18 +569,31 @@ def test_list_names_everything() -> None:
     assert "quadratic" in shown and "Claim tests" in shown and "ends_below_all" in shown
 
 
-def test_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["list"], 0),
+        (["list", "--schema"], 0),
+        (["status", "--json"], 0),
+        (["run", "nowhere.yaml"], 2),
+    ],
+)
+def test_reader_that_has_seen_enough_ends_the_command_quietly(
+    finished: Path, words: list[str], code: int
+) -> None:
+    own = ["--results", str(finished)] if words[0] in ("status", "run") else []
     with subprocess.Popen(
-        [sys.executable, "reproduce.py", "list", "--schema"],
+        [sys.executable, "reproduce.py", *words, *own],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
-        told = process.stderr.read()
-    assert process.returncode == 0
-    assert told == b""
+        told = process.stderr.read().decode()
+    assert process.returncode == code
+    assert told == ("" if code == 0 else "nowhere.yaml cannot be read: No such file or directory\n")
 
 
 def test_help_explains_itself_without_loading_pytorch() -> None:
