@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.json import read_json, save_json
 from l2l.suite.files.places import CELLS, LOCKS
+from l2l.suite.files.storage import StorageError
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,39 @@ def owned(path: Path) -> Iterator[None]:
 
 
 def is_locked(label: str, root: Path) -> bool:
-    """Whether a living process works on the cell in folder `label`."""
+    """Whether a living process works on the cell in folder `label`.
+
+    Raises:
+        StorageError: its lock cannot be read, so nobody knows.
+    """
     path = _lock_file(label, root)
-    if not path.exists():
-        return False
     try:
+        if not path.exists():
+            return False
         with FileLock(path, timeout=0):
             return False
     except Timeout:
         return True
     except OSError:
-        # A folder that cannot be written to has nobody at work in it.
+        return _is_locked_by_others(path)
+
+
+def _is_locked_by_others(path: Path) -> bool:
+    """The same, of a lock that is not ours to write to: another user's, or on a read-only disk."""
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # either, by the file system
+                return True
         return False
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read ({error.strerror}), so whether a process works on the cell is "
+            "not known: nothing is deleted, run it again as a user who may read it"
+        ) from error
 
 
 def is_at_work(root: Path) -> bool:

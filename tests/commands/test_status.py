@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import command
@@ -21,6 +23,7 @@ from l2l.suite.core.kind import Job
 from l2l.suite.files.atomic import write_text_atomic
 from l2l.suite.files.places import CELLS, LOCKS
 from l2l.suite.files.progress import CellProgress
+from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.plan import Curve, Plan
 from l2l.suite.run.folder import open_results
@@ -181,6 +184,55 @@ def test_clean_keeps_all_that_a_run_under_way_needs(root: Path) -> None:
         assert command("clean", "--results", root, "--yes").exit_code == 0
     assert record_of(needed, root) is not None
     assert not other.folder(root).exists()
+
+
+def refuse_locks(monkeypatch: pytest.MonkeyPatch, reading: bool) -> None:
+    """Locks are another user's, who lets others read them or not; root would not be refused."""
+    os_open, path_open = os.open, Path.open
+
+    def refuse(path: object, flags: int) -> None:
+        if str(path).endswith(".lock") and (flags & os.O_RDWR or not reading):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def patched_os(path: str, flags: int, *rest: Any, **named: Any) -> int:
+        refuse(path, flags)
+        return os_open(path, flags, *rest, **named)
+
+    def patched_path(path: Path, *rest: Any, **named: Any) -> Any:
+        refuse(path, os.O_RDONLY)
+        return path_open(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", patched_os)
+    monkeypatch.setattr(Path, "open", patched_path)
+
+
+def test_cell_of_another_user_at_work_is_told_and_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, done = cell("tune", 1), cell("tune", 2)
+    running.folder(root).mkdir()
+    run_cell(done, root, "cpu")
+    with FileLock(root / CELLS / LOCKS / f"{running.label}.lock"):
+        refuse_locks(monkeypatch, reading=True)
+        found = states(status_of(plan(running, done), root))
+        assert found == {running.label: "running", done.label: "done"}
+        assert [each.folder.name for each in find_cells(root, None, None, ())] == [done.label]
+    assert states(status_of(plan(running), root)) == {running.label: "missing"}
+
+
+def test_nothing_is_told_or_deleted_where_locks_cannot_be_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, done = cell("tune", 1), cell("tune", 2)
+    run_cell(done, root, "cpu")
+    (root / CELLS / LOCKS / f"{mine.label}.lock").touch()
+    refuse_locks(monkeypatch, reading=False)
+    with pytest.raises(StorageError, match=r"lock cannot be read .*is not known"):
+        status_of(plan(mine), root)
+    refused = command("clean", "--results", root, "--yes")
+    assert refused.exit_code == 2
+    assert "is not known" in refused.stderr
+    assert record_of(done, root) is not None
 
 
 def test_emptied_folder_is_open_to_every_version(root: Path) -> None:
