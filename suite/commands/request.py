@@ -102,7 +102,7 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
         return [path for path in known.values() if read_experiment(path).data.get("source")]
     found = {}
     for name in names:
-        if name.lower().endswith((".yaml", ".yml")):
+        if _is_file(name):
             found[name] = Path(name)
             continue
         if Path(name).is_file():
@@ -115,8 +115,10 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
 
 
 def save_request(request: Request, root: Path) -> None:
-    """Keep it in the results folder."""
-    save_json(root / CELLS / REQUEST, request)
+    """Keep it in the results folder, with paths that hold wherever it is read."""
+    names = (str(Path(name).absolute()) if _is_file(name) else name for name in request.names)
+    plugins = (str(Path(plugin).absolute()) for plugin in request.plugins)
+    save_json(root / CELLS / REQUEST, replace(request, names=tuple(names), plugins=tuple(plugins)))
 
 
 def save_planned(plan: Plan, root: Path) -> None:
@@ -191,6 +193,10 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
 def every_experiment() -> list[Path]:
     """The files of all experiments of the repository, in the order of the figures."""
     return sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)
+
+
+def _is_file(name: str) -> bool:
+    return name.lower().endswith((".yaml", ".yml"))
 
 
 def _figure(name: str) -> str:

@@ -526,6 +526,32 @@ def test_results_that_are_no_folder_are_told(
         assert f"there is no folder {tmp_path / 'nowhere'}: " in done.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_status_and_report_find_the_experiment_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_experiment(tmp_path, TWO)
+    (tmp_path / "plugin.py").touch()
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = command("run", "tiny.yaml", "--plugin", "plugin.py", "--results", out)
+    assert done.exit_code == 0, done.stderr
+    monkeypatch.chdir(elsewhere)
+    unloaded = command("status", "--results", out)
+    assert f"add --plugin {tmp_path / 'plugin.py'}" in unloaded.stderr.replace("\n", "")
+    for verb in ("status", "report"):
+        told = command(verb, "--plugin", tmp_path / "plugin.py", "--results", out)
+        assert told.exit_code == 0, told.stderr
+        assert "cannot be planned" not in told.stderr
+    # As earlier versions kept it.
+    path = out / "cells" / "request.json"
+    request = {**json.loads(path.read_text()), "names": ["tiny.yaml"], "plugins": []}
+    path.write_text(json.dumps(request))
+    monkeypatch.chdir(tmp_path)
+    assert command("status", "--results", out).exit_code == 0
+
+
 def test_setting_is_blamed_for_what_it_says_and_not_for_what_the_file_does(tmp_path: Path) -> None:
     text = EXPERIMENT.replace("tuning_instances: 2", "tuning_instances: many")
     done = command("run", write_experiment(tmp_path, text), "--set", "seed=1")
