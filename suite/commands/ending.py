@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -50,7 +51,13 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
             _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
         except Exception as error:
-            code = _told(error)
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+                _complain(
+                    f"{error.filename} is too long for the name of a file: choose a shorter one"
+                )
+                code = WRONG_INPUT
+            else:
+                code = _told(error)
         raise typer.Exit(code)
 
     return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -105,7 +106,7 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
         if _is_file(name):
             found[name] = Path(name)
             continue
-        if Path(name).is_file():
+        if os.path.isfile(name):  # of any length
             raise SuiteError(f"{name}: the name of an experiment's file must end in .yaml or .yml")
         stem = name if name in known else _figure(name)
         if stem not in known:

@@ -82,7 +82,7 @@ def fill(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     try:
         return cls(**arguments)
     except (TypeError, ValueError) as error:
-        raise SuiteError(f"{where}: {error}") from error
+        raise SuiteError(f"{where.removesuffix(':')}: {error}") from error
 
 
 def fields_of(

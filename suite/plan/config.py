@@ -19,7 +19,9 @@ from l2l.suite.plan.definitions import LEAST_RUNS, ClaimKind, PaperPanel, long_l
 
 # Of a grid: more than a figure can show.
 MOST_PANELS = 1000
-
+# Of an experiment and a panel: with what else is in a file's name, fewer than the 255 bytes of most
+# file systems.
+LONGEST_NAMES = 200
 
 # Beside which tables of final losses have a column for each optimizer's label.
 COLUMNS_OF_PANELS = ("experiment", "panel", "step")
@@ -223,6 +225,13 @@ class Experiment:
         (name, count), *_ = Counter([*self.panels, *gridded]).most_common(1)
         if count > 1:
             raise ValueError(f"{count} panels are called {name!r}: rename a panel, grid or value")
+        longest = max([*self.panels, *gridded], key=len)
+        if len(self.name) + len(longest) > LONGEST_NAMES:
+            raise ValueError(
+                f"the names of the experiment ({self.name:.40}) and of its panel {longest:.40} "
+                f"have {len(self.name) + len(longest)} characters together, but must have at most "
+                f"{LONGEST_NAMES}: files are called by both"
+            )
 
     def every_panel(self) -> dict[str, Panel]:
         """The panels, those of the grids among them, by name."""

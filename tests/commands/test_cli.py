@@ -461,6 +461,7 @@ def test_clean_that_nobody_answers_deletes_nothing(finished: Path, tmp_path: Pat
 
 
 SET = "sizes.test_instances=abc"
+LONG = "n" * 300
 
 
 @pytest.mark.parametrize(
@@ -482,6 +483,12 @@ SET = "sizes.test_instances=abc"
         (["run", "TINY", "--set", SET], f"--set {SET}: tiny.sizes.test_instances is 'abc'"),
         (["run", "TINY", "--set", SET, "--set", "seed=1"], f"--set {SET}: tiny.sizes"),
         (["run", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["run", LONG], f"there is no experiment '{LONG}': "),
+        (
+            ["run", "TINY", "--plugin", f"{LONG}.py"],
+            f"{LONG}.py is too long for the name of a file",
+        ),
+        (["run", "TINY", "--set", f"name={LONG}"], "have 310 characters together, but must"),
         (["status"], "nothing was run into this folder"),
         (["report"], "is missing"),
         (["clean", "--kind", "tuen"], "did you mean 'tune'"),

@@ -253,9 +253,12 @@ def test_grid_makes_a_panel_of_each_combination(tmp_path: Path) -> None:
         ('{scale: [0.1, "0_1"]}', "", "2 panels are called 'g-0_1'"),
         ("{dim: [2]}", "panels: {g-2: *panel}", "2 panels are called 'g-2'"),
         (f"{{dim: [2], a: &a {list(range(40))}, b: *a}}", "", "1,600 combinations"),
+        (f"{{text: [{'a' * 195}]}}", "", r"^grid.yaml: .* \(grid\) .* 201 characters together"),
     ],
 )
-def test_panels_of_one_name_are_refused(tmp_path: Path, over: str, panels: str, told: str) -> None:
+def test_panels_that_cannot_be_called_so_are_refused(
+    tmp_path: Path, over: str, panels: str, told: str
+) -> None:
     path = tmp_path / "grid.yaml"
     text = GRID.replace("{dim: [2, 3], distribution: [uniform, gaussian]}", over)
     text = text.replace('"{distribution}, {dim}"', "Title").replace('"{dim}x{dim}"', "x")
