@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -17,6 +16,7 @@ from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.nearest import nearest
 from l2l.suite.core.registry import kinds
 from l2l.suite.files.links import refuse_links
+from l2l.suite.files.listing import stat_of, stats_below
 from l2l.suite.files.places import CELLS, VERSION
 from l2l.suite.plan.cells import SHORT
 from l2l.suite.run.locks import held, is_locked
@@ -64,38 +64,33 @@ def find_cells(
             continue
         if folder.name in keep or is_locked(folder.name, root):
             continue
-        files = [stat for path in folder.rglob("*") if (stat := _stat(path))]
-        age = time.time() - max([folder.lstat().st_mtime, *(each.st_mtime for each in files)])
+        own, inside = stat_of(folder), tuple(stats_below(folder))
+        if own is None:
+            continue
+        age = time.time() - max(each.st_mtime for each in (own, *inside))
         if age < limit:
             continue
-        found.append(Found(folder, sum(each.st_size for each in files), age))
+        found.append(Found(folder, sum(each.st_size for each in inside), age))
     return found
 
 
 def delete_cells(found: Collection[Found], root: Path) -> None:
     """Delete the folders; once no cell is left, the folder is open to every version.
 
-    One that another process has begun to work in since it was found is left.
+    One that another process has begun to work in since it was found is left, and one that is gone
+    is passed over.
 
     Raises:
         SuiteError: one cannot be deleted.
     """
     try:
         for each in found:
-            with suppress(Timeout), held(each.folder.name, root):
+            with suppress(Timeout, FileNotFoundError), held(each.folder.name, root):
                 shutil.rmtree(each.folder)
         if not any(_CELL.fullmatch(path.name) for path in (root / CELLS).glob("*-*")):
             (root / CELLS / VERSION).unlink(missing_ok=True)
     except OSError as error:
         raise SuiteError(f"{error.filename} cannot be deleted: {error.strerror}") from error
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    """None if another process has deleted it since it was listed."""
-    try:
-        return path.lstat()
-    except FileNotFoundError:
-        return None
 
 
 def _seconds(age: str) -> float:

@@ -6,13 +6,13 @@ import shutil
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import kinds
+from l2l.suite.files.listing import stats_below
 from l2l.suite.files.places import CELLS, RECORD
 from l2l.suite.files.progress import read_progress
 from l2l.suite.plan.cells import Cell
@@ -81,7 +81,7 @@ def status_of(plan: Plan, root: Path) -> Status:
         counts={state: sum(each.state == state for each in found) for state in STATES},
         seconds_left=round(sum(each for each in estimates if each is not None), 1),
         unknown=estimates.count(None),
-        bytes=_size(root),
+        bytes=sum(each.st_size for each in stats_below(root)),
         bytes_free=shutil.disk_usage(root).free,
     )
 
@@ -131,14 +131,6 @@ def speeds_of(root: Path) -> Speeds:
         samples[kind, _problem(config)].append(speed)
         samples[kind, ""].append(speed)
     return {key: statistics.median(values) for key, values in samples.items()}
-
-
-def _size(root: Path) -> int:
-    total = 0
-    for path in root.rglob("*"):
-        with suppress(OSError):  # others may be at work, and their temporary files go
-            total += path.lstat().st_size
-    return total
 
 
 def _problem(config: Mapping[str, Any]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,6 +235,41 @@ def test_nothing_is_told_or_deleted_where_locks_cannot_be_read(
     assert refused.exit_code == 2
     assert "is not known" in refused.stderr
     assert record_of(done, root) is not None
+
+
+@pytest.mark.parametrize("listing", [1, 2, 3, 4])
+@pytest.mark.parametrize("look", ["status", "clean"])
+def test_cell_that_goes_while_others_look_is_skipped(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, look: str, listing: int
+) -> None:
+    gone, kept = cell("tune", 1), cell("tune", 2)
+    for each in (gone, kept):
+        run_cell(each, root, "cpu")
+    folder, elsewhere = gone.folder(root), tmp_path_factory.mktemp("elsewhere") / "gone"
+    scandir, listings = os.scandir, itertools.count(1)
+
+    def vanishing(path: Any = ".") -> Any:
+        """As ever; before one of the times that the cell's folder is listed, it goes."""
+        if str(path) == str(folder) and next(listings) == listing:
+            folder.rename(elsewhere)
+        return scandir(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", vanishing)
+        if look == "status":
+            assert states(status_of(plan(gone, kept), root))[kept.label] == "done"
+        else:
+            assert kept.label in {each.folder.name for each in find_cells(root, None, None, ())}
+
+
+def test_cell_that_is_gone_when_it_would_be_deleted_is_passed_over(root: Path) -> None:
+    gone, other = cell("tune", 1), cell("tune", 2)
+    for each in (gone, other):
+        run_cell(each, root, "cpu")
+    found = find_cells(root, None, None, ())
+    shutil.rmtree(gone.folder(root))
+    delete_cells(found, root)
+    assert not other.folder(root).exists()
 
 
 def test_emptied_folder_is_open_to_every_version(root: Path) -> None:
