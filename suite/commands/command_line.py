@@ -257,7 +257,9 @@ def clean(
             "not confirmed, so nothing is deleted: --yes deletes without asking"
         ) from None
     if sure:
-        delete_cells(found, results)
+        # A run may have begun while it was asked.
+        keep = planned_cells(results) if is_at_work(results) else ()
+        delete_cells([each for each in found if each.folder.name not in keep], results)
         print("deleted")
     return 0
 

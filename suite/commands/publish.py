@@ -18,6 +18,7 @@ from l2l.suite.report.results import Results, load_results, load_sources, store_
 from l2l.suite.report.sources import collect_cells
 from l2l.suite.report.write import Report, write_report
 from l2l.suite.run.folder import check_folder, check_version, reporting
+from l2l.suite.run.locks import at_work
 from l2l.suite.run.records import record_of
 
 log = logging.getLogger("suite")
@@ -93,6 +94,12 @@ def publish_again(root: Path, plugins: Sequence[str] = ()) -> Report:
     check_version(root)
     request = saved_request(root, plugins)
     recorded = load_provenance(root / PROVENANCE)
+    with at_work(root):
+        return _publish_cells(request, root, recorded)
+
+
+def _publish_cells(request: Request, root: Path, recorded: Mapping[str, Any]) -> Report:
+    """The report of the cells, or of the tables if they are not those of the request any more."""
     published = (root / EXPERIMENT_INFOS).exists()
     try:
         plan = plan_request(request, probing=False)

@@ -22,6 +22,7 @@ from l2l.suite.plan.plan import Plan
 from l2l.suite.report.write import Report
 from l2l.suite.run.executors import EXECUTORS
 from l2l.suite.run.folder import check_folder, open_results
+from l2l.suite.run.locks import at_work
 from l2l.suite.run.records import unfinished
 from l2l.suite.run.scheduler import run_all
 from l2l.suite.run.workers import Settings
@@ -87,7 +88,7 @@ def run(
         save_request(request, root)
         save_planned(plan, root)
         # What was missing when the cells were planned does not turn up in the midst of them.
-        with logged_to(log_file), offline(bool(plan.notices)):
+        with at_work(root), logged_to(log_file), offline(bool(plan.notices)):
             log.info("%s", request.command())
             _tell_left_out(plan)
             todo = unfinished(plan.results, root)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,9 @@ from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.json import read_json, save_json
 from l2l.suite.files.places import CELLS, LOCKS
-from l2l.suite.files.storage import StorageError
+from l2l.suite.files.storage import StorageError, guarded
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,50 @@ def _is_locked_by_others(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be read ({error.strerror}), so whether a process works on the cell is "
-            "not known: nothing is deleted, run it again as a user who may read it"
-        ) from error
+        raise _unknown(error, "the cell") from error
+
+
+def _unknown(error: OSError, what: str) -> StorageError:
+    return StorageError(
+        f"{error.filename} cannot be read ({error.strerror}), so whether a process works on {what} "
+        "is not known: nothing is deleted, run it again as a user who may read it"
+    )
 
 
 def is_at_work(root: Path) -> bool:
-    """Whether a process computes a cell of the folder; it may then need others that are done."""
-    return any(is_locked(folder.name, root) for folder in (root / CELLS).glob("*-*"))
+    """Whether a process computes cells of the folder, or reads them; it may need any that are done.
+
+    Raises:
+        StorageError: a lock cannot be read, so nobody knows.
+    """
+    try:
+        names = os.listdir(root / CELLS / LOCKS)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unknown(error, "the folder") from error
+    labels = (name.removesuffix(LOCK) for name in names if name.endswith(LOCK))
+    return any(is_locked(label, root) for label in labels)
+
+
+@contextmanager
+def at_work(root: Path) -> Iterator[None]:
+    """Others see that the folder's cells are read, for the length of the block.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    path = _lock_file(f"run-{secrets.token_hex(8)}", root)
+    lock = FileLock(path)
+    with guarded(root):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 @contextmanager
@@ -108,7 +146,7 @@ def owner_of(label: str, root: Path) -> Owner | str:
 
 def _lock_file(label: str, root: Path) -> Path:
     """What whoever works on the cell in folder `label` holds locked."""
-    return root / CELLS / LOCKS / f"{label}.lock"
+    return root / CELLS / LOCKS / f"{label}{LOCK}"
 
 
 def _owner_file(label: str, root: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -388,6 +390,39 @@ def test_clean_keeps_what_a_run_beside_the_last_one_may_still_need(
     assert command("run", other, "--results", out).exit_code == 0
     assert command("clean", "--unused", "--yes", "--results", out).exit_code == 0
     assert not needed & {path.name for path in out.glob("cells/*-*")}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["run", "YAML"], "l2l.suite.commands.run.run_all"),
+        (["run", "YAML"], "l2l.suite.commands.run.publish"),
+        (["report"], "l2l.suite.commands.publish.plan_request"),
+        (["report"], "l2l.suite.commands.publish.collect_tables"),
+    ],
+)
+def test_clean_keeps_what_is_only_read(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], place: str
+) -> None:
+    out = copied(finished, tmp_path / "out")
+    before = sorted(out.glob("cells/*-*"))
+    module, _, name = place.rpartition(".")
+    step = getattr(importlib.import_module(module), name)
+
+    def beside_a_clean(*given: Any, **named: Any) -> Any:
+        assert command("clean", "--yes", "--results", out).exit_code == 0
+        return step(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, beside_a_clean)
+        given = [finished.parent / "tiny.yaml" if word == "YAML" else word for word in words]
+        assert command(*given, "--results", out).exit_code == 0
+    assert sorted(out.glob("cells/*-*")) == before
+    assert (out / "final.csv").read_bytes() == (finished / "final.csv").read_bytes()
+    assert not list(out.glob("cells/.locks/run-*"))
+    assert command("clean", "--yes", "--results", out).exit_code == 0
+    assert not list(out.glob("cells/*-*"))
 
 
 TWO = """

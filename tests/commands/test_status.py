@@ -8,10 +8,12 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from command_line import command
 from fake_kinds import fake_kind
 from filelock import FileLock
@@ -29,7 +31,7 @@ from l2l.suite.files.storage import StorageError
 from l2l.suite.plan.cells import Cell, make_cell
 from l2l.suite.plan.plan import Curve, Plan
 from l2l.suite.run.folder import open_results
-from l2l.suite.run.locks import owned
+from l2l.suite.run.locks import at_work, owned
 from l2l.suite.run.records import record_of
 from l2l.suite.run.store import run_cell
 
@@ -184,6 +186,20 @@ def test_clean_keeps_all_that_a_run_under_way_needs(root: Path) -> None:
     following.folder(root).mkdir()
     with FileLock(root / CELLS / LOCKS / f"{following.label}.lock"):
         assert command("clean", "--results", root, "--yes").exit_code == 0
+    assert record_of(needed, root) is not None
+    assert not other.folder(root).exists()
+
+
+def test_clean_keeps_what_a_run_needs_that_began_while_it_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed, other = cell("tune", 1), cell("tune", 2)
+    for each in (needed, other):
+        run_cell(each, root, "cpu")
+    save_planned(plan(needed), root)
+    with ExitStack() as run:
+        monkeypatch.setattr(typer, "confirm", lambda _: run.enter_context(at_work(root)) is None)
+        assert command("clean", "--results", root).exit_code == 0
     assert record_of(needed, root) is not None
     assert not other.folder(root).exists()
 
