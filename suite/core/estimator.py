@@ -30,8 +30,22 @@ class CappedLoss:
     cap: Annotated[float, Above(0)]
 
 
-# What is summed over steps: f(θ_t) (equation 3), log f(θ_t), or min(f(θ_t), cap).
-MetaLoss = Literal["loss", "log_loss"] | CappedLoss
+@dataclass(frozen=True)
+class RelativeLoss:
+    """The sum of f(θ_t) / |f(θ_0)|, which is the same in every unit of the loss.
+
+    Args:
+        start: f(θ_0) of each run [rows].
+    """
+
+    start: Tensor
+
+
+# What a phase sums over steps: f(θ_t) (equation 3), log f(θ_t), f(θ_t)/|f(θ_0)|, or min(f(θ_t), cap).
+Summand = Literal["loss", "log_loss", "relative_loss"] | CappedLoss
+
+# The same for the runs of a window.
+MetaLoss = Literal["loss", "log_loss"] | CappedLoss | RelativeLoss
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from l2l.suite.core.estimator import CappedLoss, MetaLoss
+from l2l.suite.core.estimator import CappedLoss, MetaLoss, RelativeLoss, Summand
 from l2l.suite.inner.step import Point
 
-# Below it, a loss counts as this much in its logarithm.
+# Below it, a loss counts as this much in its logarithm, or as what others are divided by.
 LEAST = 1e-30
+
+
+def meta_loss_of(summand: Summand, start: Tensor) -> MetaLoss:
+    """What is summed in each window of runs with the losses `start` [rows] at θ_0."""
+    if summand == "relative_loss":
+        return RelativeLoss(start.clone())
+    return summand
 
 
 def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
@@ -23,6 +30,8 @@ def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
     weights = torch.ones_like(losses)
     if isinstance(meta_loss, CappedLoss):
         weights = (losses < meta_loss.cap).to(losses)
+    elif isinstance(meta_loss, RelativeLoss):
+        weights = weights / meta_loss.start.abs().clamp_min(LEAST)
     elif meta_loss == "log_loss":
         weights = torch.where(losses > LEAST, 1 / losses, 0.0)
     return weights * points[-1].alive / losses.shape[1]
@@ -45,6 +54,8 @@ def summed(losses: Sequence[Tensor], meta_loss: MetaLoss) -> Tensor:
     values = torch.stack(list(losses)).double()
     if isinstance(meta_loss, CappedLoss):
         values = values.clamp_max(meta_loss.cap)
+    elif isinstance(meta_loss, RelativeLoss):
+        values = values / meta_loss.start.abs().clamp_min(LEAST)
     elif meta_loss == "log_loss":
         values = values.clamp_min(LEAST).log()
     return values.sum(0)

@@ -25,6 +25,7 @@ from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.ages import in_turns
 from l2l.suite.meta.imitation import Imitating
 from l2l.suite.meta.meta_optimizers import meta_optimizer
+from l2l.suite.meta.meta_loss import meta_loss_of
 from l2l.suite.meta.schedule import Phase, Schedule, as_tables
 from l2l.suite.meta.state import TrainingState, load_state, save_state
 
@@ -201,6 +202,7 @@ def _update_over_run(
     if not moments:
         moments.update(meta.init(state.weights))
     place, loss = estimator.begin(untrained.with_weights(state.weights), objective)
+    meta_loss = meta_loss_of(phase.objective, loss)
     # Summed where it is, so that a GPU is waited for once a window, by the norm below; SOAP waits
     # once more, for its count of updates.
     total = loss.mean().double()
@@ -211,7 +213,7 @@ def _update_over_run(
         done += steps
         optimizer = untrained.with_weights(state.weights)
         rng = Rng(seed, "train/sample", instances.start, done)
-        estimate = estimator.gradient(optimizer, objective, place, steps, phase.objective, rng)
+        estimate = estimator.gradient(optimizer, objective, place, steps, meta_loss, rng)
         place = estimate.place
         for loss in estimate.losses:
             total += loss.mean()

@@ -21,7 +21,7 @@ from l2l.suite.core.bounds import (
     ProblemSpec,
 )
 from l2l.suite.core.convert import plain
-from l2l.suite.core.estimator import MetaLoss
+from l2l.suite.core.estimator import Summand
 from l2l.suite.core.seeds import Rng
 from l2l.suite.meta.meta_optimizers import Method
 
@@ -79,7 +79,8 @@ class Phase:
         batch: runs side by side, averaged in one update of φ.
         rate_end: where a half cosine takes the rate over the phase; `rate` itself if not given.
         objective: ``loss`` is Σ f(θ_t) (equation 3); ``log_loss`` is Σ log f(θ_t), whose gradient
-            weighs late steps, where losses are small, as much as early ones; ``{cap: 3.45}`` is
+            weighs late steps, where losses are small, as much as early ones; ``relative_loss`` is
+            Σ f(θ_t)/|f(θ_0)|, for problems whose losses differ in their units; ``{cap: 3.45}`` is
             Σ min(f(θ_t), 3.45), 1.5 times the loss of a guess among ten classes.
         clip: cut the meta-gradient's norm to the median of its last 200 norms.
         odd: ``true`` keeps φ among those with m(−∇) = −m(∇), as every hand-designed optimizer has
@@ -111,7 +112,7 @@ class Phase:
     method: Method = "adam"
     beta2: Decay = 0.999
     rate_end: NotNegative | None = None
-    objective: MetaLoss = "loss"
+    objective: Summand = "loss"
     clip: bool = False
     odd: bool | Annotated[float, Above(0), Below(1)] = False
     average: Decay = 0.0

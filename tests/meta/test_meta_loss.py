@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from l2l.suite.core.estimator import CappedLoss, MetaLoss
+from l2l.suite.core.estimator import CappedLoss, MetaLoss, RelativeLoss
 from l2l.suite.core.types import ParamSpec
 from l2l.suite.inner.step import Point
 from l2l.suite.meta.meta_loss import loss_weights, summed
 
 
-@pytest.mark.parametrize("meta_loss", ["loss", "log_loss", CappedLoss(2.0)], ids=str)
+RELATIVE = RelativeLoss(torch.tensor([4.0, -0.5]))
+
+
+@pytest.mark.parametrize("meta_loss", ["loss", "log_loss", CappedLoss(2.0), RELATIVE], ids=str)
 def test_weights_are_the_derivatives_of_the_meta_loss(meta_loss: MetaLoss) -> None:
     """Also of losses that are too small for their logarithm, or not above 0."""
     losses = torch.tensor([[1.0, 3.0], [1e-35, 0.5], [0.0, -1.0], [1e-20, 1e20]])

@@ -577,3 +577,34 @@ def test_training_from_a_checkpoint_begins_with_its_weights(
     changed = {**config, "start": {"checkpoint": "given", "sha256": "0"}}
     with pytest.raises(SuiteError, match=r"given\.safetensors changed since this run was planned"):
         Metatrain().run(Job(changed, (), tmp_path / "c", "cpu", silent))
+
+
+@dataclass(frozen=True)
+class Other(Quadratic):
+    """The quadratic in another unit of the loss."""
+
+    def loss(self, params: Any, instance: Any, batch: Any) -> Tensor:
+        return 4 * super().loss(params, instance, batch)
+
+
+@pytest.mark.parametrize(
+    "estimator", [FIVE, {"name": "second_order", "window": 5}, {"name": "pes", "window": 5}], ids=str
+)
+def test_relative_losses_are_the_same_in_every_unit(
+    tmp_path: Path, estimator: dict[str, Any]
+) -> None:
+    """So an optimizer that sees gradients in the old unit is trained to the same bits."""
+
+    def phi(problem: Problem, scale: float, objective: Any) -> Tensor:
+        folder = tmp_path / f"{scale}-{objective}"
+        spec = {"name": "scaled-lstm", "preprocessing": "none", "hidden": 4, "input_scale": scale}
+        phase = Phase(12, 10, estimator, rate=0.02, objective=objective)
+        train(folder, phase, problem=problem, spec=spec)
+        return training_state(folder).weights
+
+    def in_both(objective: Any) -> bool:
+        here, there = phi(PROBLEM, 1.0, objective), phi(Other(dim=3), 0.25, objective)
+        return torch.equal(here, there)
+
+    assert in_both("relative_loss")
+    assert not in_both("loss")
