@@ -24,8 +24,8 @@ from l2l.suite.inner.evaluate import evaluate, final_steps
 from l2l.suite.inner.objective import Objective
 from l2l.suite.meta.ages import in_turns
 from l2l.suite.meta.imitation import Imitating
-from l2l.suite.meta.meta_optimizers import meta_optimizer
 from l2l.suite.meta.meta_loss import meta_loss_of
+from l2l.suite.meta.meta_optimizers import meta_optimizer
 from l2l.suite.meta.schedule import Phase, Schedule, as_tables
 from l2l.suite.meta.state import TrainingState, load_state, save_state
 

@@ -10,7 +10,6 @@ from l2l.suite.core.types import ParamSpec
 from l2l.suite.inner.step import Point
 from l2l.suite.meta.meta_loss import loss_weights, summed
 
-
 RELATIVE = RelativeLoss(torch.tensor([4.0, -0.5]))
 
 

@@ -588,7 +588,9 @@ class Other(Quadratic):
 
 
 @pytest.mark.parametrize(
-    "estimator", [FIVE, {"name": "second_order", "window": 5}, {"name": "pes", "window": 5}], ids=str
+    "estimator",
+    [FIVE, {"name": "second_order", "window": 5}, {"name": "pes", "window": 5}],
+    ids=str,
 )
 def test_relative_losses_are_the_same_in_every_unit(
     tmp_path: Path, estimator: dict[str, Any]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from l2l.suite.report.figures.style import own_settings
-from l2l.suite.report.figures.svg import TOLERANCE, each_picture_once, simplified, slim
+from l2l.suite.report.figures.svg import TOLERANCE, each_picture_once, inline_svg, simplified, slim
 
 
 def drawn(figure: Figure) -> str:
@@ -64,6 +64,14 @@ def test_text_is_as_it_was_and_nothing_refers_to_what_is_gone() -> None:
     assert "metadata" not in svg
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
     assert used == set(re.findall(r'\bid="([^"]+)"', svg))
+
+
+def test_most_texts_inherit_their_font_and_others_keep_theirs() -> None:
+    texts = "".join(f'<text style="font-family: {font}; fill: red">x</text>' for font in "aab")
+    inline = inline_svg(slim(f'<svg xmlns="http://www.w3.org/2000/svg">{texts}</svg>'), "f", "name")
+    head, *found = re.findall("<(?:svg|text)[^>]*>", inline)
+    assert ' font-family="a"' in head
+    assert [re.findall("font-family:([^;]*)", text) for text in found] == [[], [], ["b"]]
 
 
 def test_pictures_become_jpeg_and_stay_alike() -> None:
