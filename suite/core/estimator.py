@@ -41,7 +41,7 @@ class RelativeLoss:
     start: Tensor
 
 
-# What a phase sums over steps: f(θ_t) (equation 3), log f(θ_t), f(θ_t)/|f(θ_0)|, or min(f(θ_t), cap).
+# What a phase sums over steps: f(θ_t) (equation 3), log f(θ_t), f(θ_t)/|f(θ_0)|, min(f(θ_t), cap).
 Summand = Literal["loss", "log_loss", "relative_loss"] | CappedLoss
 
 # The same for the runs of a window.
