@@ -85,12 +85,18 @@ def delete_cells(found: Collection[Found], root: Path) -> None:
     """
     try:
         for each in found:
-            with suppress(Timeout, FileNotFoundError), held(each.folder.name, root):
-                shutil.rmtree(each.folder)
+            with suppress(Timeout), held(each.folder.name, root):
+                _delete(each.folder)
         if not any(_CELL.fullmatch(path.name) for path in (root / CELLS).glob("*-*")):
             (root / CELLS / VERSION).unlink(missing_ok=True)
     except OSError as error:
         raise SuiteError(f"{error.filename} cannot be deleted: {error.strerror}") from error
+
+
+def _delete(folder: Path) -> None:
+    while folder.exists():
+        with suppress(FileNotFoundError):  # others delete it, too
+            shutil.rmtree(folder)
 
 
 def _seconds(age: str) -> float:

@@ -278,12 +278,17 @@ def _output(stream: Any) -> Any:
     """The stream, for a terminal that may lack letters, or a program that stops reading."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream
+    try:
+        number = stream.fileno()
+    except io.UnsupportedOperation:
+        stream.reconfigure(errors="shown")
+        return stream
     return io.TextIOWrapper(
-        io.BufferedWriter(Output(stream.fileno(), "w", closefd=False)),
+        io.BufferedWriter(Output(number, "w", closefd=False)),
         encoding=stream.encoding,
         errors="shown",
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        # Without any buffer, as by `python -u`, every write would go through to the buffer here.
+        line_buffering=stream.line_buffering or stream.write_through,
     )
 
 

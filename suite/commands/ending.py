@@ -51,7 +51,7 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
             _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            if isinstance(error, OSError) and error.filename and error.errno == errno.ENAMETOOLONG:
                 _complain(
                     f"{error.filename} is too long for the name of a file: choose a shorter one"
                 )

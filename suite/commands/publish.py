@@ -154,7 +154,7 @@ def _changed_panel(infos: Iterable[ExperimentInfo], stored: Mapping[str, Experim
 
 
 def _edited_panel(plan: Plan, root: Path) -> str:
-    """The first panel with a result of a cell that the last run planned and this plan does not."""
+    """The first panel with a result that the last run asked for, and this plan does not."""
     try:
         sources, planned = load_sources(root / SOURCES), planned_cells(root)
     except SuiteError:

@@ -116,9 +116,9 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
 
 
 def save_request(request: Request, root: Path) -> None:
-    """Keep it in the results folder, with paths that hold wherever it is read."""
-    names = (str(Path(name).absolute()) if _is_file(name) else name for name in request.names)
-    plugins = (str(Path(plugin).absolute()) for plugin in request.plugins)
+    """Keep it in the results folder, with paths that start there: they may move together."""
+    names = (os.path.relpath(name, root) if _is_file(name) else name for name in request.names)
+    plugins = (os.path.relpath(plugin, root) for plugin in request.plugins)
     save_json(root / CELLS / REQUEST, replace(request, names=tuple(names), plugins=tuple(plugins)))
 
 
@@ -181,6 +181,11 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
     request = fill(Request, content, f"{path}:")
+    request = replace(
+        request,
+        names=tuple(_from(root, name) if _is_file(name) else name for name in request.names),
+        plugins=tuple(_from(root, plugin) for plugin in request.plugins),
+    )
     named = {Path(plugin).name for plugin in plugins}
     for plugin in request.plugins:
         if Path(plugin).name not in named:
@@ -194,6 +199,12 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
 def every_experiment() -> list[Path]:
     """The files of all experiments of the repository, in the order of the figures."""
     return sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)
+
+
+def _from(root: Path, name: str) -> str:
+    """A path that starts in the results folder, or, if there is nothing, where the command runs."""
+    path = os.path.normpath(root / name)
+    return path if os.path.exists(path) else name
 
 
 def _is_file(name: str) -> bool:

@@ -34,6 +34,8 @@ class CappedLoss:
 class RelativeLoss:
     """The sum of f(θ_t) / |f(θ_0)|, which is the same in every unit of the loss.
 
+    A run with f(θ_0) = 0 adds nothing.
+
     Args:
         start: f(θ_0) of each run [rows].
     """

@@ -10,7 +10,7 @@ from torch import Tensor
 from l2l.suite.core.estimator import CappedLoss, MetaLoss, RelativeLoss, Summand
 from l2l.suite.inner.step import Point
 
-# Below it, a loss counts as this much in its logarithm, or as what others are divided by.
+# Below it, a loss counts as this much in its logarithm, and none is relative to it.
 LEAST = 1e-30
 
 
@@ -31,7 +31,7 @@ def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
     if isinstance(meta_loss, CappedLoss):
         weights = (losses < meta_loss.cap).to(losses)
     elif isinstance(meta_loss, RelativeLoss):
-        weights = weights / meta_loss.start.abs().clamp_min(LEAST)
+        weights = weights * _inverse(meta_loss.start)
     elif meta_loss == "log_loss":
         weights = torch.where(losses > LEAST, 1 / losses, 0.0)
     return weights * points[-1].alive / losses.shape[1]
@@ -55,7 +55,13 @@ def summed(losses: Sequence[Tensor], meta_loss: MetaLoss) -> Tensor:
     if isinstance(meta_loss, CappedLoss):
         values = values.clamp_max(meta_loss.cap)
     elif isinstance(meta_loss, RelativeLoss):
-        values = values / meta_loss.start.abs().clamp_min(LEAST)
+        values = values * _inverse(meta_loss.start.double())
     elif meta_loss == "log_loss":
         values = values.clamp_min(LEAST).log()
     return values.sum(0)
+
+
+def _inverse(start: Tensor) -> Tensor:
+    """1/|f(θ_0)|; 0 for a run that begins where the loss is 0, of which no part is left to gain."""
+    size = start.abs()
+    return torch.where(size > LEAST, 1 / size, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import secrets
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 from l2l.suite.core.convert import fill
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.files.json import read_json, save_json
-from l2l.suite.files.places import CELLS, LOCKS
+from l2l.suite.files.places import CELLS, LOCKS, REPORT_LOCK
 from l2l.suite.files.storage import StorageError, guarded
 
 LOCK = ".lock"
@@ -54,10 +53,11 @@ def is_locked(label: str, root: Path) -> bool:
     """
     path = _lock_file(label, root)
     try:
-        if not path.exists():
-            return False
+        path.stat()
         with FileLock(path, timeout=0):
             return False
+    except FileNotFoundError:
+        return False
     except Timeout:
         return True
     except OSError:
@@ -66,6 +66,8 @@ def is_locked(label: str, root: Path) -> bool:
 
 def _is_locked_by_others(path: Path) -> bool:
     """The same, of a lock that is not ours to write to: another user's, or on a read-only disk."""
+    import fcntl  # which Windows has not
+
     try:
         with path.open("rb") as file:
             try:
@@ -76,13 +78,13 @@ def _is_locked_by_others(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _unknown(error, "the cell") from error
+        raise _unknown(path, error, "the cell") from error
 
 
-def _unknown(error: OSError, what: str) -> StorageError:
+def _unknown(path: Path, error: OSError, what: str) -> StorageError:
     return StorageError(
-        f"{error.filename} cannot be read ({error.strerror}), so whether a process works on {what} "
-        "is not known: nothing is deleted, run it again as a user who may read it"
+        f"{path} cannot be read or locked ({error.strerror}), so whether a process works on {what} "
+        "is not known: nothing is deleted, run it again where and as a user who can"
     )
 
 
@@ -97,8 +99,10 @@ def is_at_work(root: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _unknown(error, "the folder") from error
-    labels = (name.removesuffix(LOCK) for name in names if name.endswith(LOCK))
+        raise _unknown(root / CELLS / LOCKS, error, "the folder") from error
+    # Whoever only writes a report of tables needs no cell.
+    locks = [name for name in names if name.endswith(LOCK) and name != REPORT_LOCK]
+    labels = (name.removesuffix(LOCK) for name in locks)
     return any(is_locked(label, root) for label in labels)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -569,6 +570,23 @@ def test_results_that_are_no_folder_are_told(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_experiment_and_results_may_move_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    write_experiment(before, TWO)
+    monkeypatch.chdir(before)
+    assert command("run", "tiny.yaml", "--results", "out").exit_code == 0
+    before.rename(after)
+    monkeypatch.chdir(tmp_path)
+    for verb in ("status", "report"):
+        told = command(verb, "--results", after / "out")
+        assert told.exit_code == 0, told.stderr
+        assert "cannot be planned" not in told.stderr
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_status_and_report_find_the_experiment_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,6 +680,30 @@ def test_reader_that_has_seen_enough_ends_the_command_quietly(
         told = process.stderr.read().decode()
     assert process.returncode == code
     assert told == ("" if code == 0 else "nowhere.yaml cannot be read: No such file or directory\n")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_lines_are_read_as_they_come_where_python_buffers_nothing(stream: str) -> None:
+    script = f"""
+import sys
+from l2l.suite.commands.command_line import _output
+stream = _output(sys.{stream})
+print("said", file=stream)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", script],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        # Without its answer the process waits: nothing is written because it ends.
+        read, _, _ = select.select([getattr(process, stream)], [], [], 60)
+        assert read
+        process.stdin.close()
 
 
 def test_help_explains_itself_without_loading_pytorch() -> None:
