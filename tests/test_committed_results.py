@@ -11,6 +11,8 @@ import pytest
 from tidy_curves import known
 
 from l2l.suite.commands.publish import publish_again
+from l2l.suite.commands.request import every_experiment
+from l2l.suite.plan.profiles import PROFILES, build, read_experiment
 from l2l.suite.report.claims.verdicts import check_claims
 from l2l.suite.report.results import load_results
 
@@ -63,3 +65,14 @@ def test_claims_follow_from_what_is_committed() -> None:
         assert found[column].to_numpy() == pytest.approx(
             told[column].to_numpy(), rel=1e-6, nan_ok=True
         )
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_checkpoint_that_an_experiment_takes_is_there(profile: str) -> None:
+    there = committed()
+    experiments = build([read_experiment(path) for path in every_experiment()], profile, [])
+    for experiment in experiments:
+        for name, training in experiment.training.items():
+            if training.use == "shipped":
+                path = RESULTS / "checkpoints" / f"{training.checkpoint}.safetensors"
+                assert path in there, (experiment.name, name)
