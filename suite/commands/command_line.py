@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
-import io
 import os
 import sys
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from l2l.suite.commands.ending import FAILED, Output, finished
+from l2l.suite.commands.ending import FAILED, finished
+from l2l.suite.commands.output import output
 from l2l.suite.core.bounds import Device, Profile
 from l2l.suite.files.places import WORKPLACE
 
@@ -266,36 +265,8 @@ def clean(
 
 def main() -> None:
     """The command line in the user's surroundings, which may have been made for something else."""
-    codecs.register_error("shown", _shown)
-    sys.stdout, sys.stderr = map(_output, (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = map(output, (sys.stdout, sys.stderr))
     # Figures go to files. A notebook's backend may not even be installed here, and matplotlib
     # refuses to be imported then.
     os.environ["MPLBACKEND"] = "agg"
     app()
-
-
-def _output(stream: Any) -> Any:
-    """The stream, for a terminal that may lack letters, or a program that stops reading."""
-    if not isinstance(stream, io.TextIOWrapper):
-        return stream
-    try:
-        number = stream.fileno()
-    except io.UnsupportedOperation:
-        stream.reconfigure(errors="shown")
-        return stream
-    return io.TextIOWrapper(
-        io.BufferedWriter(Output(number, "w", closefd=False)),
-        encoding=stream.encoding,
-        errors="shown",
-        # Without any buffer, as by `python -u`, every write would go through to the buffer here.
-        line_buffering=stream.line_buffering or stream.write_through,
-    )
-
-
-def _shown(error: UnicodeError) -> tuple[bytes, int]:
-    """What a terminal gets that cannot show a letter: the bytes of a file's name, else ``?``."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    codes = [ord(letter) for letter in error.object[error.start : error.end]]
-    data = bytes(code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else ord("?") for code in codes)
-    return data, error.end

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
-import os
 import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import typer
 
@@ -20,17 +18,6 @@ CRASHED = 70
 INTERRUPTED = 130
 
 P = ParamSpec("P")
-
-
-class Output(io.FileIO):
-    """Where output goes: once nobody reads it any more, such as `| head`, nowhere."""
-
-    def write(self, data: Any, /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
-            return super().write(data)
 
 
 def finished(verb: Callable[P, int]) -> Callable[P, None]:

@@ -26,6 +26,9 @@ from l2l.suite.report.claims.verdicts import claim_test
 from l2l.suite.report.collect import experiment_infos
 from l2l.suite.run.locks import is_at_work
 
+# The key under which a request that is kept has the results folder.
+FOLDER = "folder"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -116,10 +119,15 @@ def find_experiments(names: Sequence[str]) -> list[Path]:
 
 
 def save_request(request: Request, root: Path) -> None:
-    """Keep it in the results folder, with paths that start there: they may move together."""
-    names = (os.path.relpath(name, root) if _is_file(name) else name for name in request.names)
-    plugins = (os.path.relpath(plugin, root) for plugin in request.plugins)
-    save_json(root / CELLS / REQUEST, replace(request, names=tuple(names), plugins=tuple(plugins)))
+    """Keep it in the results folder.
+
+    Its paths start there, because files and results may move together. Where the folder is now is
+    kept as well, because it may be copied without the files.
+    """
+    names = [os.path.relpath(name, root) if _is_file(name) else name for name in request.names]
+    plugins = [os.path.relpath(plugin, root) for plugin in request.plugins]
+    kept = {**vars(request), "names": names, "plugins": plugins, FOLDER: str(root.absolute())}
+    save_json(root / CELLS / REQUEST, kept)
 
 
 def save_planned(plan: Plan, root: Path) -> None:
@@ -180,11 +188,12 @@ def saved_request(root: Path, plugins: Sequence[str] = ()) -> Request:
         ) from None
     except (OSError, ValueError) as error:
         raise SuiteError(f"{path} is damaged ({error}): give the same 'run' again") from error
+    folders = [root, Path(str(content.pop(FOLDER, root)))]
     request = fill(Request, content, f"{path}:")
     request = replace(
         request,
-        names=tuple(_from(root, name) if _is_file(name) else name for name in request.names),
-        plugins=tuple(_from(root, plugin) for plugin in request.plugins),
+        names=tuple(_found(name, folders) if _is_file(name) else name for name in request.names),
+        plugins=tuple(_found(plugin, folders) for plugin in request.plugins),
     )
     named = {Path(plugin).name for plugin in plugins}
     for plugin in request.plugins:
@@ -201,10 +210,10 @@ def every_experiment() -> list[Path]:
     return sorted(EXPERIMENTS.glob("*.yaml"), key=_by_number)
 
 
-def _from(root: Path, name: str) -> str:
-    """A path that starts in the results folder, or, if there is nothing, where the command runs."""
-    path = os.path.normpath(root / name)
-    return path if os.path.exists(path) else name
+def _found(name: str, folders: Sequence[Path]) -> str:
+    """The path in the first of the folders where it leads somewhere; else as it is."""
+    paths = () if os.path.isabs(name) else (os.path.normpath(each / name) for each in folders)
+    return next(filter(os.path.exists, paths), name)
 
 
 def _is_file(name: str) -> bool:

@@ -578,12 +578,19 @@ def test_experiment_and_results_may_move_together(
     write_experiment(before, TWO)
     monkeypatch.chdir(before)
     assert command("run", "tiny.yaml", "--results", "out").exit_code == 0
-    before.rename(after)
     monkeypatch.chdir(tmp_path)
-    for verb in ("status", "report"):
-        told = command(verb, "--results", after / "out")
-        assert told.exit_code == 0, told.stderr
-        assert "cannot be planned" not in told.stderr
+    copied(before / "out", tmp_path / "copy")
+
+    def is_known(out: Path) -> bool:
+        told = [command(verb, "--results", out) for verb in ("status", "report")]
+        assert told[1].exit_code == 0, told[1].stderr
+        return told[0].exit_code == 0 and "cannot be planned" not in told[1].stderr
+
+    # Without the experiment's file, it is found where it was.
+    assert is_known(tmp_path / "copy")
+    before.rename(after)
+    assert is_known(after / "out")
+    assert not is_known(tmp_path / "copy")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -686,8 +693,8 @@ def test_reader_that_has_seen_enough_ends_the_command_quietly(
 def test_lines_are_read_as_they_come_where_python_buffers_nothing(stream: str) -> None:
     script = f"""
 import sys
-from l2l.suite.commands.command_line import _output
-stream = _output(sys.{stream})
+from l2l.suite.commands.output import output
+stream = output(sys.{stream})
 print("said", file=stream)
 sys.stdin.read()
 """
