@@ -38,13 +38,7 @@ def finished(verb: Callable[P, int]) -> Callable[P, None]:
             _complain(f"Stopped; finished cells are kept. To resume: {again}")
             code = INTERRUPTED
         except Exception as error:
-            if isinstance(error, OSError) and error.filename and error.errno == errno.ENAMETOOLONG:
-                _complain(
-                    f"{error.filename} is too long for the name of a file: choose a shorter one"
-                )
-                code = WRONG_INPUT
-            else:
-                code = _told(error)
+            code = _told(error)
         raise typer.Exit(code)
 
     return command
@@ -55,6 +49,9 @@ def _told(error: Exception) -> int:
     from l2l.suite.core.blame import told
     from l2l.suite.core.plugins import went_through_plugin
 
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+        _complain(f"{error.filename} is too long for the name of a file: choose a shorter one")
+        return WRONG_INPUT
     traceback.print_exc()
     if went_through_plugin(error):
         _complain(f"A plugin raises {told(error)}")

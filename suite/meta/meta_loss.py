@@ -17,7 +17,7 @@ LEAST = 1e-30
 def meta_loss_of(summand: Summand, start: Tensor) -> MetaLoss:
     """What is summed in each window of runs with the losses `start` [rows] at θ_0."""
     if summand == "relative_loss":
-        return RelativeLoss(start.clone())
+        return RelativeLoss(start)
     return summand
 
 
@@ -31,9 +31,9 @@ def loss_weights(points: Sequence[Point], meta_loss: MetaLoss) -> Tensor:
     if isinstance(meta_loss, CappedLoss):
         weights = (losses < meta_loss.cap).to(losses)
     elif isinstance(meta_loss, RelativeLoss):
-        weights = weights * _inverse(meta_loss.start)
+        weights = weights * _inverse(meta_loss.start.abs())
     elif meta_loss == "log_loss":
-        weights = torch.where(losses > LEAST, 1 / losses, 0.0)
+        weights = _inverse(losses)
     return weights * points[-1].alive / losses.shape[1]
 
 
@@ -55,13 +55,12 @@ def summed(losses: Sequence[Tensor], meta_loss: MetaLoss) -> Tensor:
     if isinstance(meta_loss, CappedLoss):
         values = values.clamp_max(meta_loss.cap)
     elif isinstance(meta_loss, RelativeLoss):
-        values = values * _inverse(meta_loss.start.double())
+        values = values * _inverse(meta_loss.start.double().abs())
     elif meta_loss == "log_loss":
         values = values.clamp_min(LEAST).log()
     return values.sum(0)
 
 
-def _inverse(start: Tensor) -> Tensor:
-    """1/|f(θ_0)|; 0 for a run that begins where the loss is 0, of which no part is left to gain."""
-    size = start.abs()
-    return torch.where(size > LEAST, 1 / size, 0.0)
+def _inverse(losses: Tensor) -> Tensor:
+    """1/f, and 0 for what counts as a loss of 0, of which no part is left to gain."""
+    return torch.where(losses > LEAST, 1 / losses, 0.0)
