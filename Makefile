@@ -16,7 +16,7 @@ PROFILE ?= small
 .PHONY: reproduce test report benchmark bench gpu soak fuzz lint clean help
 
 help:
-	@echo "make reproduce   set up, run the quick profile of every experiment, write $(RESULTS)"
+	@echo "make reproduce   set up, run the quick profile of the paper's experiments, write $(RESULTS)"
 	@echo "make test        set up, run all tests"
 	@echo "make report      remake the report of $(RESULTS) from its tables"
 	@echo "make benchmark   set up, run the benchmark of optimizers, write its page, results/benchmark"
