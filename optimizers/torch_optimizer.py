@@ -24,7 +24,6 @@ from l2l.optimizers.torch_checks import (
 )
 from l2l.optimizers.torch_states import Entries, Form, entries_of, fresh_state, spec_of
 from l2l.suite.core.abilities import has
-from l2l.suite.core.errors import SuiteError
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -169,12 +168,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             raise TypeError(f"checkpoint must be a name or a path, not {checkpoint!r}")
         checkpoint = os.fspath(checkpoint)
         if checkpoint not in self._networks:
-            try:
-                self._networks[checkpoint] = by_tensor(checkpoint)
-            except StopIteration as error:  # of counting the layers in a file of others
-                raise SuiteError(
-                    f"checkpoint {checkpoint}: has more layers than any optimizer that is known"
-                ) from error
+            self._networks[checkpoint] = by_tensor(checkpoint)
         return self._networks[checkpoint]
 
     def _learned(self, parameter: Tensor, number: int) -> Learned:

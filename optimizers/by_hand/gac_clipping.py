@@ -38,6 +38,8 @@ class GACClipping(Optimizer):
     hidden: int = 32
 
     def __post_init__(self) -> None:
+        if not self.threshold > 0:
+            raise ValueError(f"threshold must be above 0, not {self.threshold:g}")
         if self.hidden < 6 or self.reach <= 1:
             raise ValueError(
                 f"hidden must be at least 6 and reach above 1, not {self.hidden} and {self.reach}"

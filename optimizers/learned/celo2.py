@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from l2l import Params, ParamSpec, Rng, register_optimizer
+from l2l.optimizers.layout import check_size
 from l2l.optimizers.learned.accumulators import (
     LARGEST,
     Accumulators,
@@ -51,6 +52,7 @@ class Celo2Base(Learned):
     as_published: bool = False
 
     def __post_init__(self) -> None:
+        check_size("layers", self.layers)
         _ = self.layout  # refuses networks that cannot be
         if not self.epsilon > 0:
             raise ValueError(f"epsilon must be above 0, not {self.epsilon:g}")

@@ -124,7 +124,7 @@ def _celo2(path: Path, tensors: Mapping[str, Tensor]) -> Learned:
 
 
 def _small_fc_lopt(path: Path, tensors: Mapping[str, Tensor]) -> Learned:
-    layers = _count(tensors, "nn/~/w{}") - 1
+    layers = _count(path, tensors, "nn/~/w{}") - 1
     optimizer = _sized(tensors, "nn/~/b0", layers, SmallFCLopt())
     sources = _haiku(optimizer, "nn/~/")
     for part, name in (
@@ -137,7 +137,7 @@ def _small_fc_lopt(path: Path, tensors: Mapping[str, Tensor]) -> Learned:
 
 
 def _pylo(path: Path, tensors: Mapping[str, Tensor]) -> Learned:
-    between = _count(tensors, "network.linear_{}.weight")
+    between = _count(path, tensors, "network.linear_{}.weight")
     start = SmallFCLopt(step=PYLO_STEP)
     optimizer = _sized(tensors, "network.input.bias", 1 + between, start)
     names = ["input", *(f"linear_{layer}" for layer in range(between)), "output"]
@@ -154,9 +154,12 @@ def _pylo(path: Path, tensors: Mapping[str, Tensor]) -> Learned:
     return _assembled(path, optimizer, sources, {**tensors, **decays}, transposed=False)
 
 
-def _count(tensors: Mapping[str, Tensor], name: str) -> int:
+def _count(path: Path, tensors: Mapping[str, Tensor], name: str) -> int:
     """How many arrays of these names there are, counted from 0."""
-    return next(number for number in range(MAX_LAYERS) if name.format(number) not in tensors)
+    for number in range(MAX_LAYERS):
+        if name.format(number) not in tensors:
+            return number
+    raise SuiteError(f"checkpoint {path}: it has more than {MAX_LAYERS - 1} layers of one kind")
 
 
 def _sized(tensors: Mapping[str, Tensor], bias: str, layers: int, like: SmallFCLopt) -> SmallFCLopt:

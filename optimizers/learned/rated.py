@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -33,9 +34,9 @@ class Rated(Optimizer):
     def __post_init__(self) -> None:
         _ = self._network  # refuses what is no checkpoint
 
-    @property
+    @functools.cached_property
     def _network(self) -> Pretrained:
-        return _pretrained(self.checkpoint)
+        return Pretrained(self.checkpoint)
 
     @property
     def coordinatewise(self) -> bool:  # type: ignore[override]
@@ -48,6 +49,12 @@ class Rated(Optimizer):
             "optimizer": definition_digest(type(network.optimizer)),
         }
 
+    def at_rate(self, rate: Tensor | float) -> Self:
+        # Once a step where there is a schedule: the file is not read again.
+        changed = copy.copy(self)
+        object.__setattr__(changed, "lr", rate)
+        return changed
+
     def init(self, spec: ParamSpec, n: int) -> Any:
         # Where new tensors are made: the loop sets it to where the run is.
         return self._on(torch.get_default_device(), torch.float32).init(spec, n)
@@ -58,8 +65,3 @@ class Rated(Optimizer):
 
     def _on(self, device: torch.device, dtype: torch.dtype) -> Learned:
         return self._network.on(device, dtype)
-
-
-@functools.cache
-def _pretrained(checkpoint: str) -> Pretrained:
-    return Pretrained(checkpoint)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -102,6 +103,13 @@ class Routed(Learned):
             places = places.to(self.phi.device)
             routes.append(Route(places, network.init(own, n)))
         return tuple(routes)
+
+    def with_weights(self, weights: Tensor) -> Self:
+        # Each step of a window has weights of its own: the groups are not made again.
+        changed = copy.copy(self)
+        changed.__dict__.pop("_networks", None)
+        object.__setattr__(changed, "weights", weights)
+        return changed
 
     @property
     def ignores_params(self) -> bool:  # type: ignore[override]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from l2l import register_optimizer
@@ -32,6 +33,8 @@ class ScaledLSTM(LSTM):
         super().__post_init__()
         if not 0 < self.input_scale < math.inf:
             raise ValueError(f"input_scale must be above 0 and finite, not {self.input_scale:g}")
+        if self.scales.gradient > torch.finfo(torch.float32).max:
+            raise ValueError(f"e^p times an input_scale of {self.input_scale:g} overflows: lower p")
 
     def features(self, grads: Tensor) -> Tensor:
         return super().features(self.input_scale * grads)

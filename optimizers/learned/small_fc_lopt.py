@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from l2l import Params, ParamSpec, Rng, register_optimizer
+from l2l.optimizers.layout import check_size
 from l2l.optimizers.learned.accumulators import (
     LARGEST,
     Accumulators,
@@ -46,6 +47,7 @@ class SmallFCLopt(Learned):
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
+        check_size("layers", self.layers)
         _ = self.layout  # refuses networks that cannot be
         for name in ("step", "magnitude", "epsilon"):
             if not getattr(self, name) > 0:

@@ -30,6 +30,11 @@ def Above(low: float) -> Check:
     return Check(f"above {low:g}", lambda value: value > low, ("exclusiveMinimum", low))
 
 
+def AtMost(high: float) -> Check:
+    """An upper bound for `Annotated` numbers."""
+    return Check(f"at most {high:g}", lambda value: value <= high, ("maximum", high))
+
+
 def Below(high: float) -> Check:
     """An open upper bound for `Annotated` numbers."""
     return Check(f"below {high:g}", lambda value: value < high, ("exclusiveMaximum", high))

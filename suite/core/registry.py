@@ -169,7 +169,8 @@ class Registry(Generic[T]):
         given = dict(spec)
         name = given.pop("name", None)
         if not isinstance(name, str):
-            raise SuiteError(f"{where}: a {self.kind} needs a 'name': {', '.join(self.names())}")
+            kind = f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
+            raise SuiteError(f"{where}: {kind} needs a 'name': {', '.join(self.names())}")
         try:
             cls = self.cls(name)
         except SuiteError as error:

@@ -88,18 +88,10 @@ class Wrapped(Optimizer):
 
     The weight decay is no part of what the inner optimizer takes its last move for, which matters
     to BFGS and L-BFGS alone.
-
-    Raises:
-        ValueError: the optimizer has no rate.
     """
 
     inner: Optimizer
     options: Options
-
-    def __post_init__(self) -> None:
-        if self.inner.tuned is None:
-            given = ", ".join(f.name for f in fields(Options) if getattr(self.options, f.name))
-            raise ValueError(f"it has no learning rate that is tuned, so omit {given}")
 
     @property
     def coordinatewise(self) -> bool:  # type: ignore[override]
@@ -153,7 +145,10 @@ class Wrapped(Optimizer):
 
 def clip_by_norm(grads: Tensor, threshold: float) -> Tensor:
     """Gradients [n, P] with the norm of each row cut to `threshold`."""
-    factor: Tensor = (threshold / grads.norm(dim=1, keepdim=True)).clamp_max(1.0)
+    # Squares of larger gradients would overflow.
+    size = (grads.abs().amax(1, keepdim=True) / 1e15).clamp_min(1.0)
+    norm = size * (grads / size).norm(dim=1, keepdim=True)
+    factor: Tensor = (threshold / norm).clamp_max(1.0)
     return grads * factor
 
 
@@ -165,10 +160,18 @@ def options_in(cls: type[Optimizer], arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def wrapped(cls: type[Optimizer], arguments: Mapping[str, Any]) -> Optimizer:
-    """An optimizer of a class, wrapped if there are `Options` among its arguments."""
+    """An optimizer of a class, wrapped if there are `Options` among its arguments.
+
+    Raises:
+        ValueError: there are, and it has no rate.
+    """
     given = options_in(cls, arguments)
     inner = cls(**{name: value for name, value in arguments.items() if name not in given})
-    return Wrapped(inner, Options(**given)) if given else inner
+    if not given:
+        return inner
+    if inner.tuned is None:
+        raise ValueError(f"it has no learning rate that is tuned, so omit {', '.join(given)}")
+    return Wrapped(inner, Options(**given))
 
 
 def _rate(optimizer: Optimizer) -> Any:

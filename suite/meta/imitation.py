@@ -17,6 +17,7 @@ from l2l.suite.core.types import Optimizer, Params, ParamSpec
 from l2l.suite.inner.loop import walk
 from l2l.suite.inner.objective import Objective
 from l2l.suite.inner.step import Point, start
+from l2l.suite.meta.meta_loss import counted
 
 
 class Lesson(NamedTuple):
@@ -76,7 +77,7 @@ class Imitating(Estimator):
     ) -> Estimate:
         """As `Estimator.gradient`; the meta-loss is not used."""
         points = walk(objective, Taught(self.teacher, optimizer), place, steps, whole=True)
-        alive = points[-1].alive.unsqueeze(1)
+        alive = counted(points).unsqueeze(1)
 
         def of_those_alive(each: list[Tensor]) -> Tensor:
             return torch.where(alive, torch.stack(each), 0.0)

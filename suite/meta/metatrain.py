@@ -72,19 +72,22 @@ def metatrain(
     total = sum(phase.runs for phase in schedule.phases)
     until = total if until is None else min(until, total)
     validate = functools.partial(_validate, problem, untrained, schedule, seed, device, state)
+
+    def onto(phase: Phase) -> Callable[[Tensor], Tensor]:
+        """Where the best φ goes as a phase begins: a trained one changes only if it must be odd."""
+        drawn = initial is None and state.best_runs == 0
+        return _within(untrained, phase) if drawn or phase.odd is True else _as_it_is
+
     if state.runs == 0:
         validate(0, math.nan)
     for number, phase in enumerate(schedule.phases):
         if state.over or state.validated >= until:
             break
         stretch = schedule.stretches(state.early)[number]
-        within = _within(untrained, phase)
-        # Only odd phases project what was trained before them.
-        onto = within if phase.odd is True else _as_it_is
         mixed = [problem, *map(problems.make, phase.also)]
         windows = len(estimators.make(phase.estimator).windows(phase.shortest))
         if state.runs < stretch.stop and state.phase != number:
-            state.enter(number, within if state.phase < 0 else onto)
+            state.enter(number, onto(phase))
             if schedule.measures_anew(number):
                 validate(number, math.nan, again=True)
         while state.runs < stretch.stop and state.validated < until:
@@ -102,7 +105,7 @@ def metatrain(
                     progress(min(state.runs, until), until, f"validation {state.best:.4g}")
             validate(number, rates[-1])
             if phase.patience is not None:
-                state.retreat(phase.patience, onto)
+                state.retreat(phase.patience, onto(phase))
             if phase.until_worse is not None:
                 state.end_if_worse(stretch, phase.until_worse)
                 stretch = schedule.stretches(state.early)[number]

@@ -39,7 +39,7 @@ class TrainingState:
         runs: optimizee runs done.
         best: the lowest validation loss.
         best_runs: runs done when it was reached.
-        skipped: windows without a finite meta-gradient.
+        skipped: windows whose meta-gradient was 0 or not finite.
         train_sum: summed training losses since the last validation; `train_runs` such runs.
         validated: runs done at the last validation.
         stale: validations since the best one, or since φ last went back to it.
@@ -47,7 +47,7 @@ class TrainingState:
         norms: the last norms of the meta-gradient.
         log: one row a validation.
         early: runs done at the end of each phase that ended before all of its runs.
-        over: whether training ended before its last phase.
+        over: whether training ended with a validation.
     """
 
     weights: Tensor

@@ -191,6 +191,8 @@ def _trace(panel: Panel, trace: Trace, evaluated: Mapping[str, Cell], where: str
             "of them"
         )
     size = param_spec(problems.make(panel.problem, where)).size
+    if len({*trace.shown}) < len(trace.shown):
+        raise SuiteError(f"{where}.shown: the same parameter is given twice")
     outside = [place for place in trace.shown if place >= size]
     if outside:
         raise SuiteError(

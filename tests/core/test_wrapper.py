@@ -138,6 +138,15 @@ def test_clipping_cuts_the_norm_of_long_gradients_only() -> None:
     assert torch.allclose(update, -0.1 * torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))
 
 
+def test_clipping_cuts_gradients_whose_squares_overflow() -> None:
+    spec = ParamSpec({"theta": torch.Size([2])})
+    grads = torch.tensor([[3e19, 4e19], [3e37, -3e37]])
+    optimizer = optimizers.make({"name": "sgd", "lr": 0.1, "clip_norm": 1.0})
+    update, _ = optimizer.update(grads, optimizer.init(spec, 2), Params(grads, spec))
+    half = 0.5**0.5
+    torch.testing.assert_close(update, -0.1 * torch.tensor([[0.6, 0.8], [half, -half]]))
+
+
 def test_a_column_of_rates_is_a_sweep_of_schedules() -> None:
     options = {"weight_decay": 0.1, "schedule": "cosine", "schedule_steps": STEPS}
     base = optimizers.make({"name": "nag", "lr": 1.0, **options})
@@ -160,6 +169,7 @@ def test_the_rate_stays_at_its_end_after_the_last_step() -> None:
     ("options", "told"),
     [
         ({"name": "lstm", "clip_norm": 1.0}, "no learning rate that is tuned, so omit clip_norm"),
+        ({"name": "lstm", "weight_decay": 0.0}, "is tuned, so omit weight_decay"),
         ({"name": "sgd", "lr": 1, "warmup": 3}, "belong to a 'schedule': add one"),
         ({"name": "sgd", "lr": 1, "schedule": "linear"}, "needs 'schedule_steps'"),
         ({"name": "sgd", "lr": 1, "schedule": "cos"}, "must be 'constant' or 'linear' or 'cosine'"),

@@ -10,6 +10,7 @@ import torch
 from example_problems import Overhang
 from torch import Tensor
 
+from l2l.optimizers.hand_designed.lion import Lion
 from l2l.optimizers.hand_designed.sgd import SGD
 from l2l.suite.core.registry import optimizers
 from l2l.suite.core.seeds import Rng
@@ -57,3 +58,11 @@ def test_run_that_died_in_an_earlier_window_adds_nothing(
     alone, _, _ = third_window(estimator, spec, after.nonzero().flatten().tolist())
     expected = alone * int(after.sum()) / len(after)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_teacher_that_survives_a_nan_gradient_costs_its_own_run_only() -> None:
+    """Lion moves by signs, and that of NaN is 0."""
+    gradient, _, alive = third_window(Imitating(teacher=Lion(0.1)), SPECS[0], INSTANCES)
+    assert alive.all()
+    assert gradient.isfinite().all()
+    assert gradient.norm() > 0

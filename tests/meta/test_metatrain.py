@@ -312,6 +312,20 @@ def test_partly_odd_phase_begins_with_the_best_phi_as_it_is(tmp_path: Path) -> N
     torch.testing.assert_close(after.weights, before.best_weights)
 
 
+def test_partly_odd_phase_begins_with_a_checkpoints_phi_as_it_is(tmp_path: Path) -> None:
+    phase, phi = Phase(4, 4, FOUR, rate=1e-12, odd=0.9), untrained(seed=7).phi
+    metatrain(PROBLEM, SPEC, training(phase, every=4), 1, tmp_path, initial=phi)
+    torch.testing.assert_close(training_state(tmp_path).weights, phi)
+
+
+def test_partly_odd_phase_goes_back_to_the_random_phi_as_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = spoil(monkeypatch, [1.0, 2.0, 3.0])
+    train(tmp_path, Phase(8, 4, FOUR, rate=1e-12, odd=0.9, patience=2), every=4)
+    torch.testing.assert_close(training_state(tmp_path).weights, seen[1])
+
+
 def test_average_of_phi_is_validated_and_kept_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

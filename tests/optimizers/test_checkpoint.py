@@ -141,7 +141,7 @@ def test_rewriting_alone_changes_nothing(path: Path) -> None:
         ({"optimizer": "{"}, "its header names no optimizer"),
         ({"optimizer": "[]"}, "optimizer"),
         ({"optimizer": '"lstm"'}, "optimizer"),
-        ({"optimizer": '{"hidden": 4}'}, "a optimizer needs a 'name'"),
+        ({"optimizer": '{"hidden": 4}'}, "an optimizer needs a 'name'"),
         ({"optimizer": '{"name": "lsmt"}'}, "did you mean 'lstm'"),
         ({"optimizer": '{"name": "lstm", "hidden": "four"}'}, "hidden"),
         ({"optimizer": '{"name": "lstm", "hidden": 0}'}, "hidden"),

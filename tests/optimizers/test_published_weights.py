@@ -22,6 +22,7 @@ from l2l.optimizers.learned.published import CELO2_GROUPS, PYLO_DECAYS
 from l2l.optimizers.learned.small_fc_lopt import SmallFCLopt
 from l2l.optimizers.torch_optimizer import LearnedOptimizer
 from l2l.suite.core.errors import SuiteError, WeightsMissing
+from l2l.suite.core.registry import optimizers
 
 
 def transposed(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,5 +207,7 @@ def test_weights_that_are_not_there_are_told(
 def test_files_of_too_many_layers_are_told(tmp_path: Path) -> None:
     layers = {f"{kind}{k}": array(4) for k in range(17) for kind in "wb"}
     path = flax_file(tmp_path / "theta", {"nn": {"~": layers}})
-    with pytest.raises(SuiteError, match=f"checkpoint {path}: has more layers than any"):
+    with pytest.raises(SuiteError, match=f"checkpoint {path}: it has more than 15 layers"):
         LearnedOptimizer([torch.nn.Parameter(torch.ones(2))], path)
+    with pytest.raises(SuiteError, match=f"checkpoint {path}: it has more than 15 layers"):
+        optimizers.make({"name": "pretrained", "checkpoint": str(path), "lr": 1.0})

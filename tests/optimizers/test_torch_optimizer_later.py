@@ -158,3 +158,15 @@ def test_a_trained_one_is_planned_with_a_schedule(saved: Path) -> None:
     found = optimizer_config(given, {"name": "quadratic"}, "here", steps=10)
     assert found["tuned"] == "lr"
     assert set(found["data"]) == {"checkpoint", "optimizer"}
+
+
+def test_pretrained_reads_a_file_that_was_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "trained.safetensors"
+    digests = set()
+    for seed in (1, 2):
+        made: Any = optimizers.make({"name": "lstm"})
+        made = made.with_weights(made.initial_weights(Rng(seed, "phi")))
+        save_optimizer(path, {"name": "lstm"}, made)
+        rated = optimizers.make({"name": "pretrained", "checkpoint": str(path), "lr": 1.0})
+        digests.add(rated.at_rate(0.5).fingerprints()["checkpoint"])
+    assert len(digests) == 2

@@ -12,7 +12,7 @@ from torch import Tensor
 from l2l.optimizers.learned.base import Learned
 from l2l.optimizers.learned.cotangents import cotangents
 from l2l.suite.core.abilities import has
-from l2l.suite.core.bounds import Above, Count
+from l2l.suite.core.bounds import Above, AtMost, Count
 from l2l.suite.core.estimator import Estimate, Estimator, MetaLoss
 from l2l.suite.core.registry import register_estimator
 from l2l.suite.core.seeds import Rng
@@ -37,7 +37,7 @@ class Truncated(Estimator):
             not given.
     """
 
-    discount: Annotated[float, Above(0)] = 1.0
+    discount: Annotated[float, Above(0), AtMost(1)] = 1.0
     sample: Count | None = None
 
     def check(self, optimizer: Learned, spec: ParamSpec) -> None:
