@@ -43,12 +43,12 @@ class ModuleProblem(Problem):
         """θ_0: the parameters of a module that is initialised from the rng's seed."""
         # Made here, because `loss` runs within `vmap`, where no module can be initialised.
         _ = self._skeleton
-        parameters = self._initialised(rng).named_parameters()
+        parameters = self._initialised(_of_module(rng)).named_parameters()
         return {name: each.detach() for name, each in parameters if each.requires_grad}
 
     def instance(self, rng: Rng) -> Tensors:
         """Buffers, and parameters that require no gradient."""
-        module = self._initialised(rng)
+        module = self._initialised(_of_module(rng))
         named = (*module.named_buffers(), *module.named_parameters())
         return {name: each.detach() for name, each in named if not each.requires_grad}
 
@@ -81,3 +81,8 @@ class ModuleProblem(Problem):
                 for name in ("running_mean", "running_var", "num_batches_tracked"):
                     part.register_buffer(name, None)
         return module
+
+
+def _of_module(rng: Rng) -> Rng:
+    """One rng for parameters and buffers, which may be copies of parameters."""
+    return Rng(rng.seed, f"{rng.split}/module", rng.instance)

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from l2l import Optimizer, Problem, register_optimizer, register_problem
 NET = nn.Linear(2, 1)
+KEPT = {}
 FRESH = torch.tensor(np.random.default_rng().normal(size=2)).float()
 """
 

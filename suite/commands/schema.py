@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from l2l.suite.core.bounds import Check, SpecOf
-from l2l.suite.core.convert import can_be_written, field_types, is_required
+from l2l.suite.core.convert import can_be_written, field_types, is_required, with_items
 from l2l.suite.core.registry import REGISTRIES, optimizers
 from l2l.suite.core.wrapper import Options
 from l2l.suite.plan.config import Claim, Experiment
@@ -60,6 +60,7 @@ class _Writer:
 
     def of(self, kind: Any) -> Schema:
         """The schema of an annotation."""
+        kind = with_items(kind)
         origin, inner = get_origin(kind), get_args(kind)
         if origin is Annotated:
             found = self.of(inner[0])

@@ -36,7 +36,8 @@ def author_line(error: BaseException, folder: Path | None = None) -> str:
         path = Path(file)
         inside = folder is None or (path.is_relative_to(folder) and not is_shipped(path))
         others = any(path.is_relative_to(each) for each in (*OWN, *LIBRARIES))
-        if inside and not others and not file.startswith("<"):
+        # Neither "<string>" nor what compiled modules call their sources is an author's.
+        if inside and not others and path.is_absolute():
             return f"({shown(file)}, line {line})"
     return ""
 

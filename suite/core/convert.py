@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import sys
 import types
@@ -32,8 +33,11 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     Raises:
         SuiteError: it does not fit; the sentence starts with `where`.
     """
+    kind = with_items(kind)
     origin = get_origin(kind)
     if kind is Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SuiteError(f"{where} is {value}, but must be finite")
         return tuple(value) if isinstance(value, list) else value
     if origin is Annotated:
         base, *checks = get_args(kind)
@@ -64,6 +68,12 @@ def convert(value: Any, kind: Any, where: str) -> Any:
     if isinstance(kind, type) and not isinstance(value, kind):
         raise _mismatch(value, kind, where)
     return value
+
+
+def with_items(kind: Any) -> Any:
+    """``list`` and the like as ``list[Any]``; every other annotation as it is."""
+    bare = {tuple: tuple[Any, ...], list: list[Any], dict: dict[str, Any]}
+    return kind if get_args(kind) else bare.get(get_origin(kind) or kind, kind)
 
 
 def plain(value: Any) -> Any:
@@ -188,7 +198,7 @@ def _shown(value: Any) -> str:
 
 def can_be_written(kind: Any) -> bool:
     """Whether YAML has values of this type: not so for tensors and the like."""
-    plain = (int, float, str, bool, type(None))
+    plain = (int, float, str, bool, type(None), list, tuple, dict)
     return not isinstance(kind, type) or kind in plain or dataclasses.is_dataclass(kind)
 
 

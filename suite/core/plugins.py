@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+
+import torch
 
 from l2l.suite.core.beside import Beside
 from l2l.suite.core.blame import author_line, blamed
@@ -42,7 +45,12 @@ def load_plugin(path: Path) -> None:
         raise SuiteError(f"plugin {path}: must be a Python file, ending in .py")
     file = path.resolve()
     package, name = _names(file)
-    with blamed(f"plugin {path}:"), _undone_on_error(package), seeded_generators():
+    with (
+        blamed(f"plugin {path}:"),
+        _undone_on_error(package),
+        seeded_generators(),
+        _settings_kept(),
+    ):
         if name in _loaded:
             # Once more, because something changed: maybe a module beside it.
             _unload(package, keep=_loaded)
@@ -86,14 +94,16 @@ def plugin_files(path: Path) -> dict[str, bytes]:
 def twin(cls: type) -> type | None:
     """What a file defines instead of `cls` when random numbers come out differently.
 
-    None if it drew none while it was imported, for then it defines the same.
+    A plugin may draw them when it is imported, or when it is called first, and keep them. None if
+    it drew none while it was imported and cannot be imported twice; and of the suite's own files,
+    if they drew none.
     """
-    drew = {cls.__module__} & set().union(*(registry.drew for registry in REGISTRIES))
-    package = cls.__module__
+    drew = set().union(*(registry.drew for registry in REGISTRIES))
+    package, again = cls.__module__, {cls.__module__} & drew
     if is_from_plugin(cls):
         package = _package(cls)
-        drew = {name for name in _drew if name.startswith(f"{package}.")}
-    if not drew:
+        again = {name for name in _loaded if name.startswith(f"{package}.")}
+    if not again:
         return None
     kept = _unload(package)
     about = (
@@ -102,12 +112,16 @@ def twin(cls: type) -> type | None:
     try:
         with blamed(about), ExitStack() as stack:
             found = [stack.enter_context(registry.apart()) for registry in REGISTRIES]
-            for name in sorted(drew):
+            for name in sorted(again):
                 with seeded_generators(SEED + 1):
                     if name in _loaded:
                         _execute(_loaded[name])
                     else:
                         importlib.import_module(name)
+    except SuiteError:
+        if again & {*_drew, *drew}:
+            raise
+        return None
     finally:
         _unload(package)
         for name, module in kept.items():
@@ -139,6 +153,18 @@ def _undone_on_error(package: str) -> Iterator[None]:
 
 
 @contextmanager
+def _settings_kept() -> Iterator[None]:
+    """After the block, what all of the process shares is as before, whatever a plugin sets."""
+    folder, dtype, graphs = os.getcwd(), torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(graphs)
+
+
+@contextmanager
 def _told_of_the_whole(path: Path, file: Path) -> Iterator[None]:
     """A plugin may take the repository's folders for packages of their own."""
     try:
@@ -147,9 +173,11 @@ def _told_of_the_whole(path: Path, file: Path) -> Iterator[None]:
         top = (error.name or "").partition(".")[0]
         if top not in (HARNESS, *PACKAGES):
             raise
+        own = any((file.parent / each).exists() for each in (f"{top}.py", top))
         raise SuiteError(
             f"plugin {path}: {top} is a part of {WHOLE} {author_line(error, file.parent)}: "
-            f"write `from {WHOLE} import ...` for what authors need, "
+            + f"write `from .{top} import ...` for your own, " * own
+            + f"`from {WHOLE} import ...` for what authors need, "
             f"else `from {WHOLE}.{top} import ...`"
         ) from error
 

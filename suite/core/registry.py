@@ -81,8 +81,9 @@ class Registry(Generic[T]):
         Raises:
             SuiteError: it is written without a name.
         """
-        if isinstance(name, type):
-            raise SuiteError(f'{class_at(name)}: write @register_{self.kind.split()[0]}("name")')
+        if not isinstance(name, str):
+            where = class_at(name) if isinstance(name, type) else repr(name)
+            raise SuiteError(f'{where}: write @register_{self.kind.split()[0]}("name")')
 
         def add(cls: C) -> C:
             self.add(name, cls)
@@ -147,6 +148,8 @@ class Registry(Generic[T]):
             return f"must be a subclass of {self._base.__name__}"
         if not dataclasses.is_dataclass(cls):
             return "must be a dataclass: write @dataclass(frozen=True) above it"
+        if any(field.name == "name" for field in dataclasses.fields(cls)):
+            return "has a field 'name', by which files name the class: give it another one"
         return ""
 
     def construct(self, cls: T, arguments: Mapping[str, Any]) -> Any:

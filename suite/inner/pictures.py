@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from l2l.suite.core.blame import refused
 from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.trees import kind_of
+from l2l.suite.core.types import Problem
 from l2l.suite.files.atomic import write_bytes_atomic
 from l2l.suite.files.tensors import as_bytes
 from l2l.suite.inner.objective import Objective
@@ -42,11 +44,15 @@ class PictureLog:
         for row, instance in enumerate(objective.instances):
             if instance not in INSTANCES:
                 continue
+            problem = objective.problem
             params = objective.spec.unflatten(point.theta[row])
-            self.pictures[instance, point.step] = objective.problem.picture(params)
+            self.pictures[instance, point.step] = _given(
+                problem, "picture", problem.picture(params)
+            )
             if point.step == 0:
-                sources = objective.problem.sources(objective.rng("instance", instance))
-                self.pictures.update({(instance, name): each for name, each in sources.items()})
+                sources = problem.sources(objective.rng("instance", instance))
+                for name, each in sources.items():
+                    self.pictures[instance, name] = _given(problem, "sources", each)
 
 
 def save_pictures(path: Path, pictures: Mapping[tuple[str | int, ...], Tensor]) -> None:
@@ -91,7 +97,16 @@ def _key(name: str) -> tuple[str | int, ...]:
     return tuple(parts)
 
 
+def _given(problem: Problem, method: str, picture: Tensor) -> Tensor:
+    """What a method gives, if it is an image."""
+    try:
+        return _image(picture)
+    except ValueError as error:
+        raise refused(problem, method, f"gives no image: {error}") from error
+
+
 def _image(picture: Tensor) -> Tensor:
-    if picture.dtype != torch.uint8 or picture.ndim != 3 or len(picture) != 3:
-        raise ValueError(f"{picture.dtype} {list(picture.shape)} is no image uint8 [3, H, W]")
+    kind = kind_of(picture)
+    if not kind.startswith("uint8 [3, ") or picture.ndim != 3:
+        raise ValueError(f"{kind}, but must be uint8 [3, H, W]")
     return picture

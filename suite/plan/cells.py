@@ -10,6 +10,8 @@ from typing import Any
 
 from l2l.suite.core.convert import plain
 from l2l.suite.core.digests import definition_digest, digest
+from l2l.suite.core.errors import SuiteError
+from l2l.suite.core.nearest import nearest
 from l2l.suite.core.plugins import is_from_plugin
 from l2l.suite.core.registry import kinds
 from l2l.suite.files.places import CELLS
@@ -101,10 +103,23 @@ def in_order(
 
 
 def following(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """The cells of all kinds that follow one of these; see `Kind.follows`."""
-    return tuple(
-        make_cell(name, cell.name, {}, (cell,))
-        for cell in cells
-        for name in kinds
-        if kinds.cls(name).follows == cell.kind
-    )
+    """The cells of all kinds that follow one of these, or one of those; see `Kind.follows`.
+
+    Raises:
+        SuiteError: a kind follows one that is not there, or itself.
+    """
+    follows = {name: kinds.cls(name).follows for name in kinds}
+    for name, kind in follows.items():
+        if kind and (kind == name or kind not in follows):
+            raise SuiteError(f"kind of cell {name!r} follows {kind!r}: {nearest(kind, follows)}")
+    found: list[Cell] = []
+    new = list(cells)
+    for _ in follows:  # no chain of kinds is longer
+        new = [
+            make_cell(name, cell.name, {}, (cell,))
+            for cell in new
+            for name, kind in follows.items()
+            if kind == cell.kind
+        ]
+        found += new
+    return tuple(found)

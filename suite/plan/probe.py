@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from l2l.suite.core.blame import blamed
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import problems
 from l2l.suite.core.types import Optimizer, ParamSpec, Problem
@@ -51,7 +52,7 @@ def _layout(problem: Problem, spec: Mapping[str, Any], where: str) -> ParamSpec:
     key = (type(problem), _text(spec))
     if key not in _layouts:
         try:
-            with one_thread_beside_the_kernel():
+            with one_thread_beside_the_kernel(), blamed("trying it raises"):
                 _layouts[key] = check_problem(problem)
         except SuiteError as error:
             raise type(error)(f"{where}: problem {spec['name']!r}: {error}") from error

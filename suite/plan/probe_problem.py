@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from l2l.suite.core.abilities import has
 from l2l.suite.core.blame import blamed, class_at, method_of, refused
@@ -56,6 +57,7 @@ def check_problem(problem: Problem) -> ParamSpec:
         _check_held_out(problem, draws)
     gradient = check_gradient(problem, draws, layout, loss)
     _check_import(problem, draws, loss)
+    _check_batches(problem)
     by_hand = has(problem, "losses_and_grads")
     if by_hand and not has(problem, "losses") and not problem.one_by_one:
         what = "is not used without `losses`: add it, or set `one_by_one = True` in the class"
@@ -109,7 +111,10 @@ def _check_kinds(problem: Problem, draws: Draws) -> None:
             raise refused(
                 problem, method, f"gives {a(draws[method])}, but must give a dict of named tensors"
             )
-    if not params:
+        empty = [name for name, value in draws[method].items() if value is None]
+        if empty:
+            raise refused(problem, method, f"gives None as {empty[0]!r}: leave it out")
+    if not any(value.numel() for value in params.values() if isinstance(value, Tensor)):
         raise refused(problem, "init", "gives no parameters")
     for method, tree in draws.items():
         for place, leaf in leaves(tree).items():
@@ -152,6 +157,25 @@ def _check_alike(problem: Problem, draws: Draws) -> None:
             )
 
 
+def _check_batches(problem: Problem) -> None:
+    """That minibatches drawn at once are those drawn one by one."""
+    if not has(problem, "batches"):
+        return
+
+    def rngs() -> list[Rng]:
+        return [Rng(SEED, f"{SPLIT}/batch", instance) for instance in (0, 1)]
+
+    with blamed(f"{method_of(problem, 'batches')} raises"), seeded_generators():
+        found = problem.batches(rngs(), torch.device("cpu"))
+        own = [tree_map(lambda x, row=row: x[row], found) for row in (0, 1)]
+    for at_once, rng in zip(own, rngs(), strict=True):
+        place = difference(at_once, problem.batch(rng))
+        if place is not None:
+            raise refused(
+                problem, "batches", f"gives other minibatches{at(place)} than batch() of each rng"
+            )
+
+
 def _check_held_out(problem: Problem, draws: Draws) -> None:
     """That a problem with held-out data has a loss of them, which repeats."""
     if not has(problem, "held_out"):
@@ -181,21 +205,22 @@ def _layout(problem: Problem, params: dict[str, Tensor]) -> ParamSpec:
 
 @torch.no_grad()
 def _check_import(problem: Problem, draws: Draws, loss: Tensor) -> None:
-    """That nothing depends on what a plugin drew from global generators when it was imported."""
+    """That nothing depends on what a plugin drew from global generators and kept."""
     cls = twin(type(problem))
     if cls is None:
         return
     fields = [field.name for field in dataclasses.fields(problem) if field.init]  # type: ignore[arg-type]
     other: Problem = cls(**{name: getattr(problem, name) for name in fields})
     advice = (
-        "that depends on random numbers drawn while the file was imported, so the experiment's "
-        "seed does not decide it: draw it from the rng in init() or instance()"
+        "that depends on random numbers drawn while the file was imported, or kept from a call "
+        "before, so the experiment's seed does not decide it: draw it from the rng in init() or "
+        "instance()"
     )
-    for method, drawn in _draws(other, 0).items():
+    for method, drawn in _draws(other, 0, generators=2).items():
         place = difference(draws[method], drawn)
         if place is not None:
             raise refused(problem, method, f"gives a value{at(place)} {advice}")
-    with seeded_generators(1):
+    with seeded_generators(2):
         other_loss = other.loss(*draws.values())
     if not close(other_loss, loss, REPEATED):
         raise refused(problem, "loss", f"gives a loss {advice}")

@@ -15,6 +15,7 @@ from l2l.suite.core.digests import covers, definition_digest
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.plugins import is_from_plugin
 from l2l.suite.core.registry import estimators, optimizers, problems
+from l2l.suite.core.trees import a
 from l2l.suite.core.types import Optimizer
 from l2l.suite.core.wrapper import Wrapped, options_in
 from l2l.suite.plan.probe import probe_optimizer, probe_problem
@@ -27,10 +28,14 @@ def problem_config(spec: Spec, where: str) -> dict[str, Any]:
     try:
         with blamed(f"{type(problem).__name__}.notice raises"):
             notice = problem.notice
+            if not isinstance(notice, str):
+                raise TypeError(f"it must be a property that gives text, not {a(notice)}")
         files, data = declared_files(problem), fingerprints(problem)
     except SuiteError as error:
         raise type(error)(f"{where}: {error}") from error
     probe_problem(problem, spec, where)
+    for each in _problems_in(spec):
+        probe_problem(problems.make(each, where), each, where)
     return {
         "spec": _resolved(type(problem), spec),
         "code": definition_digest(type(problem)),
@@ -54,7 +59,7 @@ def optimizer_config(
     spec = {**spec, **given}
     tuned = cls.tuned if cls.tuned not in given else None
     # Made once here, so that a value which the class refuses is found before the work starts.
-    made = optimizers.make({**spec, **({tuned: 1.0} if tuned else {})}, where)
+    made = optimizers.make({**spec, **({tuned: 0.5} if tuned else {})}, where)
     rate = given.get(str(cls.tuned))
     if isinstance(rate, int | float) and rate <= 0:
         raise SuiteError(f"{below(where, cls.tuned)} is {rate:g}, but must be a number above 0")
@@ -113,6 +118,14 @@ def estimator_config(spec: Spec, where: str) -> dict[str, Any]:
     if is_from_plugin(cls):
         config["code"] = definition_digest(cls)
     return config
+
+
+def _problems_in(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The problems in another one's fields."""
+    for each in spec.values():
+        if isinstance(each, Mapping) and each.get("name") in problems.names():
+            yield {**each}
+            yield from _problems_in(each)
 
 
 def _inner(outer: type, value: Any) -> Iterator[dict[str, Any]]:

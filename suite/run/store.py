@@ -104,7 +104,7 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
                 raise SuiteError(f"{type(kind).__name__}.run must leave {lacking[0]}, but did not")
             seconds = progress.seconds()
             _finish(cell, folder, device, seconds)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # authors' code may call sys.exit
             return _failed(cell, root, error, progress.seconds())
         log.info("%s is done after %.1f s", cell.label, seconds)
     return Outcome("done", seconds=seconds)
@@ -159,7 +159,7 @@ def tidy(folder: Path) -> None:
     remove_pieces(folder)
 
 
-def _failed(cell: Cell, root: Path, error: Exception, seconds: float) -> Outcome:
+def _failed(cell: Cell, root: Path, error: Exception | SystemExit, seconds: float) -> Outcome:
     if storage_cause(error, root) is not None:
         raise error
     if isinstance(error, SuiteError):

@@ -404,6 +404,35 @@ def test_module_of_the_suite_that_fails_is_told_each_time_and_can_be_mended(
         sys.modules.pop("l2l.problems.zz_own_module", None)
 
 
+def test_what_a_plugin_sets_for_the_whole_process_is_set_back(tmp_path: Path) -> None:
+    sets = "import os, torch\ntorch.set_default_dtype(torch.float64)\nos.chdir('/')\n"
+    plugin = write(tmp_path, **{"scales.py": sets + "torch.set_grad_enabled(False)\nscale = 1.0"})
+    before = Path.cwd()
+    load_plugin(plugin)
+    assert (Path.cwd(), torch.get_default_dtype()) == (before, torch.float32)
+    assert torch.is_grad_enabled()
+
+
+def test_own_module_called_as_a_part_of_the_suite_is_told_how_to_be_imported(
+    tmp_path: Path,
+) -> None:
+    text = PLUGIN.replace("import scales", "import problems as scales")
+    plugin = write(tmp_path, **{"mine.py": text, "problems.py": "scale = 1.0"})
+    with pytest.raises(SuiteError, match=r"write `from .problems import ...` for your own"):
+        load_plugin(plugin)
+
+
+def test_exit_in_a_cell_fails_that_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(job: Job) -> None:
+        raise SystemExit(0)
+
+    fake_kind(monkeypatch, leave)
+    open_results(tmp_path)
+    outcome = run_cell(make_cell("fake", "cell", {}), tmp_path, "cpu")
+    assert outcome.state == "failed"
+    assert outcome.error.startswith("SystemExit: 0 (")
+
+
 # Whose fault it is.
 
 BAD = {

@@ -56,6 +56,18 @@ def test_evaluation_keeps_the_first_instances_at_a_few_steps(monkeypatch):
         assert (log.pictures[instance, 0].float() - reached).abs().max() > 20
 
 
+@pytest.mark.parametrize("method", ["picture", "sources"])
+def test_wrong_picture_is_told_by_the_run_that_makes_it(monkeypatch, method):
+    wrong = torch.zeros(4, 4, 3)
+    given = wrong if method == "picture" else {"shade": wrong}
+    monkeypatch.setattr(Dots, method, lambda self, _: given)
+    told = rf"Dots\.{method} .*gives no image: float32 \[4, 4, 3\], but must be uint8 \[3, H, W\]"
+    with pytest.raises(SuiteError, match=told):
+        evaluate(
+            Dots(), optimizers.make({"name": "sgd", "lr": 0.1}), 2, 1, 0, watch=[PictureLog(2)]
+        )
+
+
 def test_other_problems_show_no_pictures():
     assert has(Dots(), "picture")
     assert not has(Problem(), "picture")

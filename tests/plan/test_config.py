@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import typing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from l2l.suite.commands.request import every_experiment, find_experiments
+from l2l.suite.core.convert import fill, plain
 from l2l.suite.core.errors import SuiteError
 from l2l.suite.plan.config import Experiment
 from l2l.suite.plan.definitions import PaperPanel
@@ -320,3 +323,21 @@ def test_setting_of_a_training_that_is_not_done_is_refused(path: Path, setting: 
         load(path, "smoke", setting)
     load(path, "smoke", setting, "tiny.training.t.use=train")
     load(path, "quick", setting)
+
+
+@dataclass
+class Bare:
+    """Containers that do not say of what."""
+
+    pair: tuple = (1, 2)  # type: ignore[type-arg]
+    some: list | None = None  # type: ignore[type-arg]
+    table: typing.Dict = field(default_factory=dict)  # type: ignore[type-arg]  # noqa: UP006
+
+
+def test_containers_need_not_say_of_what() -> None:
+    given = {"pair": [0.8, 0.9], "some": [1], "table": {"x": 1}}
+    found = fill(Bare, given, "here")
+    assert (found.pair, found.some, found.table) == ((0.8, 0.9), [1], {"x": 1})
+    assert fill(Bare, plain(found), "here") == found
+    with pytest.raises(SuiteError, match=r"here\.pair is 3, but must be a list"):
+        fill(Bare, {"pair": 3}, "here")

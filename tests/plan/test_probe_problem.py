@@ -6,10 +6,12 @@ import pytest
 from own_file import HEAD, complaint, planned
 
 import l2l.suite.plan.probe
+from l2l.suite.core.errors import SuiteError
 from l2l.suite.core.registry import problems
 from l2l.suite.core.types import ParamSpec, Problem
 from l2l.suite.plan.probe import probe_problem, untried
 from l2l.suite.plan.probe_problem import check_problem
+from l2l.suite.plan.resolved import problem_config
 
 LOSS = 'return (params["x"] * instance["w"] * batch["x"]).square().sum()'
 INIT = 'return {"x": rng.normal(2)}'
@@ -46,6 +48,10 @@ RNG = "when it is called again with an equal rng: draw all randomness from the r
 IMPORTED = "depends on random numbers drawn while the file was imported"
 BY_HAND = """def losses(self, params, instance, batch):
         return (params["x"] * batch["x"]).square().sum(-1)
+
+    def instance"""
+BACKWARDS = """def batches(self, rngs, device):
+        return {"x": torch.stack([self.batch(rng)["x"] for rng in rngs[::-1]])}
 
     def instance"""
 WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
@@ -90,6 +96,16 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
             f"{LOSS} * NET.bias[0]",
             f"Mine.loss (mine.py, line N) gives a loss that {IMPORTED}",
         ),
+        (
+            INIT,
+            'return {"x": KEPT.setdefault("x", torch.randn(2)).clone()}',
+            f"gives a value at ['x'] that {IMPORTED}, or kept from a call before",
+        ),
+        (
+            LOSS,
+            f'{LOSS} * KEPT.setdefault("x", torch.randn(()))',
+            f"Mine.loss (mine.py, line N) gives a loss that {IMPORTED}",
+        ),
         (LOSS, f"{LOSS} * torch.rand(())", "with equal arguments: draw all randomness"),
         (
             LOSS,
@@ -118,6 +134,12 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
         (INIT, 'return {"x": [0.0, 1.0]}', "gives a float at ['x'][0], but must give tensors"),
         (INIT, "return [rng.normal(2)]", "gives a list, but must give a dict of named tensors"),
         (INIT, "return {}", "gives no parameters"),
+        (INIT, 'return {"x": rng.normal(0)}', "gives no parameters"),
+        (
+            INSTANCE,
+            'return {"w": rng.normal(2), "mask": None}',
+            "Mine.instance (mine.py, line N) gives None as 'mask': leave it out",
+        ),
         (
             INIT,
             'return {"x": rng.normal(2 + rng.instance)}',
@@ -185,6 +207,11 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
             f"one_by_one = True\n\n    {WRONG_GRADIENT}",
             "Mine.losses_and_grads (mine.py, line N) gives other gradients side by side",
         ),
+        (
+            "def instance",
+            BACKWARDS,
+            "Mine.batches (mine.py, line N) gives other minibatches at ['x'] than batch() of each",
+        ),
         # Methods that are not there, or take something else.
         (
             "def init(",
@@ -231,6 +258,14 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
         ),
         (
             "def instance",
+            "def notice(self):\n        return ''\n\n    def instance",
+            "Mine.notice raises TypeError: it must be a property that gives text, not a method",
+        ),
+        (INIT, 'return {"x": rng.normal(2 / 1)}', "integer (mine.py, line N)"),
+        ("one_by_one = False", "name: str = ''", "Mine in mine.py has a field 'name', by which"),
+        ('problem("mine")', "problem(3)", "3: write @register_problem"),
+        (
+            "def instance",
             "def __post_init__(self):\n        raise KeyError(3)\n\n    def instance",
             "Mine raises KeyError: 3 (mine.py, line N)",
         ),
@@ -245,6 +280,13 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
 def test_mistakes_in_a_problem_are_told(old: str, new: str, told: str) -> None:
     assert old in PROBLEM
     assert told in complaint(PROBLEM.replace(old, new, 1))
+
+
+def test_mistakes_in_a_problem_within_another_are_told() -> None:
+    with pytest.raises(SuiteError, match=IMPORTED):
+        planned(PROBLEM.replace(INIT, 'return {"x": FRESH.clone()}'))
+    with pytest.raises(SuiteError, match=IMPORTED):
+        problem_config({"name": "scaled", "spread": 1.0, "problem": {"name": "mine"}}, "my.yaml")
 
 
 def test_methods_may_be_static() -> None:

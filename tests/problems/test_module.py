@@ -81,7 +81,7 @@ def test_parameters_are_initialised_by_pytorch_from_the_rngs_seed() -> None:
     before = torch.get_rng_state()
     params = Net().init(Rng(3, "test/init", 5))
     assert torch.equal(torch.get_rng_state(), before), "the global generator is left alone"
-    torch.manual_seed(int(Rng(3, "test/init", 5).integers(2**32)))
+    torch.manual_seed(int(Rng(3, "test/module", 5).integers(2**32)))
     expected = dict(Net().module().named_parameters())
     assert list(params) == list(expected)
     assert all(torch.equal(params[name], expected[name]) for name in expected)
@@ -153,3 +153,28 @@ def test_dropout_is_refused() -> None:
     with pytest.raises(SuiteError, match=r"Dropping\.module has a Dropout layer, whose randomness"):
         check_problem(Dropping())
     check_problem(Dropping(p=0.0))
+
+
+class Anchored(nn.Module):
+    """Remembers the weights that it began with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3))
+        self.register_buffer("start", self.w.detach().clone())
+
+
+@dataclass(frozen=True)
+class Leash(ModuleProblem):
+    """The distance from θ_0."""
+
+    def module(self) -> nn.Module:
+        return Anchored()
+
+
+def test_buffers_may_be_copies_of_the_first_parameters() -> None:
+    problem = Leash()
+    start = problem.init(Rng(1, "train/init", 4))
+    fixed = problem.instance(Rng(1, "train/instance", 4))
+    assert torch.equal(start["w"], fixed["start"])
+    assert not torch.equal(start["w"], problem.init(Rng(1, "train/init", 5))["w"])
