@@ -74,6 +74,23 @@ def test_most_texts_inherit_their_font_and_others_keep_theirs() -> None:
     assert [re.findall("font-family:([^;]*)", text) for text in found] == [[], [], ["b"]]
 
 
+def test_marks_say_once_what_all_their_uses_look_like() -> None:
+    def use(name: str, colour: str) -> str:
+        return f'<use xlink:href="#{name}" x="1" style="fill: {colour}"/>'
+
+    marks = '<path id="a" d="M 0 0" style="stroke: red"/><path id="b" d="M 0 0"/>'
+    uses = [use("a", "red"), use("a", "red"), use("b", "red"), use("b", "blue")]
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    lean = slim(f"<svg {names}>{marks}{''.join(uses)}</svg>")
+    assert re.findall(r'id="(.)"[^>]* style="([^"]*)"', lean) == [("a", "fill:red;stroke:red")]
+    assert re.findall(r'href="#(.)" x="1"(?: style="fill:(\w+)")?', lean) == [
+        ("a", ""),
+        ("a", ""),
+        ("b", "red"),
+        ("b", "blue"),
+    ]
+
+
 def test_pictures_become_jpeg_and_stay_alike() -> None:
     figure = Figure()
     x = np.linspace(0, 255, 64)

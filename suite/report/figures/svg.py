@@ -38,7 +38,7 @@ def slim(svg: str) -> str:
     """`svg` with lines of fewer points, numbers of fewer digits, pictures as JPEG.
 
     It is without metadata, names that nothing refers to, and groups that say nothing. The font that
-    most texts have is named once, for them all to inherit.
+    most texts have is named once, for them all to inherit, and so is what all ticks look like.
     """
     root = ElementTree.fromstring(svg)
     styles = " ".join(each.get("style", "") for each in root.iter())
@@ -62,6 +62,7 @@ def slim(svg: str) -> str:
                 values[name] = re.sub(r"(?<=[;:]) ", "", own)
     if font:
         root.set("font-family", font)
+    _style_marks(root)
     _flatten(root)
     ElementTree.indent(root, "")
     return ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -107,6 +108,21 @@ def each_picture_once(page: str) -> str:
     hidden = f'<svg width="0" height="0" aria-hidden="true"><defs>\n{defined}\n</defs></svg>\n'
     before, end, after = body.rpartition("</body>")
     return before + hidden + end + after
+
+
+def _style_marks(root: ElementTree.Element) -> None:
+    """Give a mark the style that all its uses share, in their place."""
+    marks = {f"#{name}": each for each in root.iter() if (name := each.get("id"))}
+    uses: dict[str, list[ElementTree.Element]] = {}
+    for each in root.iter(f"{{{SVG}}}use"):
+        uses.setdefault(each.get(HREF, ""), []).append(each)
+    for name, own in uses.items():
+        style, *others = {each.get("style", "") for each in own}
+        if name in marks and style and not others:
+            # Its own style comes last: it counts where both say something.
+            marks[name].set("style", f"{style};{marks[name].get('style', '')}".rstrip(";"))
+            for each in own:
+                del each.attrib["style"]
 
 
 def _flatten(parent: ElementTree.Element) -> None:
