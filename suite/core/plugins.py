@@ -173,12 +173,12 @@ def _told_of_the_whole(path: Path, file: Path) -> Iterator[None]:
         top = (error.name or "").partition(".")[0]
         if top not in (HARNESS, *PACKAGES):
             raise
-        own = any((file.parent / each).exists() for each in (f"{top}.py", top))
+        ours = [f"`from {WHOLE} import ...` for what authors need"]
+        if any((file.parent / each).exists() for each in (f"{top}.py", top)):
+            ours.insert(0, f"`from .{top} import ...` for your own")
         raise SuiteError(
             f"plugin {path}: {top} is a part of {WHOLE} {author_line(error, file.parent)}: "
-            + f"write `from .{top} import ...` for your own, " * own
-            + f"`from {WHOLE} import ...` for what authors need, "
-            f"else `from {WHOLE}.{top} import ...`"
+            f"write {', '.join(ours)}, else `from {WHOLE}.{top} import ...`"
         ) from error
 
 

@@ -114,7 +114,7 @@ def _check_kinds(problem: Problem, draws: Draws) -> None:
         empty = [name for name, value in draws[method].items() if value is None]
         if empty:
             raise refused(problem, method, f"gives None as {empty[0]!r}: leave it out")
-    if not any(value.numel() for value in params.values() if isinstance(value, Tensor)):
+    if not params:
         raise refused(problem, "init", "gives no parameters")
     for method, tree in draws.items():
         for place, leaf in leaves(tree).items():
@@ -131,6 +131,8 @@ def _check_kinds(problem: Problem, draws: Draws) -> None:
                 "init",
                 f"gives {name!r} in {name_of(value.dtype)}, but parameters must be float32",
             )
+    if not any(value.numel() for value in params.values()):
+        raise refused(problem, "init", "gives no parameters")
 
 
 def _check_repeat(problem: Problem, method: str, value: Any, again: Any) -> None:

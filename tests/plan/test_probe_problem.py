@@ -263,7 +263,6 @@ WRONG_GRADIENT = """def losses_and_grads(self, params, instance, batch):
         ),
         (INIT, 'return {"x": rng.normal(2 / 1)}', "integer (mine.py, line N)"),
         ("one_by_one = False", "name: str = ''", "Mine in mine.py has a field 'name', by which"),
-        ('problem("mine")', "problem(3)", "3: write @register_problem"),
         (
             "def instance",
             "def __post_init__(self):\n        raise KeyError(3)\n\n    def instance",
@@ -287,6 +286,11 @@ def test_mistakes_in_a_problem_within_another_are_told() -> None:
         planned(PROBLEM.replace(INIT, 'return {"x": FRESH.clone()}'))
     with pytest.raises(SuiteError, match=IMPORTED):
         problem_config({"name": "scaled", "spread": 1.0, "problem": {"name": "mine"}}, "my.yaml")
+
+
+def test_name_that_is_no_text_is_told() -> None:
+    with pytest.raises(SuiteError, match='3: write @register_problem\\("name"\\)'):
+        planned(PROBLEM.replace('problem("mine")', "problem(3)"))
 
 
 def test_methods_may_be_static() -> None:
