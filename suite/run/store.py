@@ -11,6 +11,7 @@ import functools
 import logging
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +105,12 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
                 raise SuiteError(f"{type(kind).__name__}.run must leave {lacking[0]}, but did not")
             seconds = progress.seconds()
             _finish(cell, folder, device, seconds)
-        except (Exception, SystemExit) as error:  # authors' code may call sys.exit
+        except SystemExit as error:
+            # Authors' code may call sys.exit. But a worker of Ray ends by it when it is told to.
+            if "ray" in sys.modules:
+                raise
+            return _failed(cell, root, error, progress.seconds())
+        except Exception as error:
             return _failed(cell, root, error, progress.seconds())
         log.info("%s is done after %.1f s", cell.label, seconds)
     return Outcome("done", seconds=seconds)

@@ -427,6 +427,7 @@ def test_exit_in_a_cell_fails_that_cell(tmp_path: Path, monkeypatch: pytest.Monk
         raise SystemExit(0)
 
     fake_kind(monkeypatch, leave)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)  # as other tests may have left it
     open_results(tmp_path)
     outcome = run_cell(make_cell("fake", "cell", {}), tmp_path, "cpu")
     assert outcome.state == "failed"
