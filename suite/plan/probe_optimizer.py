@@ -67,13 +67,15 @@ def _is_swept(cls: type[Optimizer], arguments: Mapping[str, Any]) -> bool:
     return cls.tuned is not None and cls.tuned not in arguments
 
 
-def _made(cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tensor) -> Any:
+def _made(
+    cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tensor, generators: int = 1
+) -> Any:
     """The optimizer at this rate, if its rate is swept, or with untrained weights."""
     swept = {str(cls.tuned): rate} if _is_swept(cls, arguments) else {}
     with blamed(f"{cls.__name__} raises"):
         made: Any = wrapped(cls, {**arguments, **swept})
     if isinstance(made, Learned):
-        with blamed(f"{method_of(made, 'initial_weights')} raises"), seeded_generators(1):
+        with blamed(f"{method_of(made, 'initial_weights')} raises"), seeded_generators(generators):
             weights: Any = made.initial_weights(Rng(SEED, "phi"))
             size = made.layout.size
         if not isinstance(weights, Tensor) or weights.shape != (size,):
@@ -85,12 +87,16 @@ def _made(cls: type[Optimizer], arguments: Mapping[str, Any], rate: float | Tens
 
 
 def _updates(
-    optimizer: Optimizer, params: Params, gradients: Tensor, in_place: bool = False
+    optimizer: Optimizer,
+    params: Params,
+    gradients: Tensor,
+    in_place: bool = False,
+    generators: int = 1,
 ) -> Tensor:
-    """Updates [T, n, P] for gradients and iterates [T, n, P]."""
+    """Updates [T, n, P] for gradients and iterates [T, n, P], the global generators seeded."""
     made = []
     method = optimizer.update_in_place if in_place else optimizer.update
-    with seeded_generators(1):
+    with seeded_generators(generators):
         state = optimizer.init(params.spec, gradients.shape[1])
         for step, each in enumerate(gradients):
             update, state = method(each, state, params.at(step))
@@ -213,16 +219,17 @@ def _check_import(
     gradients: Tensor,
     updates: Tensor,
 ) -> None:
-    """That nothing depends on what a plugin drew from global generators when it was imported."""
+    """That nothing depends on what a plugin drew from global generators and kept."""
     other = twin(cls)
     if other is None:
         return
-    if not close(_updates(_made(other, arguments, RATES[0]), params, gradients), updates):
+    made = _made(other, arguments, RATES[0], generators=2)
+    if not close(_updates(made, params, gradients, generators=2), updates):
         raise refused(
             optimizer,
             "update",
-            "gives updates that depend on random numbers drawn while the file was imported: write "
-            "them down as numbers, or make them from a fixed seed",
+            "gives updates that depend on random numbers drawn while the file was imported, or "
+            "kept from a call before: write them down as numbers, or make them from a fixed seed",
         )
 
 

@@ -114,8 +114,6 @@ def _check_kinds(problem: Problem, draws: Draws) -> None:
         empty = [name for name, value in draws[method].items() if value is None]
         if empty:
             raise refused(problem, method, f"gives None as {empty[0]!r}: leave it out")
-    if not params:
-        raise refused(problem, "init", "gives no parameters")
     for method, tree in draws.items():
         for place, leaf in leaves(tree).items():
             if not isinstance(leaf, Tensor):

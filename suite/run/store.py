@@ -105,12 +105,10 @@ def _compute(cell: Cell, root: Path, device: str, show: Show | None) -> Outcome:
                 raise SuiteError(f"{type(kind).__name__}.run must leave {lacking[0]}, but did not")
             seconds = progress.seconds()
             _finish(cell, folder, device, seconds)
-        except SystemExit as error:
+        except (Exception, SystemExit) as error:
             # Authors' code may call sys.exit. But a worker of Ray ends by it when it is told to.
-            if "ray" in sys.modules:
+            if isinstance(error, SystemExit) and "ray" in sys.modules:
                 raise
-            return _failed(cell, root, error, progress.seconds())
-        except Exception as error:
             return _failed(cell, root, error, progress.seconds())
         log.info("%s is done after %.1f s", cell.label, seconds)
     return Outcome("done", seconds=seconds)

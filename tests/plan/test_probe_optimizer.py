@@ -88,6 +88,11 @@ MIXED = "gives a run other updates alone than beside others"
             "return -self.lr * grads * NET.bias.detach(), state",
             "depend on random numbers drawn while the file",
         ),
+        (
+            UPDATE,
+            "return -self.lr * grads * KEPT.setdefault('x', torch.randn(())), state",
+            "or kept from a call before: write them down as numbers",
+        ),
         # Rates.
         (
             UPDATE,
